@@ -1,0 +1,88 @@
+"""Builds each .py which has a .pxd beside it; FOURSEVEN_BUILD picks the mode."""
+
+import os
+import shlex
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SOURCE = Path("src")
+MODE = os.environ.get("FOURSEVEN_BUILD", "release")
+FLAGS = {
+    "release": (["-O3", "-g", "-DNDEBUG"], []),
+    "debug": (["-O0", "-g3", "-UNDEBUG"], []),
+    "asan": (
+        ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],
+        ["-fsanitize=address,undefined"],
+    ),
+    "tsan": (["-O1", "-g", "-DNDEBUG", "-fsanitize=thread"], ["-fsanitize=thread"]),
+    "gcov": (["-O0", "-g", "-UNDEBUG", "--coverage"], ["--coverage"]),
+    "annotate": (["-O0"], []),
+}
+COMPILE, LINK = FLAGS[MODE]
+CHECKED = MODE not in ("release", "tsan")
+HEADERS = {"sys/epoll.h": "libc6-dev", "Python.h": "python3-dev", "pcre2.h": "libpcre2-dev"}
+LIBRARIES = ["pcre2-8"]
+
+
+class Build(build_ext):
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.build_temp = f"build/{MODE}"  # kept: pip would take a new folder each time
+        if self.inplace:
+            self.build_lib = f"build/lib-{MODE}"  # the finished .so is copied beside its source
+        self.parallel = self.parallel or os.cpu_count()
+
+    def run(self) -> None:
+        compiler = shlex.split(sysconfig.get_config_var("CC"))
+        include = [f"-I{sysconfig.get_path('include')}", "-DPCRE2_CODE_UNIT_WIDTH=8"]
+        for header, package in HEADERS.items():
+            probe = [*compiler, *include, "-E", "-include", header, "-xc", os.devnull]
+            if subprocess.run(probe, check=False, capture_output=True).returncode:
+                raise SystemExit(f"{header} is missing: sudo apt install {package}")
+        super().run()
+
+    def copy_extensions_to_source(self) -> None:
+        self.force = True  # setuptools skips a copy onto a newer file: a change of mode would be lost
+        super().copy_extensions_to_source()
+
+
+def native_modules() -> Iterator[Extension]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        if path.with_suffix(".pxd").exists():
+            name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+            yield Extension(
+                name,
+                [str(path)],
+                include_dirs=[str(SOURCE)],
+                depends=[str(h) for h in SOURCE.rglob("*.h")],
+                libraries=LIBRARIES if "pcre2" in path.with_suffix(".pxd").read_text() else [],
+                extra_compile_args=["-std=gnu11", "-Wno-unused-function", "-DPCRE2_CODE_UNIT_WIDTH=8", *COMPILE],
+                extra_link_args=LINK,
+            )
+
+
+setup(
+    cmdclass={"build_ext": Build},
+    ext_modules=cythonize(
+        list(native_modules()),
+        build_dir=f"build/c-{MODE}",
+        emit_linenums=True,
+        annotate=MODE == "annotate",  # it drops #line, so it is a mode of its own
+        include_path=[str(SOURCE)],
+        nthreads=os.cpu_count() or 1,
+        compiler_directives={
+            "language_level": 3,
+            "cdivision": True,
+            "boundscheck": CHECKED,
+            "wraparound": False,
+            "initializedcheck": CHECKED,
+            "freethreading_compatible": True,
+        },
+    ),
+)

@@ -1,0 +1,1 @@
+"""Balancing: each file is one way to pick a server."""

@@ -1,0 +1,1 @@
+"""From the model to a plan: which layer, which plane, which rows."""

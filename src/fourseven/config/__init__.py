@@ -1,0 +1,1 @@
+"""The file a user writes: loaded with positions, checked all at once."""

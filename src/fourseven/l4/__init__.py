@@ -1,0 +1,1 @@
+"""Layer 4: planes that forward by addresses alone."""

@@ -1,0 +1,155 @@
+"""The plan: what the compiler decided, as plain data, before it is packed.
+
+The compiler (Python) makes a Plan from the model; `snapshot.writer` packs it into memory that
+workers read; `explain` prints it. So each decision stands here once, readable, and no native
+code ever sees the model.
+
+A match becomes an expression (All, Any, Not over Conditions). A filter becomes Actions. A backend
+becomes a pick function and perhaps a table. Nothing here is computed; it is only said.
+
+Units stand in the names. Text that reaches the wire is bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One row: does `test(field(request, name), operand)` hold?"""
+
+    field: int  # matching.table.Field
+    test: int  # matching.table.Test
+    name: bytes = b""  # which header, cookie, query parameter, JSON pointer
+    operand: bytes = b""  # in the form that the test reads
+    number: int = 0  # for tests that compare a size
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Holds when every part holds; an empty one always holds."""
+
+    parts: tuple[Expression, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Any_:
+    """Holds when one part holds; an empty one never holds."""
+
+    parts: tuple[Expression, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Holds when the part does not."""
+
+    part: Expression
+
+
+Expression = Condition | All | Any_ | Not
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a template: a literal or a variable."""
+
+    kind: int  # snapshot.layout.PartKind
+    text: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step that a filter takes on a request or on an answer."""
+
+    kind: int  # snapshot.layout.ActionKind
+    name: bytes = b""
+    value: tuple[Part, ...] = ()
+    status: int = 0
+    regex: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """One route: when it matches, what is done, and where the request goes."""
+
+    name: str  # as in the file, or routes[3]
+    match: Expression
+    backends: tuple[tuple[str, int], ...] = ()  # (backend's name, weight); empty: an action answers
+    request_actions: tuple[Action, ...] = ()
+    response_actions: tuple[Action, ...] = ()
+    source: str = ""  # file:line:column, for explain
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerPlan:
+    """One listener: how it is served and what it allows."""
+
+    name: str
+    bind: tuple[str, ...]  # tcp://host:port, udp://host:port or unix:/path, canonical
+    mode: int  # snapshot.layout.ListenerMode
+    routes: tuple[RoutePlan, ...]
+    layer: str = "L7"  # for people: L4, L4 + peek, L4 proxy, L7
+    plane: str = "http"  # http, relay, (later tcx, xdp, nftables)
+    because: str = ""  # which rule forced the layer
+    refused: tuple[str, ...] = ()  # planes that this host does not permit, each with its reason
+    body_prefix_max: int = 0
+    trusted: tuple[str, ...] = ()  # CIDRs
+    forwarded: int = 1  # bits of ForwardedMode
+    request_id: bytes = b""  # header name; empty: none
+    connections_max: int = 0
+    head_max: int = 32 * 1024
+    headers_max: int = 128
+    target_max: int = 8 * 1024
+    body_max: int = 0
+    requests_max: int = 0
+    flows_max: int = 65_536
+    head_timeout_ms: int = 10_000
+    body_timeout_ms: int = 0
+    body_rate_min: int = 240  # bytes a second
+    idle_timeout_ms: int = 60_000
+    send_timeout_ms: int = 60_000
+    tunnel_timeout_ms: int = 3_600_000
+    relax: int = 0  # bits of Relax
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """One server of a backend."""
+
+    address: str  # host:port, [v6]:port or unix:/path
+    weight: int = 1
+    max_in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BackendPlan:
+    """One backend: its servers and how one is picked."""
+
+    name: str
+    servers: tuple[ServerPlan, ...]
+    algorithm: str  # the registry's name, for people
+    pick: int  # address of the native pick function
+    table: Any = None  # array("I") of indexes into servers, or None
+    hash_field: int = 0  # matching.table.Field; 0: the client's address
+    hash_name: bytes = b""
+    hash_prefix_v4: int = 32
+    hash_prefix_v6: int = 128
+    bounded_load_percent: int = 0
+    connect_timeout_ms: int = 3_000
+    response_timeout_ms: int = 60_000
+    read_timeout_ms: int = 60_000
+    idle_timeout_ms: int = 60_000
+    idle_max: int = 512
+    retries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that the data planes need to know."""
+
+    listeners: tuple[ListenerPlan, ...]
+    backends: tuple[BackendPlan, ...]
+    workers: int = 0  # 0: one for each core
+    warnings: tuple[str, ...] = field(default=())

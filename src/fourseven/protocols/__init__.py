@@ -1,0 +1,1 @@
+"""Protocols without sockets: bytes in, events out, time passed in."""

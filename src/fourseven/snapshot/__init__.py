@@ -1,0 +1,1 @@
+"""What the two halves share: the immutable snapshot and the mutable slots, and how they meet."""

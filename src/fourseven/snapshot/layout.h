@@ -1,0 +1,173 @@
+/* The records that the two halves share. Grouped by who writes them, and when.
+
+   Snapshot (and all it points to): written once by control, then never changed, freed whole.
+   Slot, BackendState, ListenerState: mutable, found by number, outlive snapshots.
+
+   A stream that lives longer than one turn of the loop keeps numbers, or it pins the snapshot:
+   `pins` counts, for each worker, the streams between routing and the end of their response head. */
+#ifndef FOURSEVEN_LAYOUT_H
+#define FOURSEVEN_LAYOUT_H
+#include <assert.h>
+#include <stdint.h>
+#include "fourseven/protocols/message.h"
+
+#define FOURSEVEN_LINE __attribute__((aligned(64)))
+#define FOURSEVEN_WORKERS_MAX 64       /* more cores than one process of a balancer has use for */
+#define FOURSEVEN_SLOTS_MAX 65536      /* servers known at once, all backends together */
+#define FOURSEVEN_BACKENDS_MAX 16384
+#define FOURSEVEN_LISTENERS_MAX 1024
+#define FOURSEVEN_TRIED_MAX 4          /* servers one stream has tried: a retry takes another one */
+
+/* ---- mutable, by number ---- */
+
+typedef struct FOURSEVEN_LINE {
+    /* set by control before any snapshot names the slot */
+    uint8_t sockaddr[112]; /* struct sockaddr_in, _in6 or _un */
+    uint32_t sockaddr_size;
+    /* written by control, read by workers at each pick */
+    uint32_t usable;        /* 1: healthy and not draining; new work may go here */
+    uint32_t max_in_flight; /* 0: no limit */
+    uint32_t generation;    /* moves on when the number is given to another server */
+    /* written by every worker, atomically */
+    FOURSEVEN_LINE int64_t in_flight; /* requests (L7) or connections (L4), exact over all workers */
+    uint64_t ewma_ns;                 /* peak-sensitive average of the response time; 0: not yet known */
+    uint64_t ewma_at_ns;              /* monotonic time of its last change */
+} Slot;
+
+typedef struct FOURSEVEN_LINE {
+    uint64_t cursor;   /* atomic: every worker; the turn of round robin */
+    int64_t in_flight; /* atomic: every worker; the backend's whole load (bounded load) */
+} BackendState;
+
+typedef struct FOURSEVEN_LINE {
+    int64_t sessions; /* atomic: every worker; open client connections or UDP flows */
+} ListenerState;
+
+/* ---- immutable ---- */
+
+typedef struct Backend Backend;
+typedef struct Snapshot Snapshot;
+typedef struct RouteTable RouteTable; /* opaque here: fourseven.matching.table owns it */
+typedef struct Regex Regex;           /* opaque here: pcre2_code */
+
+typedef struct {
+    Slot *slots;            /* the base of all slots */
+    uint64_t hash;          /* of the backend's hash key (or of the client's address) */
+    uint64_t random;        /* fresh for each pick */
+    uint64_t now_ns;        /* monotonic */
+    uint32_t tried_count;   /* servers that this stream has already failed on */
+    uint32_t tried[FOURSEVEN_TRIED_MAX];
+} Pick;
+
+/* Chooses a slot number of the backend, or -1 where none is usable. */
+typedef int32_t (*pick_fn)(const Backend *backend, Pick *pick);
+
+struct Backend {
+    pick_fn pick;
+    BackendState *state;
+    uint32_t number;        /* of its BackendState; stable for the same name over reloads */
+    uint32_t server_count;
+    uint32_t *slots;        /* [server_count] slot numbers, in the order of the file */
+    uint32_t *weights;      /* [server_count] 0: takes no new work */
+    uint64_t weight_total;
+    uint32_t *table;        /* [table_size] indexes into `slots`; what a table algorithm filled */
+    uint32_t table_size;    /* 0: the algorithm needs no table */
+    uint32_t bounded_load_percent; /* 0: unbounded; 125: nobody above 1.25 times the mean */
+    /* what is hashed (L7): the same field numbers as in a match; FIELD_CLIENT for the address */
+    uint16_t hash_field;
+    uint8_t hash_prefix_v4, hash_prefix_v6; /* bits of the address that count */
+    Span hash_name;
+    uint32_t connect_timeout_ms;
+    uint32_t response_timeout_ms; /* from the request's last byte to the response's first */
+    uint32_t read_timeout_ms;     /* between two reads of the response's body */
+    uint32_t idle_timeout_ms;     /* of a connection in the pool */
+    uint32_t idle_max;            /* connections kept in the pool, each worker, each server */
+    uint32_t retries;             /* further tries after a failure before the first response byte */
+    Span name;
+};
+
+/* A value made of literals and variables: "{client.address}". */
+typedef struct {
+    uint32_t kind; /* PartKind */
+    Span text;     /* the literal; the name for header parts */
+} Part;
+
+typedef struct {
+    uint32_t count;
+    Part *parts;
+} Template;
+
+typedef struct {
+    uint16_t kind;   /* ActionKind */
+    uint16_t status; /* redirect, respond */
+    uint16_t known;  /* KnownHeader of `name` */
+    Span name;       /* header name; prefix to replace */
+    Template value;
+    Regex *regex;    /* rewrite by regex */
+} Action;
+
+typedef struct {
+    uint32_t backend;  /* index into snapshot.backends */
+    uint32_t up_to;    /* cumulative weight: chosen when random % total < up_to */
+} Choice;
+
+typedef struct {
+    uint32_t number;   /* of the route in its listener, from 0, in the order of the file */
+    uint32_t choice_count; /* 0: only a terminal action answers */
+    Choice *choices;
+    uint32_t choice_total;
+    uint32_t request_action_count, response_action_count;
+    Action *request_actions;  /* in order; a terminal one (redirect, respond) ends the list */
+    Action *response_actions;
+    Span name;
+} Route;
+
+typedef struct {
+    uint8_t bytes[16];
+    uint32_t prefix; /* bits, 0 to 128, of the 16-byte form */
+} Cidr;
+
+typedef struct {
+    uint32_t number; /* of its ListenerState; stable for the same name over reloads */
+    uint32_t mode;   /* ListenerMode */
+    int32_t *fds;    /* TCP: one listening socket for all workers; UDP: one for each worker */
+    uint32_t fd_count;
+    RouteTable *table;
+    Route *routes;
+    uint32_t route_count;
+    uint32_t body_prefix_max;  /* bytes that payload matches want to see; 0: none of its routes asks */
+    /* trust */
+    Cidr *trusted;
+    uint32_t trusted_count;
+    uint32_t forwarded;        /* bits of ForwardedMode */
+    Span request_id;           /* header name; absent: no request id */
+    /* limits */
+    uint32_t connections_max;  /* 0: only the process's limit */
+    uint32_t head_max;         /* bytes */
+    uint32_t headers_max;      /* count */
+    uint32_t target_max;       /* bytes */
+    uint64_t body_max;         /* bytes; 0: no limit */
+    uint32_t requests_max;     /* on one connection; 0: no limit */
+    uint32_t flows_max;        /* UDP flows, each worker */
+    /* timeouts */
+    uint32_t head_timeout_ms;  /* the whole head, from its first byte (or from accept) */
+    uint32_t body_timeout_ms;  /* the whole body; 0: only the rate holds */
+    uint32_t body_rate_min;    /* bytes a second, averaged over BODY_RATE_WINDOW */
+    uint32_t idle_timeout_ms;  /* L7: between requests; relay: no byte either way; UDP: a flow */
+    uint32_t send_timeout_ms;  /* the client takes nothing */
+    uint32_t tunnel_timeout_ms; /* after an Upgrade: no byte either way */
+    uint32_t relax;            /* bits of Relax */
+    Span name;
+} Listener;
+
+struct Snapshot {
+    uint64_t generation;
+    uint32_t listener_count, backend_count;
+    Listener *listeners;
+    Backend *backends;
+    void *arena;       /* all memory of this snapshot; fourseven.native.arena */
+    FOURSEVEN_LINE struct { FOURSEVEN_LINE int64_t count; } pins[FOURSEVEN_WORKERS_MAX];
+};
+
+static_assert(sizeof(Slot) == 192, "a slot is three cache lines: what control writes, and what workers write");
+#endif

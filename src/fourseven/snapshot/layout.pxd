@@ -1,0 +1,188 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fourseven.protocols.message cimport Address, Span
+
+cpdef enum:
+    WORKERS_MAX = 64
+    SLOTS_MAX = 65536
+    BACKENDS_MAX = 16384
+    LISTENERS_MAX = 1024
+    TRIED_MAX = 4
+
+cpdef enum ListenerMode:
+    MODE_HTTP = 0       # L7
+    MODE_RELAY_TCP = 1
+    MODE_RELAY_UDP = 2
+    MODE_NONE = 3       # served elsewhere (the kernel planes): workers leave it alone
+
+cpdef enum ForwardedMode:   # bits
+    FORWARDED_X = 1         # X-Forwarded-For, -Proto, -Host
+    FORWARDED_RFC7239 = 2   # Forwarded
+
+cpdef enum Relax:           # bits: a defence that the file relaxes by name
+    RELAX_UNDERSCORES = 1   # keep headers whose name is the underscore twin of a known one
+    RELAX_TRACE = 2         # allow TRACE
+    RELAX_ENCODED_SLASH = 4 # allow %2F and %5C in a path, kept encoded
+    RELAX_MERGE_SLASHES = 8 # do not merge //
+
+cpdef enum PartKind:
+    PART_LITERAL = 0
+    PART_CLIENT_ADDRESS = 1
+    PART_CLIENT_PORT = 2
+    PART_HOST = 3
+    PART_PATH = 4
+    PART_QUERY = 5          # with its '?', or nothing
+    PART_METHOD = 6
+    PART_SCHEME = 7
+    PART_REQUEST_ID = 8
+    PART_LISTENER = 9
+    PART_ROUTE = 10
+    PART_BACKEND = 11
+    PART_HEADER = 12        # a request header, by name
+    PART_PATH_REST = 13     # the path behind the matched or named prefix
+    PART_PEER_ADDRESS = 14
+    PART_PORT = 15          # our port
+    PART_GROUP = 16         # a group of the rewrite's regex; text: one digit
+
+cpdef enum ActionKind:
+    ACTION_SET_HEADER = 0       # replaces all of that name
+    ACTION_ADD_HEADER = 1
+    ACTION_REMOVE_HEADER = 2
+    ACTION_SET_HOST = 3         # the Host sent upstream
+    ACTION_REWRITE_PREFIX = 4   # name: the prefix; value: what stands instead
+    ACTION_REWRITE_PATH = 5     # value: the whole new path (the query stays)
+    ACTION_REWRITE_REGEX = 6    # regex and value with \1 .. \9 (PART_GROUP by number in text)
+    ACTION_REDIRECT = 7         # terminal: status, value = Location
+    ACTION_RESPOND = 8          # terminal: status, value = body, name = content type
+
+cdef extern from "fourseven/snapshot/layout.h" nogil:
+    ctypedef struct Backend
+    ctypedef struct Snapshot
+    ctypedef struct RouteTable
+    ctypedef struct Regex
+
+    ctypedef struct Slot:
+        uint8_t[112] sockaddr
+        uint32_t sockaddr_size
+        uint32_t usable
+        uint32_t max_in_flight
+        uint32_t generation
+        int64_t in_flight
+        uint64_t ewma_ns
+        uint64_t ewma_at_ns
+
+    ctypedef struct BackendState:
+        uint64_t cursor
+        int64_t in_flight
+
+    ctypedef struct ListenerState:
+        int64_t sessions
+
+    ctypedef struct Pick:
+        Slot *slots
+        uint64_t hash
+        uint64_t random
+        uint64_t now_ns
+        uint32_t tried_count
+        uint32_t[TRIED_MAX] tried
+
+    ctypedef int32_t (*pick_fn)(const Backend *backend, Pick *pick) noexcept nogil
+
+    ctypedef struct Backend:
+        pick_fn pick
+        BackendState *state
+        uint32_t number
+        uint32_t server_count
+        uint32_t *slots
+        uint32_t *weights
+        uint64_t weight_total
+        uint32_t *table
+        uint32_t table_size
+        uint32_t bounded_load_percent
+        uint16_t hash_field
+        uint8_t hash_prefix_v4
+        uint8_t hash_prefix_v6
+        Span hash_name
+        uint32_t connect_timeout_ms
+        uint32_t response_timeout_ms
+        uint32_t read_timeout_ms
+        uint32_t idle_timeout_ms
+        uint32_t idle_max
+        uint32_t retries
+        Span name
+
+    ctypedef struct Part:
+        uint32_t kind
+        Span text
+
+    ctypedef struct Template:
+        uint32_t count
+        Part *parts
+
+    ctypedef struct Action:
+        uint16_t kind
+        uint16_t status
+        uint16_t known
+        Span name
+        Template value
+        Regex *regex
+
+    ctypedef struct Choice:
+        uint32_t backend
+        uint32_t up_to
+
+    ctypedef struct Route:
+        uint32_t number
+        uint32_t choice_count
+        Choice *choices
+        uint32_t choice_total
+        uint32_t request_action_count
+        uint32_t response_action_count
+        Action *request_actions
+        Action *response_actions
+        Span name
+
+    ctypedef struct Cidr:
+        uint8_t[16] bytes
+        uint32_t prefix
+
+    ctypedef struct Listener:
+        uint32_t number
+        uint32_t mode
+        int32_t *fds
+        uint32_t fd_count
+        RouteTable *table
+        Route *routes
+        uint32_t route_count
+        uint32_t body_prefix_max
+        Cidr *trusted
+        uint32_t trusted_count
+        uint32_t forwarded
+        Span request_id
+        uint32_t connections_max
+        uint32_t head_max
+        uint32_t headers_max
+        uint32_t target_max
+        uint64_t body_max
+        uint32_t requests_max
+        uint32_t flows_max
+        uint32_t head_timeout_ms
+        uint32_t body_timeout_ms
+        uint32_t body_rate_min
+        uint32_t idle_timeout_ms
+        uint32_t send_timeout_ms
+        uint32_t tunnel_timeout_ms
+        uint32_t relax
+        Span name
+
+    ctypedef struct Pins "__typeof__(((Snapshot *)0)->pins[0])":
+        int64_t count
+
+    ctypedef struct Snapshot:
+        uint64_t generation
+        uint32_t listener_count
+        uint32_t backend_count
+        Listener *listeners
+        Backend *backends
+        void *arena
+        Pins[WORKERS_MAX] pins

@@ -1,0 +1,39 @@
+/* What one worker owns. Only its own thread writes here, but for the words marked "control". */
+#ifndef FOURSEVEN_WORKER_H
+#define FOURSEVEN_WORKER_H
+#include "fourseven/snapshot/layout.h"
+
+#define FOURSEVEN_FAULTS_MAX 128
+
+/* Counters: one writer (the worker), whole words, read by control at any time. */
+typedef struct FOURSEVEN_LINE {
+    uint64_t turns, accepted, accept_errors, sessions_opened, sessions_closed;
+    uint64_t requests, own_answers, upgrades, retries;
+    uint64_t buffers_large, buffers_small, pipes; /* taken now: gauges */
+    uint64_t upstream_idle;                       /* gauge */
+    uint64_t memory_refused;                      /* a limit or malloc said no */
+    uint64_t faults[FOURSEVEN_FAULTS_MAX];        /* by protocols.http1.Fault */
+    uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send;
+} WorkerCounters;
+
+typedef struct FOURSEVEN_LINE {
+    uint64_t accepted, refused_limit, requests, bytes_in, bytes_out;
+    uint64_t status[6];  /* [0]: closed without an answer; [1]..[5]: answers by class */
+    uint64_t flows, flows_refused, datagrams_in, datagrams_out;
+} ListenerCounters;
+
+typedef struct FOURSEVEN_LINE {
+    uint64_t requests, connects, connect_errors, timeouts, resets, bad_answers;
+    uint64_t bytes_to, bytes_from;
+    uint64_t status[6];
+} SlotCounters;
+
+typedef struct {
+    Snapshot *current FOURSEVEN_LINE; /* control; atomic */
+    uint64_t epoch;                   /* control; atomic: moves on at each publish */
+    uint32_t draining;                /* control; atomic: 1 = accept nothing more, finish */
+    Slot *slots FOURSEVEN_LINE;       /* the bases; never change */
+    BackendState *backends;
+    ListenerState *listeners;
+} Shared;
+#endif

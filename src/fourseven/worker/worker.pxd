@@ -1,0 +1,144 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from fourseven.matching.table cimport MatchScratch
+from fourseven.protocols.message cimport Request, Response
+from fourseven.snapshot.layout cimport BackendState, Listener, ListenerState, Slot, Snapshot
+
+cpdef enum:
+    OFFLINE = 0             # `seen` of a worker that holds no snapshot
+    FAULTS_MAX = 128
+    MODES = 4               # snapshot.layout.ListenerMode
+    BUFFER_LARGE = 69632    # 64 KiB of body and room for a head's beginning: one read takes 64 KiB
+    BUFFER_SMALL = 4096     # what waits over a turn is mostly a head: browsers send < 2 KiB
+    WHEEL_SLOTS = 4096
+    WHEEL_TICK_MS = 16      # no timeout of a balancer needs to be finer
+
+cpdef enum WorkerState:
+    RUNNING = 0
+    STOPPING = 1            # leave at once
+    STOPPED = 2
+
+cdef extern from "fourseven/worker/worker.h" nogil:
+    ctypedef struct WorkerCounters:
+        uint64_t turns, accepted, accept_errors, sessions_opened, sessions_closed
+        uint64_t requests, own_answers, upgrades, retries
+        uint64_t buffers_large, buffers_small, pipes
+        uint64_t upstream_idle
+        uint64_t memory_refused
+        uint64_t[FAULTS_MAX] faults
+        uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send
+
+    ctypedef struct ListenerCounters:
+        uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
+        uint64_t[6] status
+        uint64_t flows, flows_refused, datagrams_in, datagrams_out
+
+    ctypedef struct SlotCounters:
+        uint64_t requests, connects, connect_errors, timeouts, resets, bad_answers
+        uint64_t bytes_to, bytes_from
+        uint64_t[6] status
+
+    ctypedef struct Shared:
+        Snapshot *current
+        uint64_t epoch
+        uint32_t draining
+        Slot *slots
+        BackendState *backends
+        ListenerState *listeners
+
+# ---- what the loop knows of the things it drives ----
+
+cdef struct Worker
+cdef struct Source
+cdef struct Timer
+cdef struct WorkerListener
+
+ctypedef void (*ready_fn)(Worker *worker, Source *source, uint32_t events) noexcept nogil
+ctypedef void (*fire_fn)(Worker *worker, Timer *timer) noexcept nogil
+
+# Anything that epoll watches; the first member of its owner.
+cdef struct Source:
+    ready_fn ready
+    int32_t fd
+    uint32_t registered     # 1: epoll knows it (edge-triggered, both ways)
+
+# Intrusive; zeroed is unarmed. A timer that is put off need not be moved: set `due_ms` later and
+# the wheel re-files it when its slot comes round.
+cdef struct Timer:
+    Timer *next
+    Timer **link            # what points at us; NULL when unarmed
+    uint64_t due_ms         # monotonic
+    fire_fn fire
+
+cdef struct Buffer:
+    Buffer *next
+    uint32_t start          # content is at[start:end]
+    uint32_t end
+    uint32_t capacity
+    uint32_t large
+    char *at
+
+# Closed things may still have an event in this batch: they are freed when the batch is over.
+cdef struct Dead:
+    Dead *next
+    void (*bury)(Worker *worker, Dead *dead) noexcept nogil
+
+# ---- planes: what serves a listener of a mode ----
+
+cdef struct WorkerListener:
+    Source source
+    const Listener *plan    # of the current snapshot; NULL once the file no longer names it
+    uint32_t number
+    uint32_t mode
+    uint32_t open           # 1: registered with this worker's epoll
+    ListenerCounters *counters
+    ListenerState *state
+    void *private           # the plane's own (UDP's flow table)
+
+cdef struct Plane:
+    int32_t (*start)(Worker *worker) noexcept nogil             # 0, or an errno
+    int32_t (*open)(Worker *worker, WorkerListener *listener) noexcept nogil   # before it is registered
+    void (*accept)(Worker *worker, WorkerListener *listener) noexcept nogil    # its socket is readable
+    void (*shut)(Worker *worker, WorkerListener *listener) noexcept nogil      # the file no longer names it
+    void (*drain)(Worker *worker) noexcept nogil                # close what is idle, let the rest finish
+    uint64_t (*busy)(Worker *worker) noexcept nogil             # sessions that a drain waits for
+    void (*stop)(Worker *worker) noexcept nogil                 # cut everything, free everything
+
+cdef struct Wheel:
+    Timer *slots[WHEEL_SLOTS]
+    uint64_t[64] occupied   # a bit for each slot that is not empty
+    uint64_t tick           # the last one that was run
+
+cdef struct Worker:
+    Shared *shared
+    Snapshot *snapshot      # of this turn
+    int32_t index
+    int32_t epoll_fd
+    int32_t wake_fd
+    int32_t fatal_fd
+    uint64_t now_ms         # monotonic, read once a turn (and where a wait matters, refreshed)
+    uint64_t now_ns
+    uint64_t random         # xorshift state
+    uint32_t draining       # this worker has begun to drain
+    Wheel *wheel
+    Buffer *free_large
+    Buffer *free_small
+    uint32_t free_large_count
+    uint32_t free_small_count
+    Dead *dead
+    MatchScratch *scratch
+    Request *request        # valid within one call chain, never across turns
+    Response *response
+    WorkerCounters *counters
+    SlotCounters *slot_counters         # [SLOTS_MAX], touched pages only
+    WorkerListener *listeners           # [LISTENERS_MAX]
+    const Plane *planes[MODES]
+    void *plane_state[MODES]
+    # written by control
+    uint64_t *seen          # atomic, a cache line of its own: the epoch of this turn, or OFFLINE
+    uint32_t state          # atomic: WorkerState
+    int32_t fatal           # atomic: the worker's errno
+
+cdef Worker *worker_new(Shared *shared, int index, int fatal_fd) except NULL
+cdef void worker_drop(Worker *worker) noexcept
+cdef void worker_run "fourseven_worker_run"(Worker *worker) noexcept nogil
