@@ -1,0 +1,22 @@
+"""Every feature there is, one line each.
+
+Adding a match, a filter or a balancing algorithm is one file with its class and one line here.
+The model, the JSON Schema, the compiler, `check`, `explain` and the contract tests walk these
+tables; none of them knows a feature by name.
+
+Laws: the order of MATCHES is the order in which the conditions of one route are looked at, so the
+cheap ones stand first. A key occurs once in its table.
+"""
+
+from __future__ import annotations
+
+from fourseven.features import Algorithm, Filter, Match
+
+MATCHES: tuple[type[Match], ...] = (
+)
+
+FILTERS: tuple[type[Filter], ...] = (
+)
+
+ALGORITHMS: tuple[type[Algorithm], ...] = (
+)
