@@ -128,7 +128,8 @@ typedef struct {
 } Cidr;
 
 typedef struct {
-    uint32_t number; /* of its ListenerState; stable for the same name over reloads */
+    uint32_t number; /* stable over reloads for the same name, bind and mode */
+    uint32_t state;  /* number of its ListenerState: one for all binds of a name */
     uint32_t mode;   /* ListenerMode */
     int32_t *fds;    /* TCP: one listening socket for all workers; UDP: one for each worker */
     uint32_t fd_count;

@@ -148,6 +148,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
 
     ctypedef struct Listener:
         uint32_t number
+        uint32_t state
         uint32_t mode
         int32_t *fds
         uint32_t fd_count

@@ -28,12 +28,4 @@ typedef struct FOURSEVEN_LINE {
     uint64_t status[6];
 } SlotCounters;
 
-typedef struct {
-    Snapshot *current FOURSEVEN_LINE; /* control; atomic */
-    uint64_t epoch;                   /* control; atomic: moves on at each publish */
-    uint32_t draining;                /* control; atomic: 1 = accept nothing more, finish */
-    Slot *slots FOURSEVEN_LINE;       /* the bases; never change */
-    BackendState *backends;
-    ListenerState *listeners;
-} Shared;
 #endif

@@ -1,12 +1,13 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from fourseven.matching.table cimport MatchScratch
-from fourseven.protocols.message cimport Request, Response
-from fourseven.snapshot.layout cimport BackendState, Listener, ListenerState, Slot, Snapshot
+from fourseven.protocols.message cimport Address, Request, Response
+from fourseven.snapshot.cell cimport Seen, Shared
+from fourseven.snapshot.layout cimport Listener, ListenerState, Snapshot
 
 cpdef enum:
-    OFFLINE = 0             # `seen` of a worker that holds no snapshot
     FAULTS_MAX = 128
+    EVENTS_MAX = 256        # one epoll_wait; more only delays the timers
     MODES = 4               # snapshot.layout.ListenerMode
     BUFFER_LARGE = 69632    # 64 KiB of body and room for a head's beginning: one read takes 64 KiB
     BUFFER_SMALL = 4096     # what waits over a turn is mostly a head: browsers send < 2 KiB
@@ -38,14 +39,6 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t bytes_to, bytes_from
         uint64_t[6] status
 
-    ctypedef struct Shared:
-        Snapshot *current
-        uint64_t epoch
-        uint32_t draining
-        Slot *slots
-        BackendState *backends
-        ListenerState *listeners
-
 # ---- what the loop knows of the things it drives ----
 
 cdef struct Worker
@@ -61,6 +54,8 @@ cdef struct Source:
     ready_fn ready
     int32_t fd
     uint32_t registered     # 1: epoll knows it (edge-triggered, both ways)
+    Source *again           # the next one that wants another turn although nothing happened
+    uint32_t queued         # 1: it stands in that list
 
 # Intrusive; zeroed is unarmed. A timer that is put off need not be moved: set `due_ms` later and
 # the wheel re-files it when its slot comes round.
@@ -93,6 +88,10 @@ cdef struct WorkerListener:
     uint32_t open           # 1: registered with this worker's epoll
     ListenerCounters *counters
     ListenerState *state
+    Address local           # where it is bound; a wildcard address gives only the port
+    uint64_t generation     # of the last snapshot that named it
+    Timer retry             # descriptors ran out: it listens again when this fires
+    Worker *worker
     void *private           # the plane's own (UDP's flow table)
 
 cdef struct Plane:
@@ -112,6 +111,7 @@ cdef struct Wheel:
 cdef struct Worker:
     Shared *shared
     Snapshot *snapshot      # of this turn
+    uint64_t generation     # of the snapshot that the listeners were last set up for
     int32_t index
     int32_t epoll_fd
     int32_t wake_fd
@@ -126,19 +126,45 @@ cdef struct Worker:
     uint32_t free_large_count
     uint32_t free_small_count
     Dead *dead
+    Source *again           # ready without an event: they had their share of the last turn
     MatchScratch *scratch
     Request *request        # valid within one call chain, never across turns
     Response *response
     WorkerCounters *counters
     SlotCounters *slot_counters         # [SLOTS_MAX], touched pages only
+    ListenerCounters *listener_counters # [LISTENERS_MAX]
+    Source wake                         # the eventfd by which control wakes us
     WorkerListener *listeners           # [LISTENERS_MAX]
     const Plane *planes[MODES]
     void *plane_state[MODES]
+    Seen *seen              # what this worker says of its turn
     # written by control
-    uint64_t *seen          # atomic, a cache line of its own: the epoch of this turn, or OFFLINE
     uint32_t state          # atomic: WorkerState
-    int32_t fatal           # atomic: the worker's errno
+    int32_t fatal           # atomic: the worker's errno; 0 while all is well
 
 cdef Worker *worker_new(Shared *shared, int index, int fatal_fd) except NULL
 cdef void worker_drop(Worker *worker) noexcept
+cdef void worker_wake(Worker *worker) noexcept nogil
 cdef void worker_run "fourseven_worker_run"(Worker *worker) noexcept nogil
+
+# ---- of worker.py alone ----
+cdef int32_t start(Worker *worker) noexcept nogil
+cdef void stop(Worker *worker) noexcept nogil
+cdef void fail(Worker *worker, int32_t error) noexcept nogil
+cdef int32_t turn "fourseven_turn"(Worker *worker) noexcept nogil
+cdef void set_time(Worker *worker) noexcept nogil
+cdef void woken(Worker *worker, Source *source, uint32_t events) noexcept nogil
+cdef void bury_all(Worker *worker) noexcept nogil
+cdef void take_snapshot(Worker *worker) noexcept nogil
+cdef void drain(Worker *worker) noexcept nogil
+cdef void set_listeners(Worker *worker, const Snapshot *snapshot) noexcept nogil
+cdef void open_listener(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void listen(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void shut(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void listener_ready(Worker *worker, Source *source, uint32_t events) noexcept nogil
+cdef void listener_retry(Worker *worker, Timer *timer) noexcept nogil
+
+# The listener whose `retry` timer this is.
+cdef inline WorkerListener *retried(Timer *timer) noexcept nogil:
+    cdef WorkerListener *none = NULL
+    return <WorkerListener *> (<char *> timer - <size_t> &none.retry)

@@ -1,0 +1,2 @@
+cdef void *pages_new(size_t size) except NULL
+cdef void pages_drop(void *at, size_t size) noexcept nogil

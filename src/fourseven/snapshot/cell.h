@@ -1,0 +1,19 @@
+/* Where the two halves meet: one pointer, one epoch, and the bases of what is mutable. */
+#ifndef FOURSEVEN_CELL_H
+#define FOURSEVEN_CELL_H
+#include "fourseven/snapshot/layout.h"
+
+typedef struct {
+    Snapshot *current FOURSEVEN_LINE; /* control; atomic */
+    uint64_t epoch;                   /* control; atomic: moves on at each publish */
+    uint32_t draining;                /* control; atomic: 1 = accept nothing more, finish */
+    Slot *slots FOURSEVEN_LINE;       /* the bases; never change */
+    BackendState *backends;
+    ListenerState *listeners;
+} Shared;
+
+/* What a worker says of itself: the epoch of its turn, or OFFLINE. A line of its own. */
+typedef struct FOURSEVEN_LINE {
+    uint64_t epoch; /* atomic: the worker writes, control reads */
+} Seen;
+#endif
