@@ -1,9 +1,15 @@
-"""Builds each .py which has a .pxd beside it; FOURSEVEN_BUILD picks the mode."""
+"""Builds each .py which has a .pxd beside it; FOURSEVEN_BUILD picks the mode.
+
+The modes: release, debug (assertions and bounds), asan and tsan (sanitizers), gcov (coverage) and
+annotate (Cython's HTML). Each keeps its objects in build/<mode> and its C in build/c-<mode>, so
+that switching costs one link. The headers that the system must have stand in pyproject.toml.
+"""
 
 import os
 import shlex
 import subprocess
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +31,10 @@ FLAGS = {
     "annotate": (["-O0"], []),
 }
 COMPILE, LINK = FLAGS[MODE]
+ALWAYS = ["-std=gnu11", "-Wno-unused-function", "-DPCRE2_CODE_UNIT_WIDTH=8"]
 CHECKED = MODE not in ("release", "tsan")
-HEADERS = {"sys/epoll.h": "libc6-dev", "Python.h": "python3-dev", "pcre2.h": "libpcre2-dev"}
-LIBRARIES = ["pcre2-8"]
+HEADERS = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["fourseven"]["headers"]
+LIBRARIES = {"pcre2": "pcre2-8"}  # a word in the .pxd -> the library to link
 
 
 class Build(build_ext):
@@ -48,8 +55,13 @@ class Build(build_ext):
         super().run()
 
     def copy_extensions_to_source(self) -> None:
-        self.force = True  # setuptools skips a copy onto a newer file: a change of mode would be lost
+        self.force = True  # setuptools skips a newer target: a change of mode would be lost
         super().copy_extensions_to_source()
+
+
+def libraries(path: Path) -> list[str]:
+    text = path.with_suffix(".pxd").read_text()
+    return [library for word, library in LIBRARIES.items() if word in text]
 
 
 def native_modules() -> Iterator[Extension]:
@@ -61,8 +73,8 @@ def native_modules() -> Iterator[Extension]:
                 [str(path)],
                 include_dirs=[str(SOURCE)],
                 depends=[str(h) for h in SOURCE.rglob("*.h")],
-                libraries=LIBRARIES if "pcre2" in path.with_suffix(".pxd").read_text() else [],
-                extra_compile_args=["-std=gnu11", "-Wno-unused-function", "-DPCRE2_CODE_UNIT_WIDTH=8", *COMPILE],
+                libraries=libraries(path),
+                extra_compile_args=[*ALWAYS, *COMPILE],
                 extra_link_args=LINK,
             )
 

@@ -1,0 +1,60 @@
+"""Every static check, one after the other: check.py [--fix]
+
+ruff (lint and format), mypy --strict, cython-lint, and the check that no function which runs
+without the GIL calls Python. A native module (a `.py` with a `.pxd` beside it) gets its types from
+the `.pxd`, so some rules do not apply to it; which modules are native is found, never listed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCE = Path("src")
+# The .pxd has the types and the arity, C has its numbers and its goto-like loops, and an annotation
+# of a C type is a declaration, not a hint.
+NATIVE_IGNORES = [
+    *("ANN", "ARG", "TC", "PLR2004", "PLR0911", "PLR0912", "PLR0913", "PLR0915", "F821", "F842"),
+    *("SIM", "B018", "UP", "D", "RUF", "PLW", "E501"),
+]
+
+
+def native() -> list[Path]:
+    twins = (path.with_suffix(".py") for path in SOURCE.rglob("*.pxd"))
+    return sorted(path for path in twins if path.exists())
+
+
+def commands(fix: bool) -> Iterator[tuple[str, list[str]]]:
+    python = sys.executable
+    ruff = [python, "-m", "ruff"]
+    ignores = ",".join(f"{path}:{rule}" for path in native() for rule in NATIVE_IGNORES)
+    lint = [*ruff, "check", "--quiet", "--extend-per-file-ignores", ignores]
+    yield "ruff check", [*lint, *(["--fix"] if fix else []), "."]
+    yield "ruff format", [*ruff, "format", "--quiet", *([] if fix else ["--check"]), "."]
+    # mypy reads a native module by its .pyi; one without has nothing for Python to see.
+    silent = [path for path in native() if not path.with_suffix(".pyi").exists()]
+    exclude = "|".join(f"^{re.escape(str(path))}$" for path in silent)
+    yield "mypy", [python, "-m", "mypy", "--no-error-summary", "--exclude", exclude or "^$"]
+    pxds = [str(path) for path in sorted(SOURCE.rglob("*.pxd"))]
+    yield "cython-lint", [str(Path(python).with_name("cython-lint")), *pxds]
+    yield "check_nogil", [python, "tools/check_nogil.py", "build/c-release/src", str(SOURCE)]
+
+
+def main(fix: bool) -> int:
+    failed = []
+    for name, command in commands(fix):
+        start = time.monotonic()
+        code = subprocess.run(command).returncode
+        took = f"({time.monotonic() - start:.1f} s)"
+        print("FAILED" if code else "ok    ", name, took, flush=True)
+        if code:
+            failed.append(name)
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main("--fix" in sys.argv[1:]))
