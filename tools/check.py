@@ -7,6 +7,7 @@ the `.pxd`, so some rules do not apply to it; which modules are native is found,
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -37,15 +38,17 @@ def commands(fix: bool) -> Iterator[tuple[str, list[str]]]:
     exclude = "|".join(f"^{re.escape(str(path))}$" for path in silent)
     yield "mypy", [python, "-m", "mypy", "--no-error-summary", "--exclude", exclude or "^$"]
     pxds = [str(path) for path in sorted(SOURCE.rglob("*.pxd"))]
-    yield "cython-lint", [str(Path(python).with_name("cython-lint")), *pxds]
+    yield "cython-lint", ["cython-lint", *pxds]
     yield "check_nogil", [python, "tools/check_nogil.py", "build/c-release/src", str(SOURCE)]
 
 
 def main(fix: bool) -> int:
     failed = []
+    tools = Path(sys.executable).parent  # cython-lint starts pycodestyle by its bare name
+    env = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"}
     for name, command in commands(fix):
         start = time.monotonic()
-        code = subprocess.run(command).returncode
+        code = subprocess.run(command, env=env).returncode
         took = f"({time.monotonic() - start:.1f} s)"
         print("FAILED" if code else "ok    ", name, took, flush=True)
         if code:

@@ -64,7 +64,7 @@ def main(where: Path) -> None:
     if not python.exists():
         print(f"making {where} with Python {sys.version.split()[0]}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(where)], check=True)
-    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     print("installing Python packages and building (a minute or two)", flush=True)
     subprocess.run([*pip, *project["build-system"]["requires"]], check=True)
     # No isolation: the build then shares its objects with `setup.py build_ext --inplace`.
