@@ -18,7 +18,7 @@ from pathlib import Path
 SOURCE = Path("src")
 # The .pxd has the types and the arity, C has its numbers and its goto-like loops, and an annotation
 # of a C type is a declaration, not a hint.
-NATIVE_IGNORES = ["ANN", "ARG", "B018", "E501", "F821", "F842", "PLR", "PLW", "SIM", "TC", "UP"]
+NATIVE_IGNORES = ["ANN", "ARG", "B018", "F821", "F842", "PLR", "PLW", "SIM", "TC", "UP"]
 
 
 def native() -> list[Path]:
