@@ -1,0 +1,78 @@
+"""The command line: one table of commands, each loaded when it is called.
+
+`fourseven check` must answer at once and needs no engine, so the table holds the names of modules
+and the line that help shows; a module is imported only when its command runs. A new command is one
+module under `cli` with a click command, and one line here.
+
+Exit codes: 0 fine; 1 fine with warnings, or it failed while running; 2 wrong usage of the command
+line (click's own); 78 the file has errors (EX_CONFIG of sysexits.h, which systemd knows: a service
+with a bad file is not started over and over).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NamedTuple
+
+import click
+
+from fourseven import __version__
+from fourseven.errors import ConfigErrors, FoursevenError
+
+FAILED, BAD_CONFIG = 1, 78
+
+
+class Command(NamedTuple):
+    """Where a command is, and what help says of it."""
+
+    place: str  # module:function
+    help: str
+
+
+COMMANDS = {
+    "check": Command("fourseven.cli.check:check", "Says what is wrong with a file, all at once."),
+}
+
+
+class Table(click.Group):
+    """A group that imports a command's module when it is asked for it, not before."""
+
+    def __init__(self, commands_at: dict[str, Command], help: str) -> None:
+        super().__init__(help=help, context_settings={"help_option_names": ["-h", "--help"]})
+        self.commands_at = commands_at
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands_at)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        found = self.commands_at.get(name)
+        if found is None:
+            return None
+        module, _, function = found.place.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Help needs no import: its lines stand in the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.help) for name, one in self.commands_at.items()])
+
+
+fourseven = Table(
+    COMMANDS, "fourseven: each listener is served at the lowest layer that can decide."
+)
+fourseven = click.version_option(__version__, prog_name="fourseven")(fourseven)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The program. Ends the process with one of the exit codes above."""
+    try:
+        fourseven.main(arguments, prog_name="fourseven")
+    except ConfigErrors as errors:
+        for problem in errors.problems:
+            print(problem, file=sys.stderr)
+        sys.exit(BAD_CONFIG)
+    except FoursevenError as error:
+        print(f"fourseven: {error}", file=sys.stderr)
+        sys.exit(FAILED)

@@ -1,0 +1,188 @@
+"""Which layer a listener is served at, by which plane, and because of which rule.
+
+Every feature and every option declares its need. The layer is the highest need among all that the
+listener's traffic meets: its routes' matches and filters, the algorithms of the backends they lead
+to, and the options that the file sets. The plane is the cheapest one that serves that need.
+
+    ADDRESS       L4          relay (one day the kernel: tcx, xdp, nftables)
+    CLIENT_HELLO  L4 + peek   relay, after a look at the ClientHello
+    BYTES         L4 proxy    relay
+    REQUEST       L7          http
+
+`protocol` overrides it: `http` gives L7 where addresses would do, `tcp` promises that nothing is
+looked into, and is an error where a rule has to.
+
+Law: pure. What this host permits is not asked here; what this version does not have is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fourseven.features import Need
+from fourseven.model import Config, Listener, MatchForm
+from fourseven.snapshot.layout import ListenerMode
+
+Path = tuple[str | int, ...]
+
+
+class Reason(NamedTuple):
+    """One rule that needs something: where it stands (below its listener, or a backend)."""
+
+    need: Need
+    what: str  # routes[2].match.path
+    path: Path  # below the listener; () for what stands in a backend
+
+
+class Conflict(NamedTuple):
+    """What cannot be served, and the mend; the path is below the listener."""
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How one listener is served."""
+
+    need: Need
+    layer: str
+    plane: str
+    mode: int
+    because: str
+    refused: tuple[str, ...]
+    conflicts: tuple[Conflict, ...]
+
+
+LAYERS = {
+    Need.ADDRESS: "L4",
+    Need.CLIENT_HELLO: "L4 + peek",
+    Need.BYTES: "L4 proxy",
+    Need.REQUEST: "L7",
+}
+SEES = {
+    Need.ADDRESS: "addresses and ports",
+    Need.CLIENT_HELLO: "the TLS ClientHello",
+    Need.BYTES: "the bytes of the connection",
+    Need.REQUEST: "the HTTP request",
+}
+KERNEL_PLANES = ("tcx", "xdp", "nftables")
+NOT_BUILT = "this version has no kernel planes"
+
+
+def decide(config: Config, name: str) -> Decision:
+    """The layer, the plane and the reason for one listener, with what contradicts it."""
+    listener = config.listeners[name]
+    transport = _transport(listener)
+    found = strongest(reasons(config, listener))
+    need = found.need if found else Need.ADDRESS
+    because = _because(found)
+    if listener.protocol == "http":
+        need = Need.REQUEST
+        because = because if found and found.need is Need.REQUEST else "protocol: http asks for it"
+    conflicts = (*_conflicts(config, listener, transport, need), *_plane_conflict(listener, need))
+    if need is Need.REQUEST:
+        return Decision(need, LAYERS[need], "http", ListenerMode.MODE_HTTP, because, (), conflicts)
+    mode = ListenerMode.MODE_RELAY_UDP if transport == "udp" else ListenerMode.MODE_RELAY_TCP
+    refused = (
+        tuple(f"{plane}: {NOT_BUILT}" for plane in KERNEL_PLANES) if need is Need.ADDRESS else ()
+    )
+    return Decision(need, LAYERS[need], "relay", mode, because, refused, conflicts)
+
+
+def reasons(config: Config, listener: Listener) -> Iterator[Reason]:
+    """Every rule of a listener that needs more than addresses, in the order of the file."""
+    for key, need in listener.option_needs():
+        if need > Need.ADDRESS:
+            yield Reason(need, key, (key,))
+    backends: dict[str, None] = {}
+    for i, route in enumerate(listener.all_routes):
+        if route.match is not None:
+            yield from _match_reasons(route.match, f"routes[{i}].match", ("routes", i, "match"))
+        for j, form in enumerate(route.filters):
+            if form.feature.need > Need.ADDRESS:
+                what = f"routes[{i}].filters[{j}].{form.feature.key}"
+                yield Reason(form.feature.need, what, ("routes", i, "filters", j, form.feature.key))
+        backends.update(dict.fromkeys(name for name, _ in route.choices))
+    for name in backends:
+        backend = config.backends.get(name)
+        if backend is not None and backend.balance is not None:
+            algorithm = backend.balance.feature
+            if algorithm.need > Need.ADDRESS:
+                yield Reason(algorithm.need, f"backends.{name}.balance.{algorithm.key}", ())
+
+
+def strongest(found: Iterator[Reason]) -> Reason | None:
+    """The first one with the highest need; looks no further once nothing can be higher."""
+    best: Reason | None = None
+    for reason in found:
+        if best is None or reason.need > best.need:
+            best = reason
+            if best.need is Need.REQUEST:
+                break
+    return best
+
+
+def _match_reasons(match: MatchForm, what: str, path: Path) -> Iterator[Reason]:
+    for feature in match.features():
+        if feature.need > Need.ADDRESS:
+            yield Reason(feature.need, f"{what}.{feature.key}", (*path, feature.key))
+    for key, parts in (("all", match.all_), ("any", match.any_)):
+        for i, part in enumerate(parts):
+            yield from _match_reasons(part, f"{what}.{key}[{i}]", (*path, key, i))
+    if match.not_ is not None:
+        yield from _match_reasons(match.not_, f"{what}.not", (*path, "not"))
+
+
+def _because(found: Reason | None) -> str:
+    if found is None:
+        return "no rule looks further than addresses and ports"
+    return f"{found.what} looks at {SEES[found.need]}"
+
+
+def _transport(listener: Listener) -> str:
+    """tcp, udp, or "both" which no listener can be."""
+    kinds = {"udp" if bind.startswith("udp:") else "tcp" for bind in listener.bind}
+    return kinds.pop() if len(kinds) == 1 else "both"
+
+
+def _conflicts(
+    config: Config, listener: Listener, transport: str, need: Need
+) -> Iterator[Conflict]:
+    if transport == "both":
+        yield Conflict(
+            ("bind",), "tcp and udp stand in one listener; make two, they may lead to one backend"
+        )
+        return
+    protocol = listener.protocol
+    if protocol == "http" and transport == "udp":
+        yield Conflict(
+            ("protocol",), "HTTP does not come over udp://; bind to tcp, or remove protocol: http"
+        )
+        return
+    if protocol == "udp" and transport == "tcp":
+        yield Conflict(("protocol",), "protocol: udp with a TCP socket; write bind: udp://…")
+    if protocol == "tcp" and transport == "udp":
+        yield Conflict(("protocol",), "protocol: tcp with a UDP socket; remove one of the two")
+    forced = protocol in ("tcp", "udp") or transport == "udp"
+    if forced:
+        kept = "protocol: tcp" if protocol == "tcp" and transport == "tcp" else "a UDP listener"
+        for reason in reasons(config, listener):
+            mend = "remove it, or protocol: tcp" if kept.startswith("protocol") else "remove it"
+            text = f"{reason.what} looks at {SEES[reason.need]}, which {kept} never sees; {mend}"
+            yield Conflict(reason.path, text)
+
+
+def _plane_conflict(listener: Listener, need: Need) -> Iterator[Conflict]:
+    """A plane that the file asks for and that cannot serve; one of the kernel's falls back to relay."""
+    if listener.plane == "http" and need is not Need.REQUEST:
+        yield Conflict(
+            ("plane",),
+            "no rule needs the HTTP plane; write protocol: http to have it, or leave plane out",
+        )
+    if listener.plane not in ("auto", "http") and need is Need.REQUEST:
+        yield Conflict(
+            ("plane",), f"the plane {listener.plane} cannot look at requests; leave plane out"
+        )

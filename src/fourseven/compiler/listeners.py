@@ -1,0 +1,49 @@
+"""Listeners: the decision about their layer, their routes, and their limits copied."""
+
+from __future__ import annotations
+
+from fourseven.compiler.layer import decide
+from fourseven.compiler.routes import body_prefix, compile_routes
+from fourseven.model import Config, Listener
+from fourseven.plan import ListenerPlan
+from fourseven.snapshot.layout import ForwardedMode, Relax
+
+FORWARDED = {"x-forwarded": ForwardedMode.FORWARDED_X, "forwarded": ForwardedMode.FORWARDED_RFC7239}
+RELAX = {
+    "underscores": Relax.RELAX_UNDERSCORES,
+    "trace": Relax.RELAX_TRACE,
+    "encoded_slash": Relax.RELAX_ENCODED_SLASH,
+    "merge_slashes": Relax.RELAX_MERGE_SLASHES,
+}
+COPIED = (  # the same name and the same unit in the model and in the plan
+    "trusted", "connections_max", "head_max", "headers_max", "target_max", "body_max", "requests_max",
+    "flows_max", "head_timeout_ms", "body_timeout_ms", "body_rate_min", "idle_timeout_ms",
+    "send_timeout_ms", "tunnel_timeout_ms",
+)  # fmt: skip
+
+
+def compile_listener(config: Config, name: str) -> ListenerPlan:
+    """How one listener is served."""
+    listener = config.listeners[name]
+    decision = decide(config, name)
+    return ListenerPlan(
+        name=name,
+        bind=listener.bind,
+        mode=decision.mode,
+        routes=compile_routes(config, name),
+        layer=decision.layer,
+        plane=decision.plane,
+        because=decision.because,
+        refused=decision.refused,
+        body_prefix_max=max(body_prefix(route.match) for route in listener.all_routes),
+        forwarded=sum(FORWARDED[header] for header in set(listener.forwarded)),
+        request_id=_request_id(listener),
+        relax=sum(RELAX[rule] for rule in set(listener.relax)),
+        **{key: getattr(listener, key) for key in COPIED},
+    )
+
+
+def _request_id(listener: Listener) -> bytes:
+    if isinstance(listener.request_id, str):
+        return listener.request_id.encode()
+    return b"X-Request-Id" if listener.request_id else b""

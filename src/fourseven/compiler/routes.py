@@ -1,0 +1,51 @@
+"""Routes: a match becomes an expression, filters become actions, backends become weighted choices."""
+
+from __future__ import annotations
+
+from fourseven.model import Config, MatchForm, Route
+from fourseven.plan import All, Any_, Expression, Not, RoutePlan
+
+ALWAYS = All()
+
+
+def compile_routes(config: Config, listener: str) -> tuple[RoutePlan, ...]:
+    """The routes of a listener in the order of the file."""
+    said = config.listeners[listener]
+    path: tuple[str | int, ...] = ("listeners", listener, "routes")
+    if not said.routes:
+        place = config.at("listeners", listener, "backend")
+        return tuple(_route(route, "backend", place) for route in said.all_routes)
+    return tuple(
+        _route(route, route.name or f"routes[{i}]", config.at(*path, i))
+        for i, route in enumerate(said.routes)
+    )
+
+
+def _route(route: Route, name: str, source: str) -> RoutePlan:
+    steps = [form.feature for form in route.filters]
+    return RoutePlan(
+        name=name,
+        match=expression(route.match) if route.match is not None else ALWAYS,
+        backends=tuple((backend, weight) for backend, weight in route.choices if weight),
+        request_actions=tuple(action for step in steps for action in step.request_actions()),
+        response_actions=tuple(action for step in steps for action in step.response_actions()),
+        source=source,
+    )
+
+
+def expression(match: MatchForm) -> Expression:
+    """All its keys hold: the features, in the order of the registry, then all, any, not."""
+    parts = [feature.lower() for feature in match.features()]
+    parts += [expression(part) for part in match.all_]
+    if match.any_:
+        parts.append(Any_(tuple(expression(part) for part in match.any_)))
+    if match.not_ is not None:
+        parts.append(Not(expression(match.not_)))
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def body_prefix(match: MatchForm | None) -> int:
+    """Bytes of a body that must be there before this match can be decided."""
+    if match is None:
+        return 0
+    return max((feature.body_prefix() for feature in match.everything()), default=0)

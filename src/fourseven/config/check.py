@@ -1,0 +1,136 @@
+"""What is wrong with a file whose form is right: names that lead nowhere, rules that cannot be kept.
+
+Errors make a file unusable. Warnings are what somebody probably did not mean: they never stop
+anything, and `check` exits with 1 for them.
+
+Law: a warning is given only where it is certain. A check that guesses is a check that people
+learn to ignore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from fourseven.addresses import bind_parts
+from fourseven.compiler.layer import decide
+from fourseven.config.tree import Document, Step
+from fourseven.errors import Problem, did_you_mean
+from fourseven.model import Config
+
+Path = tuple[Step, ...]
+
+
+def unknown_backends(document: Document) -> list[Problem]:
+    """Each name of a backend that is not there, whether or not the rest of the file is well formed."""
+    known = document.data.get("backends", {})
+    if not isinstance(known, dict):
+        return []
+    names = {str(name) for name in known}
+    return [
+        _problem(document, path, f"there is no backend {name!r}; {did_you_mean(name, names)}", key)
+        for path, name, key in _references(document.data)
+        if name not in names
+    ]
+
+
+def _references(data: Any) -> Iterator[tuple[Path, str, bool]]:
+    """(path, backend's name, whether the name is a key) of each mention, in plain values of any shape."""
+    for name, listener in _items(_get(data, "listeners")):
+        at: Path = ("listeners", name)
+        yield from _named(listener, at)
+        routes = _get(listener, "routes")
+        for i, route in enumerate(routes if isinstance(routes, list) else ()):
+            yield from _named(route, (*at, "routes", i))
+
+
+def _named(owner: Any, at: Path) -> Iterator[tuple[Path, str, bool]]:
+    one = _get(owner, "backend")
+    if isinstance(one, str):
+        yield (*at, "backend"), one, False
+    for name, _ in _items(_get(owner, "backends")):
+        yield (*at, "backends", name), name, True
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _items(value: Any) -> Iterable[tuple[str, Any]]:
+    return value.items() if isinstance(value, dict) else ()
+
+
+def errors_of(config: Config) -> list[Problem]:
+    """What makes a well-formed file unusable."""
+    return [problem for rule in ERRORS for problem in rule(config)]
+
+
+def warnings_of(config: Config) -> list[Problem]:
+    """What was probably not meant."""
+    return [problem for rule in WARNINGS for problem in rule(config)]
+
+
+def same_bind_twice(config: Config) -> Iterator[Problem]:
+    """Two listeners cannot have one socket; an address of all takes that of each."""
+    seen: dict[str, list[tuple[str, str]]] = {}
+    for name, i, bind in _binds(config):
+        group = seen.setdefault(_socket_group(bind), [])
+        for other, owner in group:
+            if _overlap(bind, other):
+                what = f"{bind} is taken by {other} of listener {owner!r}; give one of them another address or port"
+                yield problem_at(config, ("listeners", name, "bind", i), what)
+        group.append((bind, name))
+
+
+def _binds(config: Config) -> Iterator[tuple[str, int, str]]:
+    """(listener, index, bind); without port 0, since each gets a free port of its own."""
+    for name, listener in config.listeners.items():
+        for i, bind in enumerate(listener.bind):
+            if bind.startswith("unix:") or bind_parts(bind)[2]:
+                yield name, i, bind
+
+
+def _socket_group(bind: str) -> str:
+    """What two binds share when they can overlap at all."""
+    if bind.startswith("unix:"):
+        return bind
+    transport, _, port = bind_parts(bind)
+    return f"{transport}:{port}"
+
+
+def _overlap(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    if one.startswith("unix:"):
+        return False
+    hosts = {bind_parts(one)[1], bind_parts(other)[1]}
+    if "::" in hosts:
+        return True  # [::] takes IPv4 too
+    return "0.0.0.0" in hosts and not any(":" in host for host in hosts)
+
+
+def layer_cannot_be(config: Config) -> Iterator[Problem]:
+    """What a listener's rules need must be what its protocol and its socket can give."""
+    for name in config.listeners:
+        for conflict in decide(config, name).conflicts:
+            yield problem_at(config, ("listeners", name, *conflict.path), conflict.text)
+
+
+Rule = Callable[[Config], Iterator[Problem]]
+ERRORS: tuple[Rule, ...] = (same_bind_twice, layer_cannot_be)
+WARNINGS: tuple[Rule, ...] = ()
+
+
+def problem_at(config: Config, path: Path, text: str, severity: Any = "error") -> Problem:
+    """A problem of a model; without a file it stands at line 0."""
+    document = config._source
+    if document is None:
+        return Problem("", 0, 0, ".".join(map(str, path)), text, severity)
+    return _problem(document, path, text, severity=severity)
+
+
+def _problem(
+    document: Document, path: Path, text: str, at_key: bool = False, severity: Any = "error"
+) -> Problem:
+    line, column, shown = document.find(path, at_key)
+    return Problem(document.file, line, column, shown, text, severity)

@@ -1,0 +1,487 @@
+"""THE model: what a file may say, and the only form in which the rest of the control plane sees it.
+
+    Config      listeners, backends, workers
+    Listener    where clients come in: bind, routes, limits, timeouts, trust
+    Route       when (match), what is done (filters), and where to (backend, or backends by weight)
+    Backend     servers, and how one is picked (balance)
+    Server      an address, a weight
+
+A file may use short forms (`backend: web` for one route that takes all, `path: /x/`,
+`servers: [10.0.0.1:80]`); validation spells them out, so code meets the long form alone.
+Field names carry their unit and the file's key is the alias: `idle_timeout: 60s` is
+`idle_timeout_ms`. The defaults are those of plan.py, which says why nothing here does twice.
+
+Matches, filters and algorithms come from the registry: RouteMatch, RouteFilter and Balance are
+built from it, one field for each class, so this file knows none of them by name.
+
+An option that only makes sense at a certain layer says so with `needs(...)`. Where the file sets
+it, the listener needs that much; a default never forces a layer.
+
+In the terms of Kubernetes' Gateway API:
+
+    listeners.<name>            Gateway.spec.listeners[] (name, port, protocol)
+    listeners.<name>.routes[]   HTTPRoute.spec.rules[], in L4 listeners TCPRoute / UDPRoute / TLSRoute
+    routes[].match              rules[].matches[] (there: any of several; here `any:` says so)
+    routes[].match.host, sni    HTTPRoute / TLSRoute .spec.hostnames
+    routes[].filters            rules[].filters
+    routes[].backends           rules[].backendRefs[] with weight
+    backends.<name>             Service with its EndpointSlices; balance, retries: BackendLBPolicy
+    timeouts                    rules[].timeouts (there per route; here per listener and backend)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    WithJsonSchema,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from fourseven import addresses, units
+from fourseven.features import Algorithm, Feature, Filter, Match, Need
+from fourseven.plan import BackendPlan, ListenerPlan, ServerPlan
+from fourseven.registry import ALGORITHMS, FILTERS, MATCHES
+
+WEIGHT_MAX = 1_000_000  # a larger ratio is a slip of the finger; sums stay far below 64 bits
+NAME = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", re.ASCII
+)  # a label in metrics and in a shell
+
+_LISTENER = ListenerPlan("", (), 0, ())
+_BACKEND = BackendPlan("", (), "", 0)
+_SERVER = ServerPlan("")
+
+
+class Form(BaseModel):
+    """A mapping in the file: every key is known, and nothing changes after it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NeedOf:
+    """Annotation: setting this option makes its listener need this much."""
+
+    def __init__(self, need: Need) -> None:
+        self.need = need
+
+
+def needs(need: Need) -> Any:
+    return NeedOf(need)
+
+
+def _listed(value: Any) -> Any:
+    """One thing where a list may stand."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _each(read: Callable[[Any], str]) -> Callable[[str], str]:
+    return lambda value: read(value)
+
+
+_TIME_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [{"type": "string", "pattern": units.TIME_PATTERN}, {"const": 0}],
+        "examples": ["10s"],
+    }
+)
+_SIZE_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "string", "pattern": units.SIZE_PATTERN},
+            {"type": "integer", "minimum": 0},
+        ]
+    }
+)
+Time = Annotated[int, BeforeValidator(units.duration_ms), _TIME_SCHEMA]
+Size = Annotated[int, BeforeValidator(units.size_bytes), _SIZE_SCHEMA]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+Text = Annotated[str, Field(strict=True)]
+Bind = Annotated[str, BeforeValidator(addresses.canonical_bind), WithJsonSchema({"type": "string"})]
+Network = Annotated[
+    str, BeforeValidator(addresses.canonical_network), WithJsonSchema({"type": "string"})
+]
+ServerAddress = Annotated[
+    str, BeforeValidator(addresses.canonical_server), WithJsonSchema({"type": "string"})
+]
+L7 = needs(Need.REQUEST)
+
+Relaxed = Literal["underscores", "trace", "encoded_slash", "merge_slashes"]
+ForwardedHeader = Literal["x-forwarded", "forwarded"]
+Protocol = Literal["auto", "http", "tcp", "udp"]
+Plane = Literal["auto", "http", "relay", "tcx", "xdp", "nftables"]
+
+
+# ---- what the registry adds ----
+
+
+class Short:
+    """Annotation of a field that holds a feature: its short form is spelt out before it is read."""
+
+    def __init__(self, feature: type[Feature]) -> None:
+        self.feature = feature
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(
+            self.feature.from_file, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        long = handler(schema)
+        short = self.feature.shorthand
+        resolved = handler.resolve_ref_schema(long)
+        plain = resolved.get("properties", {}).get(short) if short else None
+        return {"anyOf": [plain, long]} if plain else long
+
+
+class FeatureForm(Form):
+    """A mapping whose keys are those of registered features."""
+
+    def features(self) -> Iterator[Any]:
+        """The features that the file names, in the order of the registry."""
+        for name in type(self).feature_names:
+            found = self.__dict__[name]
+            if found is not None:
+                yield found
+
+    feature_names: ClassVar[tuple[str, ...]] = ()
+
+
+def _form(name: str, parent: type[FeatureForm], features: tuple[type[Feature], ...]) -> Any:
+    """The parent with one optional field for each feature; its alias is the feature's key."""
+    fields: dict[str, Any] = {
+        f"feature_{feature.key}": (
+            Annotated[feature, Short(feature)],
+            Field(default=None, alias=feature.key, description=_first_paragraph(feature)),
+        )
+        for feature in features
+    }
+    form = create_model(
+        name, __base__=parent, __module__=__name__, __doc__=parent.__doc__, **fields
+    )
+    form.feature_names = tuple(fields)
+    return form
+
+
+def _first_paragraph(feature: type[Feature]) -> str:
+    return " ".join((feature.__doc__ or "").split("\n\n")[0].split())
+
+
+class MatchForm(FeatureForm):
+    """When a route takes a request: every key of it must hold."""
+
+    all_: tuple[RouteMatch, ...] = Field(
+        (), alias="all", min_length=1, description="All of these hold."
+    )
+    any_: tuple[RouteMatch, ...] = Field(
+        (), alias="any", min_length=1, description="One of these holds."
+    )
+    not_: RouteMatch | None = Field(None, alias="not", description="This does not hold.")
+
+    def everything(self) -> Iterator[Match]:
+        """Every feature in it, at any depth."""
+        yield from self.features()
+        for part in (*self.all_, *self.any_, *((self.not_,) if self.not_ else ())):
+            yield from part.everything()
+
+
+class FilterForm(FeatureForm):
+    """One step that a route takes: exactly one key."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_file(cls, value: Any) -> Any:
+        return {value: {}} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def exactly_one(self) -> FilterForm:
+        _only(self, "a filter", "filters: [{…}, {…}]")
+        return self
+
+    @property
+    def feature(self) -> Filter:
+        return next(self.features())  # type: ignore[no-any-return]
+
+
+class BalanceForm(FeatureForm):
+    """How a backend picks a server: the name of an algorithm, or one key with its options."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_file(cls, value: Any) -> Any:
+        return {value: {}} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def exactly_one(self) -> BalanceForm:
+        _only(self, "an algorithm", "balance: round_robin")
+        return self
+
+    @property
+    def feature(self) -> Algorithm:
+        return next(self.features())  # type: ignore[no-any-return]
+
+
+def _only(form: FeatureForm, noun: str, example: str) -> None:
+    found = [feature.key for feature in form.features()]
+    if not found:
+        raise ValueError(f"{noun} is missing; write e.g. {example}")
+    if len(found) > 1:
+        raise ValueError(f"{' and '.join(found)} stand in one place; name one, e.g. {example}")
+
+
+if TYPE_CHECKING:
+    RouteMatch = MatchForm
+    RouteFilter = FilterForm
+    Balance = BalanceForm
+else:
+    RouteMatch = _form("RouteMatch", MatchForm, MATCHES)
+    RouteFilter = _form("RouteFilter", FilterForm, FILTERS)
+    Balance = _form("Balance", BalanceForm, ALGORITHMS)
+    RouteMatch.model_rebuild()
+
+
+# ---- the model itself ----
+
+
+class Server(Form):
+    """One server of a backend."""
+
+    address: ServerAddress = Field(description="host:port, [v6]:port or unix:/path")
+    weight: Annotated[int, Field(strict=True, ge=0, le=WEIGHT_MAX)] = Field(
+        _SERVER.weight, description="Its share of new work, against the others; 0 takes none."
+    )
+    max_in_flight: Count = Field(
+        _SERVER.max_in_flight, description="Requests (L7) or connections (L4) at once; 0: no limit."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_file(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"address": value}
+
+
+class Backend(Form):
+    """A set of servers that are alike, and how one of them is picked."""
+
+    servers: tuple[Server, ...] = Field(
+        min_length=1, description="Addresses, or {address, weight}."
+    )
+    balance: Balance | None = Field(
+        None, description="How a server is picked; round_robin if left out."
+    )
+    connect_timeout_ms: Time = Field(
+        _BACKEND.connect_timeout_ms,
+        alias="connect_timeout",
+        description="Until a server has accepted.",
+    )
+    response_timeout_ms: Time = Field(
+        _BACKEND.response_timeout_ms,
+        alias="response_timeout",
+        description="From the request's last byte to the answer's first.",
+    )
+    read_timeout_ms: Time = Field(
+        _BACKEND.read_timeout_ms,
+        alias="read_timeout",
+        description="Between two parts of an answer.",
+    )
+    idle_timeout_ms: Time = Field(
+        _BACKEND.idle_timeout_ms,
+        alias="idle_timeout",
+        description="How long a kept connection to a server waits for its next request.",
+    )
+    idle_max: Count = Field(
+        _BACKEND.idle_max, description="Kept connections, for each worker and server."
+    )
+    retries: Annotated[int, Field(strict=True, ge=0, le=3)] = Field(
+        _BACKEND.retries,
+        description="Further servers that are tried when one fails before its first byte.",
+    )
+
+
+class Route(Form):
+    """One line of a listener's table. The first whose match holds takes the request."""
+
+    name: Text | None = Field(None, description="For explain, logs and metrics.")
+    match: RouteMatch | None = Field(None, description="When; left out: always.")
+    filters: tuple[RouteFilter, ...] = Field((), description="What is done, in this order.")
+    backend: Text | None = Field(None, description="Where to.")
+    backends: dict[str, Annotated[int, Field(strict=True, ge=0, le=1_000_000)]] | None = Field(
+        None, description="Where to, by weight: {stable: 95, canary: 5}."
+    )
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def one_or_more(cls, value: Any) -> Any:
+        return _listed(value)
+
+    @model_validator(mode="after")
+    def goes_somewhere(self) -> Route:
+        ends = [form.feature.key for form in self.filters if form.feature.terminal]
+        if self.backend is not None and self.backends is not None:
+            raise ValueError("backend and backends stand in one route; keep one of them")
+        if not self.choices and not ends:
+            raise ValueError("the route goes nowhere; give it a backend: name")
+        if self.choices and ends:
+            raise ValueError(
+                f"{ends[0]} answers by itself, so the backend gets nothing; remove one of them"
+            )
+        if self.backends is not None and not sum(self.backends.values()):
+            raise ValueError("the weights add up to 0; give one backend a weight above 0")
+        return self
+
+    @property
+    def choices(self) -> tuple[tuple[str, int], ...]:
+        """(backend's name, weight)."""
+        if self.backend is not None:
+            return ((self.backend, 1),)
+        return tuple((self.backends or {}).items())
+
+
+class Listener(Form):
+    """Where clients come in, and what is allowed there."""
+
+    bind: tuple[Bind, ...] = Field(
+        min_length=1,
+        description="0.0.0.0:80, [::]:80, :8080, udp://0.0.0.0:53, unix:/path, or a list.",
+    )
+    backend: Text | None = Field(None, description="Short for one route that takes everything.")
+    routes: tuple[Route, ...] = Field((), min_length=1, description="First match wins.")
+    protocol: Protocol = Field(
+        "auto",
+        description="auto: the lowest layer that can decide. http: Layer 7 even if addresses would do."
+        " tcp: never look inside.",
+    )
+    plane: Plane = Field("auto", description="Which data plane; auto: the cheapest that serves.")
+    # trust
+    trusted: Annotated[tuple[Network, ...], L7] = Field(
+        _LISTENER.trusted, description="Networks whose X-Forwarded-* headers are believed."
+    )
+    forwarded: Annotated[tuple[ForwardedHeader, ...], L7] = Field(
+        ("x-forwarded",), description="Headers that tell servers who the client is; [] for none."
+    )
+    request_id: Annotated[str | bool, L7] = Field(
+        False,
+        description="true, or the header's name: each request gets an id unless it brings one.",
+    )
+    # limits
+    connections_max: Count = Field(
+        _LISTENER.connections_max, description="Clients at once; 0: only the process's limit."
+    )
+    head_max: Annotated[Size, Field(ge=1024, le=65536), L7] = Field(
+        _LISTENER.head_max, description="Bytes of a request's head."
+    )
+    headers_max: Annotated[int, Field(strict=True, ge=1, le=256), L7] = Field(
+        _LISTENER.headers_max, description="Headers of a request."
+    )
+    target_max: Annotated[Size, Field(ge=64, le=65536), L7] = Field(
+        _LISTENER.target_max, description="Bytes of a request's target."
+    )
+    body_max: Annotated[Size, L7] = Field(
+        _LISTENER.body_max, description="Bytes of a request's body; 0: no limit."
+    )
+    requests_max: Annotated[Count, L7] = Field(
+        _LISTENER.requests_max, description="Requests on one connection; 0: no limit."
+    )
+    flows_max: Annotated[int, Field(strict=True, ge=1, le=16_777_216)] = Field(
+        _LISTENER.flows_max, description="UDP flows at once, for each worker."
+    )
+    # timeouts
+    head_timeout_ms: Annotated[Time, L7] = Field(
+        _LISTENER.head_timeout_ms, alias="head_timeout", description="For a whole request head."
+    )
+    body_timeout_ms: Annotated[Time, L7] = Field(
+        _LISTENER.body_timeout_ms,
+        alias="body_timeout",
+        description="For a whole request body; 0: only body_rate_min holds.",
+    )
+    body_rate_min: Annotated[Size, Field(le=2**31 - 1), L7] = Field(
+        _LISTENER.body_rate_min,
+        description="Bytes a second below which a request's body is given up.",
+    )
+    idle_timeout_ms: Time = Field(
+        _LISTENER.idle_timeout_ms,
+        alias="idle_timeout",
+        description="L7: between two requests. L4: no byte either way.",
+    )
+    send_timeout_ms: Time = Field(
+        _LISTENER.send_timeout_ms, alias="send_timeout", description="While a client takes nothing."
+    )
+    tunnel_timeout_ms: Annotated[Time, L7] = Field(
+        _LISTENER.tunnel_timeout_ms,
+        alias="tunnel_timeout",
+        description="After an Upgrade (WebSocket): no byte either way.",
+    )
+    relax: Annotated[tuple[Relaxed, ...], L7] = Field(
+        (), description="Defences that are switched off, by name; check warns of each."
+    )
+
+    @field_validator("bind", "trusted", "forwarded", "relax", mode="before")
+    @classmethod
+    def one_or_more(cls, value: Any) -> Any:
+        return _listed(value)
+
+    @field_validator("request_id")
+    @classmethod
+    def header_name(cls, value: str | bool) -> str | bool:
+        if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value, re.ASCII):
+            raise ValueError(f"{value!r} is no header name; write e.g. X-Request-Id")
+        return value
+
+    @model_validator(mode="after")
+    def leads_somewhere(self) -> Listener:
+        if self.backend is not None and self.routes:
+            raise ValueError(
+                "backend and routes stand in one listener; make the backend the last route"
+            )
+        if self.backend is None and not self.routes:
+            raise ValueError("the listener leads nowhere; give it routes or a backend: name")
+        return self
+
+    @property
+    def all_routes(self) -> tuple[Route, ...]:
+        """The routes, with the short form spelt out."""
+        return self.routes or (Route(name="backend", backend=self.backend),)
+
+    def option_needs(self) -> Iterator[tuple[str, Need]]:
+        """(key in the file, need) of each option that the file sets."""
+        for name, field in type(self).model_fields.items():
+            marks = [mark for mark in field.metadata if isinstance(mark, NeedOf)]
+            if marks and name in self.model_fields_set:
+                yield field.alias or name, marks[0].need
+
+
+class Config(Form):
+    """A whole file. Keys that begin with x- are yours: a place for anchors."""
+
+    listeners: dict[str, Listener] = Field(min_length=1, description="By name.")
+    backends: dict[str, Backend] = Field(default_factory=dict, description="By name.")
+    workers: Annotated[int, Field(strict=True, ge=0, le=64)] = Field(
+        0, description="Data-plane threads; 0: one for each core."
+    )
+
+    _source: Any = PrivateAttr(None)  # config.tree.Document: where everything stands; None in tests
+
+    @field_validator("listeners", "backends", mode="before")
+    @classmethod
+    def named(cls, value: Any) -> Any:
+        for name in value if isinstance(value, Mapping) else ():
+            if not NAME.fullmatch(str(name)):
+                raise ValueError(
+                    f"{str(name)[:80]!r} is no name; use letters, digits, _ . - and at most 63 of them"
+                )
+        return value
+
+    def at(self, *path: str | int) -> str:
+        """file:line:column of a value, or "" for a model that came from no file."""
+        return self._source.at(path) if self._source is not None else ""

@@ -1,0 +1,150 @@
+"""Times, sizes and shares as a person writes them: 250ms, 64KiB, 125%.
+
+Each is parsed once, when the file is read; from there on the unit stands in the name
+(`idle_timeout_ms`, `head_max`, `bounded_load_percent`) and the value is an int.
+
+Laws: strict. A time has a unit, since a bare 10 has been read as seconds by one and as
+milliseconds by the other too often; only 0 needs none. A size in bytes may be bare. Sizes count
+in 1024s and say so (KiB): KB is refused, since half of the world reads it as 1000. Digits are
+ASCII. Fractions are allowed where the result is whole (1.5s, 0.5MiB).
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+TIMES_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+TIME_MAX_MS = 2**31 - 1  # 24 days; a timer wheel and epoll_wait count in 32 bits
+SIZE_MAX = 2**63 - 1  # what a Content-Length may say
+
+TIME_PATTERN = r"^(0|[0-9]+(\.[0-9]+)?(ms|s|m|h|d))$"
+SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB|TiB)?$"
+PERCENT_PATTERN = r"^[0-9]+%$"
+
+_NUMBER = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?)[ ]?([A-Za-z/%]*)", re.ASCII)
+_MISTAKEN_TIMES = {
+    "sec": "s",
+    "secs": "s",
+    "second": "s",
+    "seconds": "s",
+    "min": "m",
+    "mins": "m",
+    "minutes": "m",
+    "hour": "h",
+    "hours": "h",
+    "day": "d",
+    "days": "d",
+    "msec": "ms",
+    "millis": "ms",
+    "S": "s",
+}
+_MISTAKEN_SIZES = {
+    "K": "KiB",
+    "k": "KiB",
+    "KB": "KiB",
+    "kB": "KiB",
+    "kb": "KiB",
+    "kib": "KiB",
+    "KIB": "KiB",
+    "M": "MiB",
+    "m": "MiB",
+    "MB": "MiB",
+    "mb": "MiB",
+    "mib": "MiB",
+    "MIB": "MiB",
+    "G": "GiB",
+    "g": "GiB",
+    "GB": "GiB",
+    "gb": "GiB",
+    "gib": "GiB",
+    "b": "B",
+}
+
+
+def duration_ms(value: Any) -> int:
+    """Milliseconds of `10s`, `250ms`, `1.5h`, `0`. A ValueError says what would be right."""
+    if value == 0 and not isinstance(value, bool):
+        return 0
+    number, unit = _split(value, "a time such as 10s, 250ms or 1h")
+    if unit == "":
+        raise ValueError(f"{value} has no unit; write {value}s or {value}ms")
+    milliseconds = _scaled(value, number, unit, TIMES_MS, _MISTAKEN_TIMES, "a millisecond")
+    if milliseconds > TIME_MAX_MS:
+        raise ValueError(f"{value} is too long; the longest time is 24d")
+    return milliseconds
+
+
+def size_bytes(value: Any) -> int:
+    """Bytes of `64KiB`, `1.5MiB`, `512`. A ValueError says what would be right."""
+    number, unit = _split(value, "a size such as 512, 64KiB or 1MiB")
+    size = _scaled(value, number, unit or "B", SIZES, _MISTAKEN_SIZES, "a byte")
+    if size > SIZE_MAX:
+        raise ValueError(f"{value} is too large; the largest size is 2^63 - 1 bytes")
+    return size
+
+
+def percentage(value: Any) -> int:
+    """The 125 of `125%`. A ValueError says what would be right."""
+    number, unit = _split(value, "a percentage such as 125%")
+    if unit != "%":
+        raise ValueError(f"{value} is no percentage; write {_plain(number)}%")
+    return _scaled(value, number, unit, {"%": 1}, {}, "one per cent")
+
+
+def format_duration(milliseconds: int) -> str:
+    """The shortest exact form: 90000 is 90s, 3600000 is 1h, 0 is 0."""
+    return _format(milliseconds, TIMES_MS)
+
+
+def format_size(size: int) -> str:
+    """The shortest exact form: 32768 is 32KiB, 0 is 0."""
+    return _format(size, SIZES)
+
+
+def _split(value: Any, wanted: str) -> tuple[Fraction, str]:
+    """The number and the unit behind it, not yet judged."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{_shown(value)} is not {wanted}")
+    match = _NUMBER.fullmatch(str(value))
+    if match is None:
+        raise ValueError(f"{_shown(value)} is not {wanted}")
+    return Fraction(match[1]), match[2]
+
+
+def _scaled(
+    value: Any,
+    number: Fraction,
+    unit: str,
+    units: dict[str, int],
+    mistaken: dict[str, str],
+    step: str,
+) -> int:
+    """number * unit as a whole number, or a ValueError."""
+    if unit not in units:
+        right = mistaken.get(unit)
+        mend = f"write {_plain(number)}{right}" if right else f"the units are {', '.join(units)}"
+        raise ValueError(f"the unit {unit!r} of {value} is not known; {mend}")
+    scaled = number * units[unit]
+    if scaled.denominator != 1:
+        raise ValueError(f"{value} is finer than {step}; write a whole number of a smaller unit")
+    return int(scaled)
+
+
+def _format(amount: int, units: dict[str, int]) -> str:
+    for name, scale in reversed(units.items()):
+        if amount and amount % scale == 0:
+            return f"{amount // scale}{name}"
+    return "0"
+
+
+def _plain(number: Fraction) -> str:
+    return str(number.numerator) if number.denominator == 1 else str(float(number))
+
+
+def _shown(value: Any) -> str:
+    """The value as in the file, cut so that an error stays one line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
