@@ -1,0 +1,87 @@
+"""The arithmetic: medians over rounds, ratios between peers, and what a load tool printed.
+
+Ratios are taken between medians, never as medians of ratios: a round in which a neighbour took
+the core then moves neither. The robust figure is the proxy's CPU time per request, since the rate
+also depends on the load tool and the origin, which share the other core.
+
+Laws: pure; bad input raises ValueError. A peer's figure is None when no round of it was valid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One round of one peer."""
+
+    requests_per_second: float
+    p50_us: float
+    p99_us: float
+    cpu_us: float  # of the proxy, user and system, per request served
+    errors: str = ""  # why this round does not count; empty: it does
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The medians over the valid rounds of one peer."""
+
+    rounds: int
+    requests_per_second: float
+    p50_us: float
+    p99_us: float
+    cpu_us: float
+    spread_percent: float  # (largest - smallest) / median of cpu_us: how far to trust it
+
+
+def summarise(samples: Iterable[Sample]) -> Summary | None:
+    """Medians over the rounds that count, or None when none does."""
+    valid = [sample for sample in samples if not sample.errors]
+    if not valid:
+        return None
+    cpu = [sample.cpu_us for sample in valid]
+    middle = median(cpu)
+    return Summary(
+        rounds=len(valid),
+        requests_per_second=median(sample.requests_per_second for sample in valid),
+        p50_us=median(sample.p50_us for sample in valid),
+        p99_us=median(sample.p99_us for sample in valid),
+        cpu_us=middle,
+        spread_percent=100 * (max(cpu) - min(cpu)) / middle if middle else 0.0,
+    )
+
+
+def ratio_to_better(ours: float | None, others: Iterable[float | None]) -> float | None:
+    """The better (smaller) of the others over ours: 1.5 says that ours takes two thirds."""
+    known = [other for other in others if other]
+    if not ours or not known:
+        return None
+    return min(known) / ours
+
+
+def rotated(names: list[str], turn: int) -> list[str]:
+    """The order of round `turn`: each peer is first, second, ... equally often."""
+    at = turn % len(names)
+    return names[at:] + names[:at]
+
+
+def parse_wrk(text: str) -> dict[str, float]:
+    """The line that bench/wrk.lua prints at the end of wrk's report."""
+    lines = [line for line in text.splitlines() if line.startswith('{"wrk"')]
+    if len(lines) != 1:
+        raise ValueError(f"wrk printed no result: {text[-200:]!r}")
+    found: dict[str, float] = json.loads(lines[0])["wrk"]
+    return found
+
+
+def wrk_errors(found: Mapping[str, float]) -> str:
+    """What went wrong in a run of wrk, in words; empty when nothing did."""
+    kinds = ("connect", "read", "write", "status", "timeout")
+    wrong = [f"{kind} {found[kind]:.0f}" for kind in kinds if found[kind]]
+    if not found["requests"]:
+        wrong.append("no request was answered")
+    return ", ".join(wrong)

@@ -1,0 +1,149 @@
+"""What is sent: throughput by wrk, a fixed rate by our own tool, and idle connections.
+
+wrk keeps each connection busy (a closed loop), so it finds what a proxy can do, but its latency is
+the latency of saturation. At a fixed rate the time of a request counts from the moment when it was
+due, not from when it could be sent: a stall then costs every request that it delayed (no
+coordinated omission). h2load cannot do that: its --rps paces each connection and starts the clock
+when the request leaves.
+
+Laws: an answer that is not 2xx, a broken connection or a timeout makes the round invalid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.figures import parse_wrk, wrk_errors
+from bench.processes import Failed
+from bench.works import Work, route_target
+
+HERE = Path(__file__).parent
+SOURCE = HERE.parent / "src"
+ADDRESS = "127.0.0.1"
+TIMEOUT_SECONDS = 10
+
+
+def missing() -> str:
+    """Why no load can be made here, in one line."""
+    return "" if shutil.which("wrk") else "wrk is not installed: sudo apt install wrk"
+
+
+def wrk(port: int, work: Work, seconds: float, cores: set[int], targets: Path | None) -> dict:
+    """Runs wrk for whole seconds (it knows no others); the parsed result."""
+    command = ["wrk", "-t1", f"-c{work.connections}", f"-d{max(1, round(seconds))}s"]
+    command += ["--timeout", f"{TIMEOUT_SECONDS}s", "-s", str(HERE / "wrk.lua")]
+    command += ["-H", "Connection: close"] if work.close else []
+    command += [f"http://{ADDRESS}:{port}{work.path}"]
+    environment = {**os.environ, "BENCH_TARGETS": str(targets)} if targets else None
+    found = parse_wrk(run(command, cores, seconds + TIMEOUT_SECONDS + 5, environment))
+    return {**found, "errors": wrk_errors(found)}
+
+
+def paced(port: int, work: Work, rate: int, seconds: float, cores: set[int]) -> dict:
+    """Requests at a fixed rate; latency from the moment when each was due."""
+    command = [sys.executable, "-m", "fourseven.demo.traffic", ADDRESS, str(port)]
+    command += ["--path", work.path, "--connections", str(work.connections)]
+    command += ["--rate", str(rate), "--seconds", str(seconds)]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    found: dict = json.loads(run(command, cores, seconds + TIMEOUT_SECONDS + 5, environment))
+    found["errors"] = f"{found['errors']} requests failed" if found["errors"] else ""
+    return found
+
+
+def run(command: list[str], cores: set[int], patience: float, environment: dict | None) -> str:
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=patience,
+        check=False,
+        env=environment,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    if done.returncode:
+        raise Failed(f"{' '.join(command)}: {done.stderr[-500:] or done.stdout[-500:]}")
+    return done.stdout
+
+
+def write_targets(routes: int, file: Path) -> Path:
+    """The last tenth of the routes, which a search from the front would reach last."""
+    late = range(routes - max(1, routes // 10), routes)
+    file.write_text("".join("{} {}\n".format(*route_target(number)) for number in late))
+    return file
+
+
+def ask(port: int, path: str, host: str = "bench.example.test") -> tuple[int, bytes, int]:
+    """One request over a socket of its own: status, body, and the bytes of the whole answer."""
+    with socket.create_connection((ADDRESS, port), timeout=TIMEOUT_SECONDS) as connection:
+        connection.sendall(request(path, host))
+        return read_answer(connection)
+
+
+def request(path: str, host: str = "bench.example.test") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+def read_answer(connection: socket.socket) -> tuple[int, bytes, int]:
+    """Reads one answer that has a Content-Length."""
+    got = b""
+    while b"\r\n\r\n" not in got:
+        got += receive(connection)
+    head, _, start = got.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
+    size = int(fields[b"content-length"])
+    parts, have = [start], len(start)
+    while have < size:
+        parts.append(receive(connection))
+        have += len(parts[-1])
+    return int(head.split()[1]), b"".join(parts), len(head) + 4 + size
+
+
+def receive(connection: socket.socket) -> bytes:
+    data = connection.recv(1 << 18)
+    if not data:
+        raise Failed("the connection was closed before the answer was whole")
+    return data
+
+
+class Idle:
+    """Connections that have each had one answer and now wait. Use it as a context."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self.port, self.path = port, path
+        self.open: list[socket.socket] = []
+
+    def add(self, count: int) -> None:
+        for _ in range(count):
+            connection = socket.create_connection((ADDRESS, self.port), timeout=TIMEOUT_SECONDS)
+            self.open.append(connection)
+            connection.sendall(request(self.path))
+            if read_answer(connection)[0] != 200:
+                raise Failed("an idle connection's first request was refused")
+
+    def alive(self) -> int:
+        """How many the proxy still holds: a closed one would read as ended."""
+        count = 0
+        for connection in self.open:
+            connection.setblocking(False)
+            try:
+                count += bool(connection.recv(1))
+            except BlockingIOError:
+                count += 1
+            except OSError:
+                continue
+        return count
+
+    def __enter__(self) -> Idle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self.open:
+            connection.close()
+        time.sleep(0.1)  # let the proxy see the ends before the next work

@@ -1,0 +1,122 @@
+"""nginx: one worker, upstream keep-alive, buffers that hold an answer without a temporary file.
+
+`listen … deferred` is its accept filter, the one that fourseven uses too. Routes become prefix
+locations and server names, which nginx keeps in a tree and in a hash.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.peers.peer import Peer, first_line
+from bench.works import RELAY, Setup, route_target
+
+MODULES = Path("/usr/lib/nginx/modules")
+
+FRAME = """\
+{load}daemon off;
+worker_processes 1;
+worker_rlimit_nofile {files};
+pid {folder}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 19000; }}
+{body}
+"""
+
+HTTP_BODY = """\
+http {{
+    access_log off;
+    server_tokens off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    default_type application/octet-stream;
+    keepalive_requests 1000000000;
+    keepalive_timeout 3600s;
+    server_names_hash_max_size 65536;
+    server_names_hash_bucket_size 128;
+    variables_hash_max_size 4096;
+    upstream origin {{
+        server 127.0.0.1:{origin_port};
+        keepalive 1024;
+        keepalive_requests 1000000000;
+        keepalive_timeout 3600s;
+    }}
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Forwarded-Host $http_host;
+    proxy_buffer_size 16k;
+    proxy_buffers 16 32k;
+    proxy_busy_buffers_size 256k;
+    proxy_max_temp_file_size 0;
+{servers}
+}}
+"""
+
+STREAM_BODY = """\
+stream {{
+    access_log off;
+    upstream origin {{ server 127.0.0.1:{origin_port}; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        proxy_pass origin;
+        proxy_timeout 3600s;
+    }}
+}}
+"""
+
+
+class Nginx(Peer):
+    name = "nginx"
+    program = "nginx"
+    packages = ("nginx-core", "libnginx-mod-stream")
+
+    def configure(self, setup: Setup, folder: Path) -> dict[str, str]:
+        body = STREAM_BODY if setup.kind == RELAY else HTTP_BODY
+        text = FRAME.format(
+            load=stream_module() if setup.kind == RELAY else "",
+            files=19_900,
+            folder=folder,
+            body=body.format(
+                folder=folder,
+                port=setup.port,
+                origin_port=setup.origin_port,
+                servers="\n".join(servers(setup)),
+            ),
+        )
+        return {"nginx.conf": text}
+
+    def command(self, file: Path) -> list[str]:
+        return ["nginx", "-p", str(file.parent), "-c", str(file)]
+
+    def check(self, file: Path) -> list[str]:
+        return ["nginx", "-t", "-q", "-p", str(file.parent), "-c", str(file)]
+
+    def version(self) -> str:
+        return first_line(["nginx", "-v"]).partition(": ")[2]
+
+
+def stream_module() -> str:
+    """Debian builds the stream module apart; elsewhere it may be in the program."""
+    module = MODULES / "ngx_stream_module.so"
+    return f"load_module {module};\n" if module.exists() else ""
+
+
+def servers(setup: Setup) -> list[str]:
+    listen = f"listen 127.0.0.1:{setup.port}"
+    rest = "return 404" if setup.routes else "proxy_pass http://origin"
+    by_host, locations = [], [f"location / {{ {rest}; }}"]
+    for number in range(setup.routes):
+        host, path = route_target(number)
+        if number % 2:
+            rule = "location /cart/ { proxy_pass http://origin; }"
+            by_host.append(f"server {{ {listen}; server_name {host}; {rule} }}")
+        else:
+            locations.append(f"location /section-{number}/ {{ proxy_pass http://origin; }}")
+    main = f"{listen} default_server deferred backlog=4096;"
+    return [f"server {{ {main}", *locations, "}", *by_host]

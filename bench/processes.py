@@ -1,0 +1,152 @@
+"""Real processes, pinned to a core, measured through /proc, and stopped by their ids.
+
+A proxy may be one process or a master with workers, so every figure is a sum over the tree below
+the process that was started. CPU time is the scheduler's own run time (schedstat, nanoseconds);
+where the kernel keeps none, the ticks of stat. On loopback the receiving half of the TCP stack runs
+in the sender's system call, so a proxy's time holds what its own sends cost the receiver's socket,
+and the same is true of each peer.
+
+Laws: nothing is stopped by name. `stop` returns only when the whole tree is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+STOP_PATIENCE_SECONDS = 5.0  # a drain without connections takes far less; then SIGKILL
+START_PATIENCE_SECONDS = 30.0  # 10,000 routes are compiled before the first accept
+
+
+class Failed(Exception):
+    """A process that the benchmark needs did not do what it should."""
+
+
+class Pinned:
+    """A child process on given cores, with its output in a file."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        cores: Iterable[int],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        chosen = set(cores)
+        self.command = list(command)
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(environment or {})},
+                preexec_fn=lambda: os.sched_setaffinity(0, chosen),  # before the first thread
+                start_new_session=True,  # Ctrl-C comes to us alone, and we stop it
+            )
+
+    def wait_for_port(self, port: int) -> None:
+        """Returns once something answers on the port; raises with the log when it ended."""
+        until = time.monotonic() + START_PATIENCE_SECONDS
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return
+            time.sleep(0.02)
+        text = self.log.read_text(errors="replace")[-2000:]
+        raise Failed(f"{' '.join(self.command)} does not listen on {port}:\n{text}")
+
+    def pids(self) -> list[int]:
+        return tree(self.process.pid)
+
+    def cpu_us(self) -> float:
+        return sum(cpu_us(pid) for pid in self.pids())
+
+    def memory(self) -> int:
+        """Resident bytes of the tree, shared pages counted once (PSS) where the kernel tells."""
+        return sum(memory(pid) for pid in self.pids())
+
+    def stop(self) -> None:
+        pids = self.pids()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_PATIENCE_SECONDS)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        wait_gone(pids)
+
+
+def tree(root: int) -> list[int]:
+    """The process and all below it; empty when it is gone."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (fields := stat(int(entry))):
+            children.setdefault(int(fields[1]), []).append(int(entry))
+    found, queue = [], [root] if stat(root) else []
+    while queue:
+        pid = queue.pop()
+        found.append(pid)
+        queue.extend(children.get(pid, ()))
+    return found
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on (the name may hold blanks); empty if gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return []
+    fields = text.rpartition(")")[2].split()
+    return [] if fields[0] == "Z" else fields
+
+
+def cpu_us(pid: int) -> float:
+    """Microseconds of CPU, user and system, over all threads of one process."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
+    except OSError:
+        fields = stat(pid)
+        return (int(fields[11]) + int(fields[12])) * TICK_US if fields else 0.0
+
+
+def memory(pid: int) -> int:
+    """Bytes: PSS, or RSS where smaps_rollup may not be read."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        fields = stat(pid)
+        return int(fields[21]) * PAGE if fields else 0
+
+
+def wait_gone(pids: Iterable[int]) -> None:
+    """Returns when none of the processes is left (they are not all our children)."""
+    until = time.monotonic() + STOP_PATIENCE_SECONDS
+    left = list(pids)
+    while left and time.monotonic() < until:
+        left = [pid for pid in left if stat(pid)]
+        time.sleep(0.01)
+    if left:
+        raise Failed(f"still there after SIGKILL: {left}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

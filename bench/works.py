@@ -1,0 +1,74 @@
+"""The works: what is asked of each peer, one row each.
+
+A work names a setup (how the proxy is configured) and a load (what is sent through it). Two works
+with one setup differ only in what is sent, so that a figure never hides a second configuration.
+
+Laws: a row is data; nothing here starts or measures. Sizes are bytes, times are in the names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+HTTP, RELAY, ROUTES = "http", "relay", "routes"  # how a proxy can be set up
+THROUGHPUT, RATE, IDLE = "throughput", "rate", "idle"  # how a work can be measured
+
+ROUTES_FEW, ROUTES_MANY = 10, 10_000
+IDLE_CONNECTIONS = 10_000  # the descriptor limit of a common container is 20,000
+RATE_PER_SECOND = 20_000  # a quarter of what one core can do: latency without saturation
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a proxy is configured: where it listens, whom it asks, and how many routes it has."""
+
+    kind: str
+    port: int = 0
+    origin_port: int = 0
+    routes: int = 0
+
+    def at(self, port: int, origin_port: int) -> Setup:
+        return replace(self, port=port, origin_port=origin_port)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One row of the result: a setup and what is sent through it."""
+
+    name: str
+    title: str
+    setup: Setup
+    measure: str = THROUGHPUT
+    path: str = "/128"
+    size: int = 128
+    connections: int = 64
+    close: bool = False
+    floor: float = 0.0  # the least ratio to the better peer that issue 2 asks for
+    aim: float = 0.0
+
+
+def route_target(number: int) -> tuple[str, str]:
+    """Host and path of a request that only route `number` takes: half by host, half by path."""
+    if number % 2:
+        return f"shop-{number}.example.test", "/cart/128"
+    return "www.example.test", f"/section-{number}/128"
+
+
+WEB = Setup(HTTP)
+FEW = Setup(ROUTES, routes=ROUTES_FEW)
+MANY = Setup(ROUTES, routes=ROUTES_MANY)
+
+WORKS = (
+    Work("128B", "128 B answers, 64 keep-alive connections", WEB, floor=1.3, aim=1.5),
+    Work("512", "128 B answers, 512 connections", WEB, connections=512, floor=1.8, aim=2.0),
+    Work("64KiB", "64 KiB answers", WEB, path="/65536", size=1 << 16, floor=1.5, aim=2.0),
+    Work(
+        "1MiB", "1 MiB answers", WEB, path="/1048576", size=1 << 20, connections=16, floor=2.0, aim=4.0
+    ),
+    Work("new", "a new connection per request", WEB, close=True, floor=1.4, aim=1.6),
+    Work("10", "10 routes, the late ones hit", FEW),
+    Work("10000", "10,000 routes, the late ones hit", MANY),
+    Work("relay", "relay (Layer 4), 64 keep-alive connections", Setup(RELAY), floor=1.0, aim=1.3),
+    Work("rate", "added latency at 20,000 requests a second", WEB, measure=RATE),
+    Work("idle", "memory per idle connection", WEB, measure=IDLE, connections=IDLE_CONNECTIONS),
+)
