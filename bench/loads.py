@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 from bench.figures import parse_wrk, wrk_errors
 from bench.processes import Failed
@@ -65,7 +66,7 @@ def run(command: list[str], cores: set[int], patience: float, environment: dict 
         timeout=patience,
         check=False,
         env=environment,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 (no threads)
     )
     if done.returncode:
         raise Failed(f"{' '.join(command)}: {done.stderr[-500:] or done.stdout[-500:]}")
@@ -140,7 +141,7 @@ class Idle:
                 continue
         return count
 
-    def __enter__(self) -> Idle:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -39,17 +39,19 @@ def prepare() -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     if congestion == "system":
         return
-    for target in ("127.0.0.0/8", "127.0.0.1"):  # a route's choice reaches both ends of a connection
+    for target in ("127.0.0.0/8", "127.0.0.1"):  # a route's choice binds both ends
         route = ["ip", "route", "replace", "local", target, "dev", "lo", "table", "local"]
         subprocess.run([*route, "congctl", congestion], check=True)
 
 
 def congestion_in_use() -> str:
     """What a connection over loopback really gets."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(server.getsockname()) as client:
-            name = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
-            return name.rstrip(b"\0").decode()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        name = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        return name.rstrip(b"\0").decode()
 
 
 def cores() -> tuple[set[int], set[int]]:

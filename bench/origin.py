@@ -11,6 +11,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 
 from bench.processes import Pinned, free_port
 
@@ -72,7 +73,7 @@ class Origin:
         command = ["nginx", "-p", str(folder), "-c", str(file)]
         self.server = Pinned(command, cores, folder / "log")
 
-    def __enter__(self) -> Origin:
+    def __enter__(self) -> Self:
         try:
             self.server.wait_for_port(self.port)
         except BaseException:

@@ -50,7 +50,7 @@ class Pinned:
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(environment or {})},
-                preexec_fn=lambda: os.sched_setaffinity(0, chosen),  # before the first thread
+                preexec_fn=lambda: os.sched_setaffinity(0, chosen),  # noqa: PLW1509 (no threads)
                 start_new_session=True,  # Ctrl-C comes to us alone, and we stop it
             )
 

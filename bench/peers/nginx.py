@@ -112,7 +112,7 @@ def servers(setup: Setup) -> list[str]:
     rest = "return 404" if setup.routes else "proxy_pass http://origin"
     by_host, locations = [], [f"location / {{ {rest}; }}"]
     for number in range(setup.routes):
-        host, path = route_target(number)
+        host, _ = route_target(number)
         if number % 2:
             rule = "location /cart/ { proxy_pass http://origin; }"
             by_host.append(f"server {{ {listen}; server_name {host}; {rule} }}")

@@ -63,9 +63,9 @@ class Peer(ABC):
 
 
 def install(packages: tuple[str, ...]) -> None:
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "install", "-y", *packages], env=environment, **quiet)
+    subprocess.run(["apt-get", "install", "-y", *packages], env=environment, check=False, **quiet)
 
 
 def first_line(command: list[str]) -> str:

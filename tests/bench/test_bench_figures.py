@@ -1,0 +1,92 @@
+"""The arithmetic of the benchmark, on numbers small enough to check by hand."""
+
+import pytest
+
+from bench.figures import Sample, parse_wrk, ratio_to_better, rotated, summarise, wrk_errors
+from bench.processes import stat, tree
+from bench.works import ROUTES_MANY, WORKS, route_target
+
+REPORT = (
+    "Running 1s test @ http://127.0.0.1:1/128\n  1 threads and 64 connections\n"
+    '{{"wrk": {{"requests": {requests}, "bytes": 1, "duration_us": 1000000, "connect": 0, '
+    '"read": {read}, "write": 0, "status": {status}, "timeout": 0, "p50_us": 5.0, "p99_us": 9.5}}}}\n'
+)
+
+
+def sample(cpu_us, rate=1.0, errors=""):
+    return Sample(rate, 2 * cpu_us, 3 * cpu_us, cpu_us, errors)
+
+
+def test_medians_leave_out_rounds_with_errors():
+    found = summarise([sample(10.0, 5.0), sample(99.0, 9.0, "status 1"), sample(12.0, 7.0), sample(11.0, 6.0)])
+    assert found.rounds == 3
+    assert (found.cpu_us, found.requests_per_second) == (11.0, 6.0)
+    assert (found.p50_us, found.p99_us) == (22.0, 33.0)
+    assert found.spread_percent == pytest.approx(100 * 2 / 11)
+
+
+def test_no_valid_round_has_no_figure():
+    assert summarise([sample(1.0, errors="timeout 3")]) is None
+
+
+@pytest.mark.parametrize(
+    ("ours", "others", "wanted"),
+    [
+        (8.0, [12.0, 16.0], 1.5),
+        (8.0, [None, 16.0], 2.0),
+        (10.0, [5.0, 20.0], 0.5),
+        (8.0, [], None),
+        (None, [12.0], None),
+    ],
+)
+def test_ratio_is_against_the_better(ours, others, wanted):
+    assert ratio_to_better(ours, others) == wanted
+
+
+def test_each_peer_is_first_equally_often():
+    names = ["a", "b", "c"]
+    assert [rotated(names, turn)[0] for turn in range(6)] == ["a", "b", "c", "a", "b", "c"]
+    assert all(sorted(rotated(names, turn)) == names for turn in range(6))
+
+
+@pytest.mark.parametrize(
+    ("requests", "read", "status", "wanted"),
+    [
+        (1000, 0, 0, ""),
+        (1000, 3, 0, "read 3"),
+        (1000, 2, 7, "read 2, status 7"),
+        (0, 0, 0, "no request was answered"),
+    ],
+)
+def test_wrk_report(requests, read, status, wanted):
+    found = parse_wrk(REPORT.format(requests=requests, read=read, status=status))
+    assert (found["p50_us"], found["p99_us"]) == (5.0, 9.5)
+    assert wrk_errors(found) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "unable to connect to 127.0.0.1:1 Connection refused\n"])
+def test_wrk_without_result_is_an_error(text):
+    with pytest.raises(ValueError, match="wrk printed no result"):
+        parse_wrk(text)
+
+
+def test_each_route_has_a_request_of_its_own():
+    assert len({route_target(number) for number in range(ROUTES_MANY)}) == ROUTES_MANY
+
+
+def test_every_bar_of_the_issue_stands_in_the_table():
+    bars = {work.name: (work.floor, work.aim) for work in WORKS if work.floor}
+    assert bars == {
+        "128B": (1.3, 1.5),
+        "512": (1.8, 2.0),
+        "64KiB": (1.5, 2.0),
+        "1MiB": (2.0, 4.0),
+        "new": (1.4, 1.6),
+        "relay": (1.0, 1.3),
+    }
+
+
+def test_a_process_that_is_gone_has_no_tree():
+    beyond = 2**22 + 1  # above the kernel's largest process id
+    assert stat(beyond) == []
+    assert tree(beyond) == []

@@ -1,0 +1,56 @@
+"""Each peer's configuration is accepted by the peer itself, for each setup that a work names."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from bench.peers import PEERS
+from bench.peers.peer import Peer
+from bench.report import text
+from bench.figures import Sample
+from bench.works import WORKS
+
+SETUPS = {work.setup for work in WORKS}
+HERE = [peer for peer in PEERS.values() if shutil.which(peer.program) and not peer.missing()]
+
+
+@pytest.mark.parametrize("peer", HERE, ids=lambda peer: peer.name)
+@pytest.mark.parametrize("setup", sorted(SETUPS, key=str), ids=lambda s: f"{s.kind}-{s.routes}")
+def test_a_peer_accepts_its_configuration(peer: Peer, setup, tmp_path):
+    file = peer.write(setup.at(port=18_080, origin_port=18_081), tmp_path)
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **peer.environment()}
+    done = subprocess.run(
+        peer.check(file), capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("peer", PEERS.values(), ids=lambda peer: peer.name)
+def test_a_configuration_names_both_ports(peer: Peer, tmp_path):
+    for setup in SETUPS:
+        texts = peer.configure(setup.at(port=18_080, origin_port=18_081), tmp_path)
+        main = next(iter(texts.values()))
+        assert "18080" in main
+        assert "18081" in main
+
+
+def test_the_report_has_the_ratio_and_the_rounds_that_do_not_count():
+    def rounds(*cpu):
+        return [Sample(1e5, 500, 900, one, "") for one in cpu]
+
+    bad = Sample(1e5, 500, 900, 1.0, "status 7")
+    found = {
+        "128B": {"fourseven": rounds(8, 8, 8), "nginx": rounds(12, 12, 13), "haproxy": [bad]},
+        "10": {"fourseven": rounds(8)},
+        "10000": {"fourseven": rounds(8.4)},
+        "rate": {"fourseven": rounds(9)},
+    }
+    direct = [Sample(2e4, 100, 200, 0.0)]
+    written = text({"cpu": "a test's"}, WORKS, found, {"fourseven": 1234.0}, direct)
+    assert "| fourseven | 8.0 | 0 % | 100,000 | 0.50 | 0.90 | 1.50 | 1.30 | 1.50 |" in written
+    assert "| haproxy | no valid round |" in written
+    assert "- 128B, haproxy, round 1: status 7" in written
+    assert "fourseven 1.05" in written
+    assert "| fourseven | 500 | 900 | 400 | 700 | 9.0 |" in written
+    assert "| fourseven | 1,234 |" in written
