@@ -66,7 +66,7 @@ def run(command: list[str], cores: set[int], patience: float, environment: dict 
         timeout=patience,
         check=False,
         env=environment,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 (no threads)
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
     if done.returncode:
         raise Failed(f"{' '.join(command)}: {done.stderr[-500:] or done.stdout[-500:]}")

@@ -22,13 +22,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import loads, machine, report  # noqa: E402
-from bench.figures import Sample, rotated, summarise  # noqa: E402
-from bench.origin import Origin, body  # noqa: E402
-from bench.peers import PEERS  # noqa: E402
-from bench.peers.peer import Peer, install  # noqa: E402
-from bench.processes import Failed, Pinned, free_port  # noqa: E402
-from bench.works import (  # noqa: E402
+from bench import loads, machine, report
+from bench.figures import Sample, rotated, summarise
+from bench.origin import Origin, body
+from bench.peers import PEERS
+from bench.peers.peer import Peer, install
+from bench.processes import Failed, Pinned, free_port
+from bench.works import (
     IDLE,
     RATE,
     RATE_PER_SECOND,
@@ -184,7 +184,8 @@ class Bench:
             self.failed = True
             return
         print(
-            f"  {name:10} {found.cpu_us:8.1f} µs CPU/request {found.requests_per_second:10,.0f} req/s"
+            f"  {name:10} {found.cpu_us:8.1f} µs CPU/request"
+            f" {found.requests_per_second:10,.0f} req/s"
             f"  p50 {found.p50_us:8.0f} µs  p99 {found.p99_us:8.0f} µs"
             f"  ({found.rounds} rounds, spread {found.spread_percent:.0f} %)",
             flush=True,

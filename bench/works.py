@@ -63,7 +63,14 @@ WORKS = (
     Work("512", "128 B answers, 512 connections", WEB, connections=512, floor=1.8, aim=2.0),
     Work("64KiB", "64 KiB answers", WEB, path="/65536", size=1 << 16, floor=1.5, aim=2.0),
     Work(
-        "1MiB", "1 MiB answers", WEB, path="/1048576", size=1 << 20, connections=16, floor=2.0, aim=4.0
+        "1MiB",
+        "1 MiB answers",
+        WEB,
+        path="/1048576",
+        size=1 << 20,
+        connections=16,
+        floor=2.0,
+        aim=4.0,
     ),
     Work("new", "a new connection per request", WEB, close=True, floor=1.4, aim=1.6),
     Work("10", "10 routes, the late ones hit", FEW),

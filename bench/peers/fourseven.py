@@ -16,7 +16,7 @@ class Fourseven(Peer):
     name = "fourseven"
     program = sys.executable
 
-    def configure(self, setup: Setup, folder: Path) -> dict[str, str]:
+    def configure(self, setup: Setup, folder: Path) -> dict[str, str]:  # noqa: ARG002
         lines = ["workers: 1", "listeners:", "  web:", f"    bind: 127.0.0.1:{setup.port}"]
         if setup.kind == RELAY:
             lines.append("    backend: origin")

@@ -1,7 +1,6 @@
 """The arithmetic of the benchmark, on numbers small enough to check by hand."""
 
 import pytest
-
 from bench.figures import Sample, parse_wrk, ratio_to_better, rotated, summarise, wrk_errors
 from bench.processes import stat, tree
 from bench.works import ROUTES_MANY, WORKS, route_target
@@ -18,7 +17,9 @@ def sample(cpu_us, rate=1.0, errors=""):
 
 
 def test_medians_leave_out_rounds_with_errors():
-    found = summarise([sample(10.0, 5.0), sample(99.0, 9.0, "status 1"), sample(12.0, 7.0), sample(11.0, 6.0)])
+    found = summarise(
+        [sample(10.0, 5.0), sample(99.0, 9.0, "status 1"), sample(12.0, 7.0), sample(11.0, 6.0)]
+    )
     assert found.rounds == 3
     assert (found.cpu_us, found.requests_per_second) == (11.0, 6.0)
     assert (found.p50_us, found.p99_us) == (22.0, 33.0)

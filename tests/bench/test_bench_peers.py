@@ -4,11 +4,10 @@ import shutil
 import subprocess
 
 import pytest
-
+from bench.figures import Sample
 from bench.peers import PEERS
 from bench.peers.peer import Peer
 from bench.report import text
-from bench.figures import Sample
 from bench.works import WORKS
 
 SETUPS = {work.setup for work in WORKS}
