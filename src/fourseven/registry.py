@@ -10,13 +10,23 @@ cheap ones stand first. A key occurs once in its table.
 
 from __future__ import annotations
 
+from fourseven.balancing.least_requests import LeastRequests
+from fourseven.balancing.peak_ewma import PeakEwma
+from fourseven.balancing.power_of_two import PowerOfTwo
+from fourseven.balancing.random import Random
+from fourseven.balancing.round_robin import RoundRobin
+from fourseven.balancing.source_hash import SourceHash
 from fourseven.features import Algorithm, Filter, Match
 
-MATCHES: tuple[type[Match], ...] = (
-)
+MATCHES: tuple[type[Match], ...] = ()
 
-FILTERS: tuple[type[Filter], ...] = (
-)
+FILTERS: tuple[type[Filter], ...] = ()
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (
+    RoundRobin,
+    LeastRequests,
+    PowerOfTwo,
+    PeakEwma,
+    Random,
+    SourceHash,
 )

@@ -1,0 +1,1 @@
+"""The native picks: each takes a backend and one stream's facts, and returns a slot or -1."""
