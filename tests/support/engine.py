@@ -1,0 +1,52 @@
+"""The child process: a data plane alone, told what to do line by line on its standard input.
+
+The engine of the product without its supervisor, so that a test sees the counters, and so that a
+crash ends this process and not the test run. Each line in is a JSON list (a command and its
+arguments); each line out is its JSON answer. End of input stops it.
+
+usage: python -m support.engine FILE WORKERS FILES_MAX '{"listener": [fd, ...]}'
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from typing import Any
+
+from fourseven.compiler.compile import compile_plan
+from fourseven.config.load import load
+from fourseven.control.dataplane import DataPlane
+
+
+def main() -> None:
+    file, workers, files_max, sockets = sys.argv[1:5]
+    if int(files_max):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(files_max), int(files_max)))
+    fds: dict[str, list[int]] = json.loads(sockets)
+    plane = DataPlane(int(workers))
+    plane.start()
+    plane.publish(compile_plan(load(file)), fds)
+
+    def reload(path: str) -> None:
+        plane.publish(compile_plan(load(path)), fds)
+
+    commands = {
+        "counters": plane.counters,
+        "busy": plane.busy,
+        "drain": plane.drain,
+        "reload": reload,
+    }
+    say("ready")
+    for line in sys.stdin:
+        command, *arguments = json.loads(line)
+        say(commands[command](*arguments))
+    plane.stop()
+
+
+def say(answer: Any) -> None:
+    print(json.dumps(answer, default=str), flush=True)
+
+
+if __name__ == "__main__":
+    main()
