@@ -1,0 +1,225 @@
+"""The window through which tests and `explain` look at heads: what would be sent, as bytes.
+
+A Preview packs one listener and one route as the snapshot's writer would, holds one request and
+one answer, and calls the very functions that the engine calls. It is slow and allocates; it runs
+in the control plane only.
+"""
+
+import ipaddress
+
+import cython
+from cython.cimports.fourseven.l7.forwarded import client_address, request_id
+from cython.cimports.fourseven.l7.heads import (
+    write_action_answer,
+    write_answer,
+    write_request_head,
+    write_response_head,
+)
+from cython.cimports.fourseven.native.arena import arena_drop, arena_new, arena_take, arena_text
+from cython.cimports.fourseven.protocols.message import (
+    HEADERS_CAPACITY,
+    Address,
+    Header,
+    Request,
+    Response,
+    Span,
+)
+from cython.cimports.fourseven.snapshot.layout import Action, Cidr, Part, Route
+from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memcpy, memset
+
+
+class Refused(ValueError):
+    """A writer's HeadResult: -1 it does not fit, -2 no terminal action, -3 refused."""
+
+
+def address_of(text, port):
+    found = cython.declare(Address)
+    packed: bytes
+    at = ipaddress.ip_address(text)
+    packed = at.packed if at.version == 6 else bytes(10) + b"\xff\xff" + at.packed
+    memcpy(found.bytes, cython.cast(cython.p_const_char, packed), 16)
+    found.port = port
+    return found
+
+
+@cython.cclass
+class Preview:
+    def __cinit__(self):
+        self.arena = arena_new()
+        self.request = cython.cast(cython.pointer[Request], calloc(1, cython.sizeof(Request)))
+        self.response = cython.cast(cython.pointer[Response], calloc(1, cython.sizeof(Response)))
+        if self.request is cython.NULL or self.response is cython.NULL:
+            raise MemoryError
+        self.kept = []
+
+    def __dealloc__(self):
+        if self.arena is not cython.NULL:
+            arena_drop(self.arena)
+        free(self.request)
+        free(self.response)
+
+    def __init__(self, listener, route=None, backend: bytes = b""):
+        """`listener` and `route` are plan.ListenerPlan and plan.RoutePlan."""
+        memset(cython.address(self.context), 0, cython.sizeof(self.context))
+        self.pack_listener(listener)
+        self.context.listener = cython.address(self.listener)
+        self.context.client_version = 11
+        self.context.client_keep_alive = 1
+        if backend:
+            self.backend.name = self.text(backend)
+            self.context.backend = cython.address(self.backend)
+        if route is not None:
+            self.route.name = self.text(route.name.encode())
+            self.route.request_actions = self.pack_actions(route.request_actions)
+            self.route.request_action_count = len(route.request_actions)
+            self.route.response_actions = self.pack_actions(route.response_actions)
+            self.route.response_action_count = len(route.response_actions)
+            self.context.route = cython.address(self.route)
+
+    def pack_listener(self, plan):
+        at: uint32_t
+        address: Address
+        self.listener.name = self.text(plan.name.encode())
+        self.listener.forwarded = plan.forwarded
+        self.listener.relax = plan.relax
+        if plan.request_id:
+            self.listener.request_id = self.text(plan.request_id)
+        self.listener.trusted_count = len(plan.trusted)
+        self.listener.trusted = cython.cast(
+            cython.pointer[Cidr], arena_take(self.arena, len(plan.trusted) * cython.sizeof(Cidr) + 1)
+        )
+        for at, text in enumerate(plan.trusted):
+            network = ipaddress.ip_network(text)
+            address = address_of(network.network_address, 0)
+            memcpy(self.listener.trusted[at].bytes, address.bytes, 16)
+            self.listener.trusted[at].prefix = network.prefixlen + (96 if network.version == 4 else 0)
+
+    def pack_actions(self, plans):
+        at: uint32_t
+        actions: cython.pointer[Action] = cython.cast(
+            cython.pointer[Action], arena_take(self.arena, len(plans) * cython.sizeof(Action) + 1)
+        )
+        for at, plan in enumerate(plans):
+            actions[at].kind = plan.kind
+            actions[at].status = plan.status
+            actions[at].name = self.text(plan.name)
+            self.pack_template(cython.address(actions[at].value), plan.value)
+        return actions
+
+    def pack_template(self, template, parts):
+        at: uint32_t
+        template.count = len(parts)
+        template.parts = cython.cast(
+            cython.pointer[Part], arena_take(self.arena, len(parts) * cython.sizeof(Part) + 1)
+        )
+        for at, part in enumerate(parts):
+            template.parts[at].kind = part.kind
+            template.parts[at].text = self.text(part.text)
+
+    def text(self, text):
+        return arena_text(self.arena, text)
+
+    def ask(self, fields: dict, headers: list) -> None:
+        """Takes a request: `fields` by the names of message.h, headers as (name, value, known, drop)."""
+        request: cython.pointer[Request] = self.request
+        memset(request, 0, cython.sizeof(Request))
+        request.method = self.text(fields["method"])
+        request.method_id = fields.get("method_id", 0)
+        request.path = self.text(fields["path"])
+        request.host = self.text(fields.get("host", b""))
+        if fields.get("query") is not None:
+            request.query = self.text(fields["query"])
+        if fields.get("authority") is not None:
+            request.authority = self.text(fields["authority"])
+        request.secure = fields.get("secure", 0)
+        request.upgrade = fields.get("upgrade", 0)
+        request.header_count = len(headers)
+        fill(self, request.headers, headers)
+        request.peer = address_of(fields.get("peer", "192.0.2.7"), fields.get("peer_port", 40000))
+        request.local = address_of(fields.get("local", "192.0.2.1"), fields.get("local_port", 80))
+        client_address(cython.address(self.listener), request)
+        self.context.request_id = request_id(
+            cython.address(self.listener), request, self.room, 0x0123456789ABCDEF, 0xFEDCBA9876543210
+        )
+
+    def client(self) -> tuple:
+        """The client's address and port, as the walk found them."""
+        packed = cython.cast(cython.p_char, self.request.client.bytes)[:16]
+        address = ipaddress.IPv6Address(packed)
+        return str(address.ipv4_mapped or address), self.request.client.port
+
+    def frame(self, framing: int, size: int = 0) -> None:
+        """The body that follows towards the other side."""
+        self.context.body_framing = framing
+        self.context.body_size = size
+
+    def to_client(self, version: int, keep_alive: bool) -> None:
+        self.context.client_version = version
+        self.context.client_keep_alive = keep_alive
+
+    def request_head(self, capacity: cython.uint = 65536) -> bytes:
+        out: bytearray = bytearray(capacity + 1)
+        return whole(
+            out,
+            write_request_head(out, capacity, self.request, cython.address(self.context)),
+        )
+
+    def response_head(
+        self, status: int, reason: bytes, headers: list, upgrade: bool = False,
+        capacity: cython.uint = 65536,
+    ) -> bytes:
+        out: bytearray = bytearray(capacity + 1)
+        memset(self.response, 0, cython.sizeof(Response))
+        self.response.status = status
+        self.response.reason = self.text(reason)
+        self.response.upgrade = upgrade
+        self.response.header_count = len(headers)
+        fill(self, self.response.headers, headers)
+        return whole(
+            out,
+            write_response_head(
+                out, capacity, self.response, self.request, cython.address(self.context)
+            ),
+        )
+
+    def answer(self, status: int, method_id: int = 1, capacity: cython.uint = 65536) -> bytes:
+        out: bytearray = bytearray(capacity + 1)
+        return whole(
+            out, write_answer(out, capacity, status, method_id, cython.address(self.context))
+        )
+
+    def action_answer(self, capacity: cython.uint = 65536) -> bytes:
+        out: bytearray = bytearray(capacity + 1)
+        return whole(
+            out, write_action_answer(out, capacity, self.request, cython.address(self.context))
+        )
+
+    def time_request_head(self, times: cython.long) -> None:
+        """For the benchmark: the same head, over and over."""
+        out: bytearray = bytearray(65536)
+        to: cython.p_char = out
+        at: cython.long
+        with cython.nogil:
+            for at in range(times):
+                write_request_head(to, 65536, self.request, cython.address(self.context))
+
+
+def fill(preview, into, headers):
+    at: uint32_t
+    if len(headers) > HEADERS_CAPACITY:
+        raise ValueError(f"{len(headers)} headers; at most {HEADERS_CAPACITY}")
+    for at, (name, value, known, drop) in enumerate(headers):
+        into[at].name = preview.text(name)
+        into[at].value = preview.text(value)
+        into[at].known = known
+        into[at].drop = drop
+
+
+def whole(out: bytearray, size: int) -> bytes:
+    if out[len(out) - 1] != 0:  # the byte behind the capacity belongs to somebody else
+        raise AssertionError("a writer wrote past its capacity")
+    if size < 0:
+        raise Refused(size)
+    return bytes(out[:size])
