@@ -61,7 +61,7 @@ UNUSED = {
     "balancing.probe",
     "balancing.request_key",
     "features",
-    "l7.heads",
+    "l7.preview",
     "native.atomics",
     "protocols.chunked",
     "protocols.http1",
