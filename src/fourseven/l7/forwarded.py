@@ -171,13 +171,15 @@ def request_id(listener, request, room, random_a, random_b):
     header: cython.pointer[cython.const[Header]]
     if listener.request_id.at is cython.NULL or listener.request_id.size == 0:
         return Span(at=cython.NULL, size=0)
-    if listener.trusted_count and is_trusted(listener, cython.address(request.peer)):
-        for at in range(request.header_count):
-            header = cython.address(request.headers[at])
-            if same_name(cython.address(header.name), cython.address(listener.request_id)):
-                if is_fit_id(cython.address(header.value)) and not header.drop:
-                    return header.value
     make_request_id(room, random_a, random_b)
+    if not is_trusted(listener, cython.address(request.peer)):
+        return Span(at=room, size=REQUEST_ID_SIZE)
+    for at in range(request.header_count):
+        header = cython.address(request.headers[at])
+        if header.drop or not is_fit_id(cython.address(header.value)):
+            continue
+        if same_name(cython.address(header.name), cython.address(listener.request_id)):
+            return header.value
     return Span(at=room, size=REQUEST_ID_SIZE)
 
 
