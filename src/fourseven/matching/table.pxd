@@ -1,32 +1,15 @@
-from libc.stdint cimport int32_t, uint16_t
+from libc.stdint cimport int32_t, uint16_t, uint64_t
 
+from fourseven.matching.records cimport (
+    FIELD_ALPN, FIELD_BODY, FIELD_BODY_JSON, FIELD_BODY_SIZE, FIELD_BODY_TYPE, FIELD_CLIENT, FIELD_COOKIE,
+    FIELD_DEVICE, FIELD_HEADER, FIELD_HOST, FIELD_METHOD, FIELD_PATH, FIELD_QUERY, FIELD_SNI,
+    ROUTE_NEEDS_BODY, ROUTE_NONE, MatchRow, MatchScratch, MatchTable,
+)
 from fourseven.native.arena cimport Arena
 from fourseven.protocols.message cimport Request, Span
 from fourseven.snapshot.layout cimport Listener, RouteTable
 
-cpdef enum:
-    ROUTE_NONE = -1         # no route matches
-    ROUTE_NEEDS_BODY = -2   # a payload condition decides, and the body's prefix is not there yet
-
-cpdef enum Field:
-    FIELD_CLIENT = 0        # the client's address (16 bytes)
-    FIELD_HOST = 1
-    FIELD_PATH = 2
-    FIELD_METHOD = 3
-    FIELD_HEADER = 4        # name: the header's
-    FIELD_COOKIE = 5
-    FIELD_QUERY = 6         # a query parameter, percent-decoded
-    FIELD_DEVICE = 7
-    FIELD_BODY = 8          # the decoded prefix of the body
-    FIELD_BODY_JSON = 9     # name: the JSON pointer
-    FIELD_BODY_SIZE = 10
-    FIELD_BODY_TYPE = 11    # the media type without parameters, lower case
-    FIELD_SNI = 12
-    FIELD_ALPN = 13
-
 # Each worker has one: match data and JIT stack for regular expressions, room for decoded values.
-cdef struct MatchScratch
-
 cdef MatchScratch *match_scratch_new() except NULL
 cdef void match_scratch_drop(MatchScratch *scratch) noexcept nogil
 
@@ -35,10 +18,17 @@ cdef int32_t route_find "fourseven_route_find"(
     const Listener *listener, const Request *request, MatchScratch *scratch
 ) noexcept nogil
 
-# The value of one field, as a match would see it; absent is at == NULL. For hash keys.
+# The same without the index: all routes in their order. For what the index cannot hold, and to test it.
+cdef int32_t route_scan "fourseven_route_scan"(
+    const RouteTable *table, const Request *request, MatchScratch *scratch
+) noexcept nogil
+
+# The value of one field, as a match would see it (the first of several); absent is at == NULL.
+# It lives until the scratch is used again. For hash keys.
 cdef Span field_value "fourseven_field_value"(
     uint16_t field, const Request *request, const Span *name, MatchScratch *scratch
 ) noexcept nogil
 
 # Packs the routes' expressions and their index into the arena. `routes` are plan.RoutePlan.
 cdef RouteTable *table_build(Arena *arena, routes) except NULL
+cdef int pack_row(Arena *arena, MatchRow *row, source) except -1

@@ -1,0 +1,26 @@
+from collections.abc import Sequence
+
+from fourseven.plan import RoutePlan
+
+def packed_address(address: str) -> bytes: ...
+
+class Probe:
+    def __init__(self, routes: Sequence[RoutePlan]) -> None: ...
+    def request(
+        self,
+        method: bytes = ...,
+        host: bytes | None = ...,
+        path: bytes = ...,
+        query: bytes | None = ...,
+        headers: Sequence[tuple[bytes, bytes]] = ...,
+        client: str = ...,
+        body: bytes | None = ...,
+        complete: bool = ...,
+        framing: int = ...,
+        content_length: int = ...,
+    ) -> Probe: ...
+    def find(self) -> int: ...
+    def scan(self) -> int: ...
+    def value(self, field: int, name: bytes = ...) -> bytes | None: ...
+    def limited(self) -> int: ...
+    def lookup_ns(self, targets: Sequence[tuple[bytes | None, bytes]], times: int) -> float: ...
