@@ -62,6 +62,7 @@ UNUSED = {
     "balancing.request_key",
     "features",
     "l7.preview",
+    "matching.probe",
     "native.atomics",
     "protocols.chunked",
     "protocols.http1",

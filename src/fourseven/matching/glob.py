@@ -90,19 +90,14 @@ def glob_compile(arena, pattern):
     glob.stay = cython.cast(cython.pointer[uint64_t], arena_take(arena, words * 8))
     state: uint32_t
     bit: uint64_t
-    at: uint32_t
+    moves: cython.pointer[uint64_t]
     for state, (_, star) in enumerate(pieces):
         bit = 1
         bit <<= state & 63
-        if star:
-            glob.stars[state >> 6] |= bit
-        for taken, row in rows.items():
-            at = row * glob.words + (state >> 6)
-            if taken[state]:
-                if star:
-                    glob.stay[at] |= bit
-                else:
-                    glob.step[at] |= bit
+        glob.stars[state >> 6] |= bit if star else 0
+        moves = glob.stay if star else glob.step
+        for row in [row for taken, row in rows.items() if taken[state]]:
+            moves[cython.cast(uint32_t, row) * glob.words + (state >> 6)] |= bit
     return glob
 
 

@@ -23,7 +23,8 @@ cdef uint32_t size_for(uint32_t count) noexcept nogil
 # The stretches of route numbers that may match, in scratch.runs; their count, or -1: too many.
 cdef int32_t index_collect(const MatchTable *table, const Request *request, MatchScratch *scratch) noexcept nogil
 cdef bint find_hosts(const MatchTable *table, const Span *host, Hosts *found) noexcept nogil
-cdef int32_t find_host(
+cdef bint find_named(const MatchTable *table, const Span *host, Hosts *found) noexcept nogil
+cdef uint32_t find_host(
     const MatchTable *table, uint64_t h, const char *at, uint32_t size, uint32_t kind
 ) noexcept nogil
 cdef int32_t find_paths(

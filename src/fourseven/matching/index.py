@@ -146,37 +146,40 @@ def index_collect(table, request, scratch):
 
 def find_hosts(table, host, found):
     """The hosts of the index that hold for this one; False when there are too many."""
-    h: uint64_t = hash_start()
-    at: uint32_t = host.size
-    labels: uint32_t = 0
-    number: int32_t
     n: uint32_t
     found.count = 1
     found.numbers[0] = 0
     if table.host_count > 1 and host.at is not cython.NULL:
-        while at > 0:
-            at -= 1
-            h = hash_byte(h, cython.cast(cython.uchar, host.at[at]))
-            if host.at[at] != b"." or at == 0:
-                continue
-            labels += 1
-            if not table.host_depths & depth_bit(labels):
-                continue
-            number = find_host(table, h, host.at + at, host.size - at, HOST_WILDCARD)
-            if number >= 0:
-                if found.count == HOSTS_MAX - 1:
-                    return False
-                found.numbers[found.count] = number
-                found.count += 1
-        number = find_host(table, h, host.at, host.size, HOST_EXACT)
-        if number >= 0:
-            found.numbers[found.count] = number
-            found.count += 1
+        if not find_named(table, host, found):
+            return False
     found.depths = 0
     found.exacts = 0
     for n in range(found.count):
         found.depths |= table.hosts[found.numbers[n]].depths
         found.exacts += table.hosts[found.numbers[n]].exacts
+    return True
+
+
+def find_named(table, host, found):
+    h: uint64_t = hash_start()
+    at: uint32_t = host.size
+    labels: uint32_t = 0
+    while at > 0:
+        at -= 1
+        h = hash_byte(h, cython.cast(cython.uchar, host.at[at]))
+        if host.at[at] != b"." or at == 0:
+            continue
+        labels += 1
+        if not table.host_depths & depth_bit(labels):
+            continue
+        if found.count == HOSTS_MAX - 1:  # one place is kept for the exact one
+            return False
+        found.numbers[found.count] = find_host(
+            table, h, host.at + at, host.size - at, HOST_WILDCARD
+        )
+        found.count += found.numbers[found.count] != 0
+    found.numbers[found.count] = find_host(table, h, host.at, host.size, HOST_EXACT)
+    found.count += found.numbers[found.count] != 0
     return True
 
 
@@ -190,7 +193,7 @@ def find_host(table, h, at, size, kind):
                 return key.host
         place = (place + 1) & table.host_mask
         key = cython.address(table.host_keys[place])
-    return -1
+    return 0
 
 
 def find_paths(table, path, hosts, scratch, runs):
@@ -203,11 +206,9 @@ def find_paths(table, path, hosts, scratch, runs):
             if at and hosts.depths & depth_bit(depth):
                 key.size = at
                 runs = find_at(table, hosts, h, cython.address(key), 0, scratch, runs)
-                if runs < 0:
-                    return -1
             depth += 1
-            if hosts.exacts == 0 and depth < DEPTH_LAST and not hosts.depths >> depth:
-                return runs  # no key is that deep
+            if runs < 0 or (hosts.exacts == 0 and hosts.depths < depth_bit(depth)):
+                return runs  # too many, or no key is that deep
         h = hash_byte(h, cython.cast(cython.uchar, path.at[at]))
     key.size = path.size
     if hosts.depths & depth_bit(depth):

@@ -12,6 +12,7 @@ the widest key is taken: slower, never wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from fourseven.matching.records import Field, HostKind, Test
@@ -74,7 +75,7 @@ def _glob(pattern: bytes) -> list[Key]:
     return [_segments(pattern[: pattern.rfind(b"/", 0, wild) + 1])]
 
 
-KEYS = {
+KEYS: dict[tuple[int, int], Callable[[bytes], list[Key]]] = {
     (Field.FIELD_HOST, Test.TEST_EXACT): lambda text: [Key((HostKind.HOST_EXACT, text))],
     (Field.FIELD_HOST, Test.TEST_ANY_OF): lambda text: [
         Key((HostKind.HOST_EXACT, host)) for host in unpack_list(text)

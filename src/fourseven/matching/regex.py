@@ -50,7 +50,7 @@ from cython.cimports.fourseven.matching.regex import (
 from cython.cimports.fourseven.native.arena import arena_on_drop
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import Regex
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
+from cython.cimports.libc.stdint import uint8_t, uint32_t
 
 PATTERN_MAX = 4096  # bytes: longer ones are lists in disguise, and any_of is faster
 
