@@ -101,7 +101,8 @@ cdef struct Plane:
     void (*shut)(Worker *worker, WorkerListener *listener) noexcept nogil      # the file no longer names it
     void (*drain)(Worker *worker) noexcept nogil                # close what is idle, let the rest finish
     uint64_t (*busy)(Worker *worker) noexcept nogil             # sessions that a drain waits for
-    void (*stop)(Worker *worker) noexcept nogil                 # cut everything, free everything
+    void (*stop)(Worker *worker) noexcept nogil                 # cut everything
+    void (*drop)(Worker *worker) noexcept nogil                 # all is buried: free what is left; may be NULL
 
 cdef struct Wheel:
     Timer *slots[WHEEL_SLOTS]

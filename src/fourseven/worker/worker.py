@@ -163,6 +163,9 @@ def stop(worker):
         if worker.planes[mode] is not cython.NULL:
             worker.planes[mode].stop(worker)
     bury_all(worker)
+    for mode in range(MODES):
+        if worker.planes[mode] is not cython.NULL and worker.planes[mode].drop is not cython.NULL:
+            worker.planes[mode].drop(worker)
 
 
 def fail(worker, error):

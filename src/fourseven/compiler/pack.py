@@ -1,0 +1,226 @@
+"""Packs a plan into a snapshot: the same decisions, in the memory that workers read.
+
+All of it comes from one arena, so it is freed at one instant. Nothing is decided here; a value that
+does not fit its field is a ValueError before any worker could see it (Cython checks the range of
+each number it stores).
+"""
+
+import ipaddress
+
+import cython
+from cython.cimports.fourseven.compiler.pack import Backend, Cidr, Listener, Route, Shared, Snapshot
+from cython.cimports.fourseven.matching.regex import regex_compile
+from cython.cimports.fourseven.matching.table import table_build
+from cython.cimports.fourseven.native.arena import Arena, arena_drop, arena_new, arena_take
+from cython.cimports.fourseven.native.arena import arena_text
+from cython.cimports.fourseven.protocols.http1 import known_header
+from cython.cimports.fourseven.protocols.message import Span
+from cython.cimports.fourseven.snapshot.layout import (
+    Action,
+    Choice,
+    Part,
+    Template,
+    pick_fn,
+)
+from cython.cimports.libc.stdint import int32_t, uint32_t
+
+
+def pack(plan, numbers, fds, generation, shared):
+    arena: cython.pointer[Arena] = arena_new()
+    try:
+        return fill(arena, plan, numbers, fds, generation, shared)
+    except BaseException:
+        arena_drop(arena)
+        raise
+
+
+def fill(arena, plan, numbers, fds, generation, shared):
+    at: cython.int
+    snapshot: cython.pointer[Snapshot] = cython.cast(
+        cython.pointer[Snapshot], arena_take(arena, cython.sizeof(Snapshot))
+    )
+    snapshot.arena = arena
+    snapshot.generation = generation
+    snapshot.backend_count = len(plan.backends)
+    snapshot.backends = cython.cast(
+        cython.pointer[Backend],
+        arena_take(arena, cython.sizeof(Backend) * (len(plan.backends) or 1)),
+    )
+    backends = {}
+    for at, backend in enumerate(plan.backends):
+        backends[backend.name] = at
+        pack_backend(arena, cython.address(snapshot.backends[at]), backend, numbers, shared)
+    fill_listeners(arena, snapshot, plan, numbers, fds, backends)
+    return snapshot
+
+
+def fill_listeners(arena, snapshot, plan, numbers, fds, backends):
+    """One record for each address that a listener is bound to; they share its routes."""
+    count: cython.int = sum([len(listener.bind) for listener in plan.listeners])
+    at: cython.int = 0
+    listener: cython.pointer[Listener]
+    shared = cython.declare(Listener)
+    snapshot.listeners = cython.cast(
+        cython.pointer[Listener], arena_take(arena, cython.sizeof(Listener) * (count or 1))
+    )
+    for said in plan.listeners:
+        pack_listener(arena, cython.address(shared), said, backends)
+        shared.state = numbers.listener_state(said.name)
+        for bind, sockets in zip(said.bind, fds[said.name], strict=True):
+            listener = cython.address(snapshot.listeners[at])
+            listener[0] = shared
+            listener.number = numbers.listener(said.name, bind, said.mode)
+            listener.fd_count = len(sockets)
+            listener.fds = cython.cast(cython.pointer[int32_t], pack_words(arena, sockets))
+            at += 1
+    snapshot.listener_count = at
+
+
+def pack_backend(arena, backend, plan, numbers, shared):
+    backend.pick = cython.cast(pick_fn, cython.cast(cython.size_t, plan.pick))
+    backend.name = arena_text(arena, plan.name.encode())
+    backend.number = numbers.backend(plan.name)
+    backend.state = cython.address(shared.backends[backend.number])
+    backend.server_count = len(plan.servers)
+    backend.slots = pack_words(arena, [numbers.slot(plan.name, one) for one in plan.servers])
+    backend.weights = pack_words(arena, [one.weight for one in plan.servers])
+    backend.weight_total = sum([one.weight for one in plan.servers])
+    if plan.table is not None:
+        backend.table = pack_words(arena, plan.table)
+        backend.table_size = len(plan.table)
+    backend.bounded_load_percent = plan.bounded_load_percent
+    backend.hash_field = plan.hash_field
+    backend.hash_prefix_v4 = plan.hash_prefix_v4
+    backend.hash_prefix_v6 = plan.hash_prefix_v6
+    backend.hash_name = arena_text(arena, plan.hash_name)
+    backend.connect_timeout_ms = plan.connect_timeout_ms
+    backend.response_timeout_ms = plan.response_timeout_ms
+    backend.read_timeout_ms = plan.read_timeout_ms
+    backend.idle_timeout_ms = plan.idle_timeout_ms
+    backend.idle_max = plan.idle_max
+    backend.retries = plan.retries
+    return 0
+
+
+def pack_listener(arena, listener, plan, backends):
+    at: cython.int
+    listener.name = arena_text(arena, plan.name.encode())
+    listener.mode = plan.mode
+    listener.table = table_build(arena, plan.routes)
+    listener.route_count = len(plan.routes)
+    listener.routes = cython.cast(
+        cython.pointer[Route],
+        arena_take(arena, cython.sizeof(Route) * (len(plan.routes) or 1)),
+    )
+    for at, route in enumerate(plan.routes):
+        pack_route(arena, cython.address(listener.routes[at]), route, at, backends)
+    listener.trusted_count = len(plan.trusted)
+    listener.trusted = pack_cidrs(arena, plan.trusted)
+    listener.forwarded = plan.forwarded
+    listener.request_id = Span(at=cython.NULL, size=0)
+    if plan.request_id:
+        listener.request_id = arena_text(arena, plan.request_id)
+    return pack_limits(listener, plan)
+
+
+def pack_limits(listener, plan):
+    listener.body_prefix_max = plan.body_prefix_max
+    listener.connections_max = plan.connections_max
+    listener.head_max = plan.head_max
+    listener.headers_max = plan.headers_max
+    listener.target_max = plan.target_max
+    listener.body_max = plan.body_max
+    listener.requests_max = plan.requests_max
+    listener.flows_max = plan.flows_max
+    listener.head_timeout_ms = plan.head_timeout_ms
+    listener.body_timeout_ms = plan.body_timeout_ms
+    listener.body_rate_min = plan.body_rate_min
+    listener.idle_timeout_ms = plan.idle_timeout_ms
+    listener.send_timeout_ms = plan.send_timeout_ms
+    listener.tunnel_timeout_ms = plan.tunnel_timeout_ms
+    listener.relax = plan.relax
+    return 0
+
+
+def pack_route(arena, route, plan, number, backends):
+    at: cython.int
+    total: uint32_t = 0
+    choices: cython.pointer[Choice]
+    route.number = number
+    route.name = arena_text(arena, plan.name.encode())
+    choices = cython.cast(
+        cython.pointer[Choice],
+        arena_take(arena, cython.sizeof(Choice) * (len(plan.backends) or 1)),
+    )
+    for at, (name, weight) in enumerate(plan.backends):
+        total += weight
+        choices[at].backend = backends[name]
+        choices[at].up_to = total
+    route.choices = choices
+    route.choice_count = len(plan.backends)
+    route.choice_total = total
+    route.request_action_count = len(plan.request_actions)
+    route.request_actions = pack_actions(arena, plan.request_actions)
+    route.response_action_count = len(plan.response_actions)
+    route.response_actions = pack_actions(arena, plan.response_actions)
+    return 0
+
+
+def pack_actions(arena, actions):
+    at: cython.int
+    packed: cython.pointer[Action] = cython.NULL
+    if actions:
+        packed = cython.cast(
+            cython.pointer[Action], arena_take(arena, cython.sizeof(Action) * len(actions))
+        )
+    for at, action in enumerate(actions):
+        packed[at].kind = action.kind
+        packed[at].status = action.status
+        packed[at].name = arena_text(arena, action.name)
+        packed[at].known = known_header(packed[at].name.at, packed[at].name.size)
+        packed[at].value = pack_template(arena, action.value)
+        if action.regex:
+            packed[at].regex = regex_compile(arena, action.regex)
+    return packed
+
+
+def pack_template(arena, parts):
+    at: cython.int
+    template = cython.declare(Template)
+    template.count = len(parts)
+    template.parts = cython.cast(
+        cython.pointer[Part], arena_take(arena, cython.sizeof(Part) * (len(parts) or 1))
+    )
+    for at, part in enumerate(parts):
+        template.parts[at].kind = part.kind
+        template.parts[at].text = arena_text(arena, part.text)
+    return template
+
+
+def pack_cidrs(arena, networks):
+    at: cython.int
+    byte: cython.int
+    packed: cython.pointer[Cidr] = cython.NULL
+    if networks:
+        packed = cython.cast(
+            cython.pointer[Cidr], arena_take(arena, cython.sizeof(Cidr) * len(networks))
+        )
+    for at, text in enumerate(networks):
+        network = ipaddress.ip_network(text, strict=False)
+        raw = network.network_address.packed
+        mapped = network.version == 4
+        whole = b"\0" * 10 + b"\xff\xff" + raw if mapped else raw
+        for byte in range(16):
+            packed[at].bytes[byte] = whole[byte]
+        packed[at].prefix = network.prefixlen + (96 if mapped else 0)
+    return packed
+
+
+def pack_words(arena, words):
+    at: cython.int
+    packed: cython.pointer[uint32_t] = cython.NULL
+    if len(words):
+        packed = cython.cast(cython.pointer[uint32_t], arena_take(arena, 4 * len(words)))
+    for at in range(len(words)):
+        packed[at] = words[at]
+    return packed

@@ -1,0 +1,195 @@
+"""The data plane as control sees it: start it, publish a plan to it, drain it, stop it.
+
+Control speaks to its workers through memory alone. This class owns that memory: the cell with the
+snapshots and the slots, and the workers' records. It is the only place where Python and the worker
+threads touch, so what may be done in which order stands here.
+
+Laws: one thread (control) calls it. Workers are joined before any memory goes. The descriptors that
+a plan names stay open until a later plan has been published and `reclaim` says 0.
+"""
+
+import os
+import signal
+import threading
+
+import cython
+from cython.cimports.fourseven.compiler.pack import pack
+from cython.cimports.fourseven.l4.relay import relay_tcp_plane, relay_udp_plane
+from cython.cimports.fourseven.l7.http import http_plane
+from cython.cimports.fourseven.native.atomics import (
+    load_acquire_i32,
+    load_acquire_u32,
+    load_i64,
+    load_relaxed,
+    store_release_u32,
+)
+from cython.cimports.fourseven.snapshot.cell import Cell
+from cython.cimports.fourseven.snapshot.layout import (
+    MODE_HTTP,
+    MODE_RELAY_TCP,
+    MODE_RELAY_UDP,
+    Slot,
+    Snapshot,
+)
+from cython.cimports.fourseven.worker.worker import (
+    FAULTS_MAX,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    Plane,
+    Worker,
+    worker_drop,
+    worker_new,
+    worker_run,
+    worker_wake,
+)
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.string import memcpy, memset
+
+from fourseven.control.address import resolve
+from fourseven.control.numbers import Numbers
+
+
+@cython.cclass
+class DataPlane:
+    """The workers and all memory that they share with control."""
+
+    def __cinit__(self, workers: cython.int):
+        at: cython.int
+        mode: cython.int
+        planes = cython.declare(cython.pointer[cython.const[Plane]][3])
+        self.cell = Cell(workers)
+        self.fatal_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.numbers = Numbers()
+        self.threads = []
+        planes[MODE_HTTP] = http_plane()
+        planes[MODE_RELAY_TCP] = relay_tcp_plane()
+        planes[MODE_RELAY_UDP] = relay_udp_plane()
+        for at in range(workers):
+            self.workers[at] = worker_new(self.cell.shared, at, self.fatal_fd)
+            self.workers[at].seen = cython.address(self.cell.seen[at])
+            for mode in range(3):
+                self.workers[at].planes[mode] = planes[mode]
+            self.worker_count = at + 1
+
+    def __dealloc__(self):
+        at: cython.int
+        for at in range(self.worker_count):
+            worker_drop(self.workers[at])
+        if self.fatal_fd > 0:
+            os.close(self.fatal_fd)
+
+    def start(self) -> None:
+        """Starts the threads; they block every signal, for signals belong to control."""
+        at: cython.int
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            for at in range(self.worker_count):
+                thread = threading.Thread(
+                    target=enter,
+                    args=(cython.cast(cython.size_t, self.workers[at]),),
+                    name=f"worker-{at}",
+                )
+                thread.start()
+                self.threads.append(thread)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def publish(self, plan, fds) -> None:
+        """Makes the plan the current one.
+
+        `fds` gives for each listener's name its sockets: one for each TCP bind, and one for each
+        worker for a UDP bind, in the order of `bind`. ValueError or OSError (a server's name that
+        does not resolve) leave everything as it was.
+        """
+        at: cython.int
+        snapshot: cython.pointer[Snapshot]
+        sockets = {one.name: by_bind(one, fds[one.name], self.worker_count) for one in plan.listeners}
+        addresses = {
+            (backend.name, server.address): resolve(server.address)
+            for backend in plan.backends
+            for server in backend.servers
+        }
+        snapshot = pack(plan, self.numbers, sockets, self.generation + 1, self.cell.shared)
+        for backend in plan.backends:
+            for server in backend.servers:
+                number = self.numbers.slot(backend.name, server)
+                self.set_server(number, (server, addresses[backend.name, server.address]))
+        self.generation += 1
+        self.cell.swap(snapshot)
+        self.plan = plan
+        self.wake()
+
+    def set_server(self, number, server):
+        """What control knows of a server, into its slot."""
+        slot: cython.pointer[Slot] = cython.address(self.cell.shared.slots[number])
+        said, sockaddr = server
+        raw: bytes = sockaddr
+        at: cython.p_const_char = raw
+        slot.max_in_flight = said.max_in_flight
+        if slot.sockaddr_size == 0:
+            memset(cython.address(slot.sockaddr[0]), 0, 112)
+            memcpy(cython.address(slot.sockaddr[0]), at, len(raw))
+            slot.sockaddr_size = len(raw)
+            store_release_u32(cython.address(slot.usable), 1)
+        return 0
+
+    def wake(self) -> None:
+        """Makes every worker begin a turn, so that it takes the current snapshot."""
+        at: cython.int
+        for at in range(self.worker_count):
+            worker_wake(self.workers[at])
+
+    def reclaim(self) -> int:
+        """Frees what no worker can see any more; says how many snapshots still wait."""
+        slot: cython.pointer[Slot]
+        waiting = self.cell.reclaim()
+        if waiting == 0 and self.plan is not None:
+            for number in self.numbers.release(self.plan, self):
+                slot = cython.address(self.cell.shared.slots[number])
+                store_release_u32(cython.address(slot.usable), 0)
+                slot.sockaddr_size = 0
+                slot.ewma_ns = 0
+                slot.generation += 1  # pooled connections of the old server are closed, not used
+        return waiting
+
+    def slot(self, number: cython.int) -> bool:
+        """Whether nothing is in flight at this slot."""
+        return load_i64(cython.address(self.cell.shared.slots[number].in_flight)) == 0
+
+    def backend(self, number: cython.int) -> bool:
+        """Whether nothing is in flight at this backend."""
+        return load_i64(cython.address(self.cell.shared.backends[number].in_flight)) == 0
+
+    def listener(self, number: cython.int) -> bool:
+        """Whether no session is open at this listener."""
+        return load_i64(cython.address(self.cell.shared.listeners[number].sessions)) == 0
+
+    def drain(self) -> None:
+        """Accept nothing more, close what is idle, let the rest finish."""
+        store_release_u32(cython.address(self.cell.shared.draining), 1)
+        self.wake()
+
+    def busy(self) -> int:
+        """Sessions that a drain still waits for, over all workers."""
+        return sum([self.worker_counters(at)["busy"] for at in range(self.worker_count)])
+
+    def stop(self) -> None:
+        """Cuts what is left and joins the threads."""
+        at: cython.int
+        for at in range(self.worker_count):
+            if load_acquire_u32(cython.address(self.workers[at].state)) == RUNNING:
+                store_release_u32(cython.address(self.workers[at].state), STOPPING)
+        self.wake()
+        for thread in self.threads:
+            thread.join()
+        self.threads = []
+
+    def fatal(self) -> int:
+        """The errno of a worker that could not go on, or 0."""
+        at: cython.int
+        for at in range(self.worker_count):
+            error = load_acquire_i32(cython.address(self.workers[at].fatal))
+            if error:
+                return error
+        return 0

@@ -1,0 +1,96 @@
+"""Stable small numbers for what outlives a snapshot: slots, backends, listeners.
+
+A server that stays in the file keeps its slot over every reload, and with it the requests in
+flight, the measured latency and the connections in the pools. So numbers are given by name, and
+given to another only when nothing can still speak of the old one: no snapshot names it, and nothing
+is in flight there. Control asks for that (`release`); here is only the book-keeping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Protocol
+
+from fourseven.plan import Plan, ServerPlan
+from fourseven.snapshot.layout import BACKENDS_MAX, LISTENERS_MAX, SLOTS_MAX
+
+
+class Numbering:
+    """Numbers from 0 below `limit`, one for each key; freed ones are used again."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        self.what = what
+        self.limit = limit
+        self.taken: dict[Hashable, int] = {}
+        self.free: list[int] = []
+
+    def take(self, key: Hashable) -> int:
+        """The key's number, a new one if it has none. ValueError when all are in use."""
+        number = self.taken.get(key)
+        if number is None:
+            used = len(self.taken) + len(self.free)
+            if not self.free and used >= self.limit:
+                raise ValueError(f"more than {self.limit} {self.what} at once")
+            number = self.free.pop() if self.free else used
+            self.taken[key] = number
+        return number
+
+    def release(self, wanted: set[Hashable], idle: Callable[[int], bool]) -> list[int]:
+        """Frees the numbers of keys that are not wanted and idle; says which."""
+        gone = [key for key, n in self.taken.items() if key not in wanted and idle(n)]
+        numbers = [self.taken.pop(key) for key in gone]
+        self.free.extend(numbers)
+        return numbers
+
+
+class Idle(Protocol):
+    """Whether nothing is in flight at a number any more."""
+
+    def slot(self, number: int) -> bool: ...
+    def backend(self, number: int) -> bool: ...
+    def listener(self, number: int) -> bool: ...
+
+
+class Numbers:
+    """The numbers of one data plane."""
+
+    def __init__(self) -> None:
+        self.slots = Numbering("servers", SLOTS_MAX)
+        self.backends = Numbering("backends", BACKENDS_MAX)
+        self.listeners = Numbering("bound addresses", LISTENERS_MAX)
+        self.states = Numbering("listeners", LISTENERS_MAX)
+
+    def slot(self, backend: str, server: ServerPlan) -> int:
+        """A server is the same one while its backend and its address stay."""
+        return self.slots.take((backend, server.address))
+
+    def backend(self, name: str) -> int:
+        """Of the backend's counters and turn."""
+        return self.backends.take(name)
+
+    def listener(self, name: str, bind: str, mode: int) -> int:
+        """Of one socket; another mode is another plane, so another number."""
+        return self.listeners.take((name, bind, mode))
+
+    def listener_state(self, name: str) -> int:
+        """Of what all sockets of a listener share: its connection limit."""
+        return self.states.take(name)
+
+    def release(self, plan: Plan, idle: Idle) -> list[int]:
+        """Frees what the plan no longer names and nothing uses; the freed slots are returned."""
+        slots = {(b.name, s.address) for b in plan.backends for s in b.servers}
+        names = {one.name for one in plan.listeners}
+        sockets = {(one.name, bind, one.mode) for one in plan.listeners for bind in one.bind}
+        quiet = {n for name, n in self.states.taken.items() if idle.listener(n) or name in names}
+        self.listeners.release(
+            sockets | {key for key in self.listeners.taken if self.state_of(key) not in quiet},
+            lambda _: True,
+        )
+        self.backends.release({b.name for b in plan.backends}, idle.backend)
+        self.states.release(names, idle.listener)
+        return self.slots.release(slots, idle.slot)
+
+    def state_of(self, socket: Hashable) -> int:
+        """The number of the ListenerState that this socket's listener has."""
+        assert isinstance(socket, tuple)
+        return self.states.taken[socket[0]]

@@ -1,0 +1,617 @@
+"""Bodies on their way: request to server, response to client, both at once.
+
+Each direction is a window on one buffer: raw bytes are read behind `raw`, checked and put into
+canonical framing ("cooked"), and sent from `at`. Nothing is collected: a socket that takes no more
+stops the reading of the other one (backpressure), so a slow reader costs one buffer, not a body.
+
+A body leaves as it came where the other side knows that framing. What a server ends by closing, an
+HTTP/1.1 client gets in chunks, so that a cut can be told from an end; an HTTP/1.0 client gets it
+decoded, until the close.
+
+Laws: response bytes reach the client only after the head has been judged. A body that is cut short
+never looks whole: the client's connection is broken off. What a server sends beyond its answer is
+never used (`upstream_release` sees it).
+"""
+
+import cython
+from cython.cimports.fourseven.balancing.ewma import ewma_update
+from cython.cimports.fourseven.l7.heads import HeadContext, write_response_head
+from cython.cimports.fourseven.l7.records import (
+    INTERIM_MAX,
+    JOIN_MAX,
+    OUT_CAPACITY,
+    SESSION_EXCHANGE,
+    SPLICE_MIN,
+    TURNS_MAX,
+    Http,
+    Session,
+    Stream,
+    Upstream,
+    http_of,
+    slot_of,
+)
+from cython.cimports.fourseven.l7.session import (
+    READ_END,
+    READ_LATER,
+    session_flush,
+    session_read,
+    session_send,
+    session_write,
+)
+from cython.cimports.fourseven.l7.splice import splice_step
+from cython.cimports.fourseven.l7.stream import (
+    FAILED_ANSWER,
+    FAILED_CONNECT,
+    FAILED_RESET,
+    stream_context,
+    stream_failed,
+    stream_finish,
+    stream_refuse,
+    stream_reread,
+    stream_unpin,
+)
+from cython.cimports.fourseven.l7.tunnel import tunnel_begin
+from cython.cimports.fourseven.l7.upstream import (
+    upstream_flush,
+    upstream_read,
+    upstream_send,
+    upstream_write,
+)
+from cython.cimports.fourseven.native.atomics import count
+from cython.cimports.fourseven.native.linux import (
+    MSG_NOSIGNAL,
+    iovec,
+    msghdr,
+    sendmsg,
+)
+from cython.cimports.fourseven.protocols.chunked import (
+    CHUNKED_DECODE,
+    CHUNKED_KEEP,
+    chunked_read,
+    chunked_start,
+)
+from cython.cimports.fourseven.protocols.http1 import HeadLimits, read_response
+from cython.cimports.fourseven.protocols.message import (
+    FRAMING_CHUNKED,
+    FRAMING_CLOSE,
+    FRAMING_LENGTH,
+    FRAMING_NONE,
+    Request,
+    Response,
+)
+from cython.cimports.fourseven.worker.tools import buffer_free, buffer_large, timer_put_off
+from cython.cimports.fourseven.worker.worker import BUFFER_LARGE, FAULTS_MAX, Buffer
+from cython.cimports.libc.errno import EAGAIN, EINTR, errno
+from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
+from cython.cimports.libc.string import memcpy, memmove, memset
+
+
+def exchange_step(worker, session):
+    if session.stream.upstream.out is not cython.NULL or not session.stream.sent_ns:
+        if pump_request(worker, session):
+            return True
+        if session.state != SESSION_EXCHANGE or session.broken:
+            return True
+    return pump_response(worker, session)
+
+
+# ---- the request, towards the server ----
+
+
+def window_reset(session):
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    session.in_.ready = 0
+    session.in_.raw = buffer.start + session.stream.head_size
+    session.in_.at = session.in_.raw
+
+
+def forward_request(worker, session, head_size):
+    http: cython.pointer[Http] = http_of(worker)
+    upstream: cython.pointer[Upstream] = session.stream.upstream
+    status: int32_t = cook_request(session)
+    if status != 0:
+        stream_refuse(worker, session, status)
+        return
+    size: uint32_t = session.in_.ready
+    if size <= JOIN_MAX and head_size + size <= OUT_CAPACITY:
+        memcpy(
+            cython.address(http.out[head_size]), session.in_.buffer.at + session.in_.at, size
+        )
+        head_size += size
+        session.in_.at += size
+        session.in_.ready = 0
+    if upstream_write(worker, upstream, cython.address(http.out[0]), head_size) < 0:
+        server_lost(worker, session)
+        return
+    pump_request(worker, session)
+
+
+def pump_request(worker, session):
+    """Moves what it can; true when it gave way to others although more is there."""
+    turns: cython.int = 0
+    while request_piece(worker, session):
+        turns += 1
+        if turns == TURNS_MAX:
+            return True
+    return False
+
+
+def request_piece(worker, session):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    sent: int32_t = 1
+    status: int32_t
+    if stream.upstream.out is not cython.NULL:
+        sent = upstream_flush(worker, stream.upstream)
+    elif session.in_.ready > 0:
+        sent = upstream_send(
+            worker,
+            stream.upstream,
+            session.in_.buffer.at + session.in_.at,
+            session.in_.ready,
+        )
+        if sent > 0:
+            session.in_.at += sent
+            session.in_.ready -= sent
+    elif stream.request.done:
+        stream.sent_ns = worker.now_ns
+        timer_put_off(
+            worker,
+            cython.address(stream.upstream.timer),
+            worker.now_ms + stream.upstream.response_timeout_ms,
+        )
+        return False
+    else:
+        status = cook_request(session)
+        if status != 0:
+            stream_refuse(worker, session, status)
+            return False
+        if session.in_.ready == 0 and not stream.request.done:
+            return read_body(worker, session)
+        return True
+    if sent < 0:
+        server_lost(worker, session)
+        return False
+    return sent > 0
+
+
+def cook_request(session):
+    """Takes the raw bytes into canonical framing; 0, or the status of a refusal."""
+    body = cython.address(session.stream.request)
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    size: uint32_t = buffer.end - session.in_.raw
+    used: uint32_t = 0
+    cooked: int32_t
+    if session.in_.ready > 0 or body.done or size == 0:
+        return 0
+    session.in_.at = session.in_.raw
+    if body.framing == FRAMING_LENGTH:
+        if size > body.left:
+            size = cython.cast(uint32_t, body.left)
+        session.in_.ready = size
+        session.in_.raw += size
+        body.left -= size
+        body.total += size
+        body.done = body.left == 0
+        return 0
+    cooked = chunked_read(
+        cython.address(body.chunked), buffer.at + session.in_.raw, size, cython.address(used)
+    )
+    if cooked < 0:
+        return -cooked
+    session.in_.ready = cooked
+    session.in_.raw += used
+    body.total = body.chunked.total
+    body.done = body.chunked.done
+    if body.limit and body.total > body.limit:
+        return 413
+    return 0
+
+
+def read_body(worker, session):
+    """More of the body from the client, into the place behind the head."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    start: uint32_t = buffer.start + stream.head_size
+    left: uint32_t = buffer.end - session.in_.raw
+    size: int32_t
+    if not session.readable:
+        return False
+    if session.in_.raw > start:
+        memmove(buffer.at + start, buffer.at + session.in_.raw, left)
+        buffer.end = start + left
+        session.in_.raw = start
+        session.in_.at = start
+        stream.replayable = 0
+    if not buffer.large and not enlarge(worker, session):
+        stream_refuse(worker, session, 503)
+        return False
+    size = session_read(worker, session)
+    if size > 0:
+        session.window_bytes += size
+        return True
+    if size != READ_LATER:
+        session.broken = 1  # the rest will never come
+    return False
+
+
+def enlarge(worker, session):
+    """A body that did not come with its head is read in large pieces."""
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    larger: cython.pointer[Buffer] = buffer_large(worker)
+    if larger is cython.NULL:
+        return False
+    larger.end = buffer.end - buffer.start
+    memcpy(larger.at, buffer.at + buffer.start, larger.end)
+    session.in_.raw -= buffer.start
+    session.in_.at -= buffer.start
+    session.in_.buffer = larger
+    buffer_free(worker, buffer)
+    return True
+
+
+def server_lost(worker, session):
+    """A write failed. An answer may have come before (413, say): it is read first."""
+    upstream: cython.pointer[Upstream] = session.stream.upstream
+    if upstream.connecting:
+        stream_failed(worker, session, FAILED_CONNECT)
+        return
+    session.lingering = 1
+    if session.stream.response_begun:
+        return
+    buffer_free(worker, upstream.out)
+    upstream.out = cython.NULL
+    session.in_.ready = 0
+    session.stream.sent_ns = worker.now_ns
+    upstream.readable = 1
+
+
+# ---- the response, towards the client ----
+
+
+def pump_response(worker, session):
+    flushed: int32_t = session_flush(worker, session)
+    if flushed <= 0:
+        return flushed < 0
+    if not session.stream.response_begun:
+        return response_head(worker, session)
+    return response_body(worker, session)
+
+
+def response_head(worker, session):
+    """Reads a head and judges it; true when another step may follow."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    upstream: cython.pointer[Upstream] = stream.upstream
+    buffer: cython.pointer[Buffer] = upstream.in_.buffer
+    limits = cython.declare(HeadLimits)
+    size: int32_t = 0
+    if buffer is not cython.NULL and buffer.start < buffer.end:
+        limits.head_max = BUFFER_LARGE - 4096
+        limits.headers_max = 256
+        limits.target_max = 0
+        limits.relax = 0
+        size = read_response(
+            buffer.at + buffer.start,
+            buffer.end - buffer.start,
+            cython.address(upstream.scanned),
+            cython.address(limits),
+            stream.method_id,
+            worker.response,
+        )
+    if size > 0:
+        upstream.scanned = 0
+        buffer.start += size
+        if worker.response.status < 200:
+            return interim(worker, session)
+        begin_response(worker, session)
+        return True
+    if size < 0:
+        count(cython.address(worker.counters.faults[worker.response.fault % FAULTS_MAX]), 1)
+        stream_failed(worker, session, FAILED_ANSWER)
+        return True
+    if not upstream.readable:
+        return False
+    size = upstream_read(worker, upstream)
+    if size == READ_LATER:
+        return False
+    if size <= 0:
+        stream_failed(worker, session, FAILED_CONNECT if upstream.connecting else FAILED_RESET)
+    return True
+
+
+def interim(worker, session):
+    """1xx: passed on to a client that knows them; 101 ends HTTP on this connection."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    status: uint32_t = worker.response.status
+    size: int32_t
+    if status == 101:
+        if not stream.upgrade:
+            stream_failed(worker, session, FAILED_ANSWER)
+            return True
+        tunnel_begin(worker, session)
+        return True
+    stream.interim += 1
+    if stream.interim > INTERIM_MAX:
+        stream_failed(worker, session, FAILED_ANSWER)
+        return True
+    if stream.version < 11 or (status == 100 and stream.continued):
+        return True
+    size = write_head(worker, session)
+    if size < 0:
+        stream_failed(worker, session, FAILED_ANSWER)
+        return True
+    session_write(worker, session, cython.address(http_of(worker).out[0]), size)
+    return True
+
+
+def write_head(worker, session):
+    """The response's head as this client gets it, into the worker's room."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    context = cython.declare(HeadContext)
+    request: cython.pointer[Request] = cython.NULL
+    stream_context(worker, session, cython.address(context))
+    context.body_framing = stream.response_framing
+    context.body_size = stream.response.left
+    if stream.route.response_action_count > 0 and stream_reread(worker, session):
+        request = worker.request
+    return write_response_head(
+        cython.address(http_of(worker).out[0]),
+        OUT_CAPACITY,
+        worker.response,
+        request,
+        cython.address(context),
+    )
+
+
+def begin_response(worker, session):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    upstream: cython.pointer[Upstream] = stream.upstream
+    response: cython.pointer[Response] = worker.response
+    size: int32_t
+    stream.status = response.status
+    stream.response.framing = response.framing
+    stream.response.left = response.content_length if response.framing == FRAMING_LENGTH else 0
+    upstream.keep_alive = response.keep_alive and response.framing != FRAMING_CLOSE
+    if not stream.request.done or session.in_.ready > 0:
+        stream.keep_alive = 0  # answered before the request was whole
+        session.lingering = 1
+    frame_response(session)
+    size = write_head(worker, session)
+    if size < 0:
+        stream_failed(worker, session, FAILED_ANSWER)
+        return
+    if stream.sent_ns:
+        ewma_update(slot_of(worker, stream.slot), worker.now_ns - stream.sent_ns, worker.now_ns)
+    stream_unpin(worker, stream)
+    stream.response_begun = 1
+    upstream.in_.raw = upstream.in_.buffer.start
+    upstream.in_.ready = 0
+    timer_put_off(
+        worker, cython.address(upstream.timer), worker.now_ms + upstream.read_timeout_ms
+    )
+    if stream.response_framing == stream.response.framing or stream.version < 11:
+        if cook_response(worker, session) < 0:
+            session.broken = 1
+            return
+    send_both(worker, session, size)
+
+
+def frame_response(session):
+    """How this client learns where the body ends."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    body = cython.address(stream.response)
+    stream.response_framing = body.framing
+    body.done = body.framing == FRAMING_NONE or (
+        body.framing == FRAMING_LENGTH and body.left == 0
+    )
+    if body.framing == FRAMING_CHUNKED:
+        chunked_start(
+            cython.address(body.chunked), CHUNKED_KEEP if stream.version >= 11 else CHUNKED_DECODE
+        )
+    if body.framing == FRAMING_CHUNKED or body.framing == FRAMING_CLOSE:
+        stream.response_framing = FRAMING_CHUNKED
+        if stream.version < 11:
+            stream.response_framing = FRAMING_CLOSE
+            stream.keep_alive = 0
+
+
+def send_both(worker, session, head_size):
+    """The head and the body's beginning in one system call."""
+    http: cython.pointer[Http] = http_of(worker)
+    window = cython.address(session.stream.upstream.in_)
+    parts = cython.declare(iovec[2])
+    message = cython.declare(msghdr)
+    sent: cython.Py_ssize_t
+    size: uint32_t = window.ready
+    at: cython.p_char = cython.NULL
+    if size > 0:
+        at = window.buffer.at + window.at
+    if size <= JOIN_MAX and head_size + size <= OUT_CAPACITY:
+        if size > 0:
+            memcpy(cython.address(http.out[head_size]), at, size)
+        window.ready = 0
+        session_write(worker, session, cython.address(http.out[0]), head_size + size)
+        return True
+    memset(cython.address(message), 0, cython.sizeof(msghdr))
+    parts[0].iov_base = cython.address(http.out[0])
+    parts[0].iov_len = head_size
+    parts[1].iov_base = at
+    parts[1].iov_len = size
+    message.msg_iov = parts
+    message.msg_iovlen = 2
+    sent = sendmsg(session.source.fd, cython.address(message), MSG_NOSIGNAL)
+    if sent < 0:
+        if errno != EAGAIN and errno != EINTR:
+            session.broken = 1
+            return False
+        sent = 0
+    count(cython.address(session.listener.counters.bytes_out), cython.cast(uint64_t, sent))
+    if sent < head_size:
+        session_write(
+            worker, session, cython.address(http.out[sent]), cython.cast(uint32_t, head_size - sent)
+        )
+        return True
+    window.at += cython.cast(uint32_t, sent - head_size)
+    window.ready -= cython.cast(uint32_t, sent - head_size)
+    return True
+
+
+def cook_response(worker, session):
+    """Takes the raw bytes into the client's framing; 0, or -1 when the server broke its own."""
+    body = cython.address(session.stream.response)
+    window = cython.address(session.stream.upstream.in_)
+    size: uint32_t
+    used: uint32_t = 0
+    cooked: int32_t
+    if window.buffer is cython.NULL or window.ready > 0 or body.done:
+        return 0
+    size = window.buffer.end - window.raw
+    if size == 0:
+        return 0
+    window.at = window.raw
+    if body.framing == FRAMING_CHUNKED:
+        cooked = chunked_read(
+            cython.address(body.chunked),
+            window.buffer.at + window.raw,
+            size,
+            cython.address(used),
+        )
+        if cooked < 0:
+            return -1
+        window.ready = cooked
+        window.raw += used
+        body.done = body.chunked.done
+        return 0
+    if body.framing == FRAMING_LENGTH:
+        if size > body.left:
+            size = cython.cast(uint32_t, body.left)
+        body.left -= size
+        body.done = body.left == 0
+    window.ready = size
+    window.raw += size
+    body.total += size
+    return 0
+
+
+def cook_until_close(worker, session, last):
+    """A piece of a body that the server ends by closing, as a chunk of ours."""
+    http: cython.pointer[Http] = http_of(worker)
+    window = cython.address(session.stream.upstream.in_)
+    size: uint32_t = 0
+    head: uint32_t = 0
+    if window.buffer is not cython.NULL:
+        size = window.buffer.end - window.raw
+    if size > OUT_CAPACITY - 64:
+        size = OUT_CAPACITY - 64
+    if size > 0:
+        head = chunk_head(cython.address(http.out[0]), size)
+        memcpy(cython.address(http.out[head]), window.buffer.at + window.raw, size)
+        memcpy(cython.address(http.out[head + size]), b"\r\n", 2)
+        head += size + 2
+        window.raw += size
+    if last:
+        memcpy(cython.address(http.out[head]), b"0\r\n\r\n", 5)
+        head += 5
+        session.stream.response.done = 1
+    if head == 0:
+        return 0
+    return session_write(worker, session, cython.address(http.out[0]), head)
+
+
+def chunk_head(out, size):
+    """The size in hexadecimal and its line's end; returns the bytes written."""
+    shift: cython.int = 28
+    at: uint32_t = 0
+    digit: uint32_t
+    while shift > 0 and (size >> shift) == 0:
+        shift -= 4
+    while shift >= 0:
+        digit = (size >> shift) & 15
+        out[at] = cython.cast(cython.char, digit + (48 if digit < 10 else 87))
+        at += 1
+        shift -= 4
+    out[at] = 13
+    out[at + 1] = 10
+    return at + 2
+
+
+def response_body(worker, session):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    window = cython.address(stream.upstream.in_)
+    sent: int32_t
+    if window.ready > 0:
+        sent = session_send(worker, session, window.buffer.at + window.at, window.ready)
+        if sent <= 0:
+            return sent < 0
+        window.at += sent
+        window.ready -= sent
+        return True
+    if stream.response.done:
+        stream_finish(worker, session)
+        return True
+    if window.buffer is not cython.NULL and window.raw < window.buffer.end:
+        if stream.response.framing == FRAMING_CLOSE and stream.version >= 11:
+            sent = cook_until_close(worker, session, False)
+        else:
+            sent = cook_response(worker, session)
+        if sent < 0:
+            session.broken = 1
+            return True
+        if window.ready > 0 or stream.response.done or window.raw == window.buffer.end:
+            return True
+    elif stream.response.framing == FRAMING_LENGTH and stream.response.left >= SPLICE_MIN:
+        sent = splice_body(worker, session)
+        if sent >= 0:
+            return sent > 0
+    elif stream.upstream.pipe is not cython.NULL:
+        sent = splice_body(worker, session)
+        return sent > 0
+    return read_response_body(worker, session)
+
+
+def splice_body(worker, session):
+    """1: go on, 0: wait; -1: without a pipe, so it must be read."""
+    moved: int32_t = splice_step(worker, session)
+    if moved == -3:
+        return -1
+    if moved == -1:
+        stream_failed(worker, session, FAILED_RESET)
+        return 1
+    if moved == -2:
+        session.broken = 1
+        return 1
+    return moved
+
+
+def read_response_body(worker, session):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    upstream: cython.pointer[Upstream] = stream.upstream
+    buffer: cython.pointer[Buffer] = upstream.in_.buffer
+    left: uint32_t
+    size: int32_t
+    if not upstream.readable:
+        if buffer is not cython.NULL and upstream.in_.raw == buffer.end:
+            buffer_free(worker, buffer)
+            upstream.in_.buffer = cython.NULL
+        return False
+    if buffer is not cython.NULL:
+        left = buffer.end - upstream.in_.raw
+        memmove(buffer.at, buffer.at + upstream.in_.raw, left)
+        buffer.start = 0
+        buffer.end = left
+        upstream.in_.raw = 0
+        upstream.in_.at = 0
+    size = upstream_read(worker, upstream)
+    if size > 0:
+        timer_put_off(
+            worker, cython.address(upstream.timer), worker.now_ms + upstream.read_timeout_ms
+        )
+        return True
+    if size == READ_LATER:
+        return False
+    if size == READ_END and stream.response.framing == FRAMING_CLOSE:
+        stream.response.done = 1
+        if stream.version >= 11 and cook_until_close(worker, session, True) < 0:
+            session.broken = 1
+        return True
+    stream_failed(worker, session, FAILED_RESET)
+    return True

@@ -1,0 +1,16 @@
+from libc.stdint cimport int32_t, uint64_t
+
+from fourseven.worker.worker cimport Plane, Worker, WorkerListener
+
+cdef const Plane *http_plane() noexcept nogil
+
+cdef int32_t start(Worker *worker) noexcept nogil
+cdef int32_t open(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void accept(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef bint accept_one(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void refuse(Worker *worker, WorkerListener *listener, int32_t fd) noexcept nogil
+cdef void shut(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void drain(Worker *worker) noexcept nogil
+cdef uint64_t busy(Worker *worker) noexcept nogil
+cdef void stop(Worker *worker) noexcept nogil
+cdef void drop(Worker *worker) noexcept nogil

@@ -1,0 +1,178 @@
+"""The plane that serves HTTP listeners: what a worker calls (worker.Plane).
+
+A connection that the listener's limit does not admit gets a 503 at once, not silence: its client
+may then try another address. When descriptors run out, the listener rests for a moment, since a
+socket that stays ready would otherwise turn the loop into a spin.
+"""
+
+import cython
+from cython.cimports.fourseven.l7.http import Plane
+from cython.cimports.fourseven.l7.records import (
+    ACCEPTS_MAX,
+    SESSION_EXCHANGE,
+    Http,
+    Session,
+    Upstream,
+    http_of,
+)
+from cython.cimports.fourseven.l7.session import session_close, session_idle, session_open
+from cython.cimports.fourseven.l7.splice import pipes_drop
+from cython.cimports.fourseven.l7.upstream import upstream_drop_idle
+from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
+from cython.cimports.fourseven.native.linux import (
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    accept4,
+    close,
+    send,
+    sockaddr,
+    sockaddr_storage,
+    socklen_t,
+)
+from cython.cimports.fourseven.snapshot.layout import MODE_HTTP, SLOTS_MAX
+from cython.cimports.fourseven.worker.tools import rest
+from cython.cimports.libc.errno import EAGAIN, ECONNABORTED, EINTR, ENOMEM, errno
+from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free
+
+PLANE = cython.declare(Plane)
+
+
+def http_plane():
+    PLANE.start = start
+    PLANE.open = open
+    PLANE.accept = accept
+    PLANE.shut = shut
+    PLANE.drain = drain
+    PLANE.busy = busy
+    PLANE.stop = stop
+    PLANE.drop = drop
+    return cython.address(PLANE)
+
+
+def start(worker):
+    http: cython.pointer[Http] = cython.cast(
+        cython.pointer[Http], calloc(1, cython.sizeof(Http))
+    )
+    if http is cython.NULL:
+        return ENOMEM
+    worker.plane_state[MODE_HTTP] = http
+    http.idle = cython.cast(
+        cython.pointer[cython.pointer[Upstream]], calloc(SLOTS_MAX, cython.sizeof(cython.p_void))
+    )
+    http.idle_count = cython.cast(cython.pointer[uint32_t], calloc(SLOTS_MAX, 4))
+    if http.idle is cython.NULL or http.idle_count is cython.NULL:
+        return ENOMEM
+    return 0
+
+
+def open(worker, listener):
+    return 0
+
+
+def accept(worker, listener):
+    turns: cython.int
+    for turns in range(ACCEPTS_MAX):
+        if not accept_one(worker, listener):
+            return
+
+
+def accept_one(worker, listener):
+    """False when none is waiting, or none can be taken now."""
+    name = cython.declare(sockaddr_storage)
+    size: socklen_t = cython.sizeof(sockaddr_storage)
+    before: int64_t
+    limit: uint32_t = listener.plan.connections_max
+    fd: int32_t = accept4(
+        listener.source.fd,
+        cython.cast(cython.pointer[sockaddr], cython.address(name)),
+        cython.address(size),
+        SOCK_NONBLOCK | SOCK_CLOEXEC,
+    )
+    if fd < 0:
+        if errno == EAGAIN:
+            return False
+        if errno == EINTR or errno == ECONNABORTED:
+            return True
+        count(cython.address(worker.counters.accept_errors), 1)
+        rest(worker, listener)
+        return False
+    before = fetch_add_i64(cython.address(listener.state.sessions), 1)
+    if limit and before >= limit:
+        refuse(worker, listener, fd)
+        return True
+    count(cython.address(worker.counters.accepted), 1)
+    count(cython.address(listener.counters.accepted), 1)
+    session_open(worker, listener, fd, cython.address(name))
+    return True
+
+
+def refuse(worker, listener, fd):
+    """Over the limit; the answer fits any socket's buffer, and if not, the close says it too."""
+    answer: cython.p_const_char = (
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+        b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+    )
+    fetch_add_i64(cython.address(listener.state.sessions), -1)
+    count(cython.address(listener.counters.refused_limit), 1)
+    send(fd, answer, 96, MSG_NOSIGNAL | MSG_DONTWAIT)
+    close(fd)
+
+
+def shut(worker, listener):
+    """The file no longer names it: idle sessions close, the others after their answer."""
+    session: cython.pointer[Session] = http_of(worker).sessions
+    after: cython.pointer[Session]
+    while session is not cython.NULL:
+        after = session.next
+        if session.listener == listener and session_idle(session):
+            session_close(worker, session)
+        session = after
+
+
+def drain(worker):
+    session: cython.pointer[Session] = http_of(worker).sessions
+    after: cython.pointer[Session]
+    while session is not cython.NULL:
+        after = session.next
+        if session_idle(session):
+            session_close(worker, session)
+        elif session.state == SESSION_EXCHANGE and not session.stream.response_begun:
+            session.stream.keep_alive = 0  # its answer can still say so
+        session = after
+
+
+def busy(worker):
+    return worker.counters.sessions_opened - worker.counters.sessions_closed
+
+
+def stop(worker):
+    http: cython.pointer[Http] = http_of(worker)
+    if http is cython.NULL or http.idle is cython.NULL or http.idle_count is cython.NULL:
+        return
+    while http.sessions is not cython.NULL:
+        session_close(worker, http.sessions)
+    upstream_drop_idle(worker)
+    pipes_drop(http)
+
+
+def drop(worker):
+    http: cython.pointer[Http] = http_of(worker)
+    session: cython.pointer[Session]
+    upstream: cython.pointer[Upstream]
+    if http is cython.NULL:
+        return
+    while http.free_sessions is not cython.NULL:
+        session = http.free_sessions
+        http.free_sessions = session.next
+        free(session)
+    while http.free_upstreams is not cython.NULL:
+        upstream = http.free_upstreams
+        http.free_upstreams = upstream.next
+        free(upstream)
+    free(http.idle)
+    free(http.idle_count)
+    free(http)
+    worker.plane_state[MODE_HTTP] = cython.NULL

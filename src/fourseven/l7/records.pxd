@@ -1,0 +1,189 @@
+# The records of the HTTP engine: a client's connection, one request in it, a server's connection.
+#
+# Session 1 -- 1 Stream 1 -- 1 Upstream: with HTTP/1 a session carries one stream at a time, so the
+# stream stands inside it. A protocol that carries many gives each its own memory; only `session`
+# reads and writes the client's socket.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fourseven.protocols.chunked cimport Chunked
+from fourseven.protocols.message cimport Address
+from fourseven.snapshot.layout cimport Backend, BackendState, Listener, Route, Slot, Snapshot
+from fourseven.snapshot.layout cimport TRIED_MAX
+from fourseven.worker.worker cimport Buffer, Dead, Source, Timer, Worker, WorkerListener
+
+cpdef enum SessionState:
+    SESSION_HEAD = 0        # waits for a request's head
+    SESSION_PREFIX = 1      # reads the beginning of a body that decides the route
+    SESSION_EXCHANGE = 2    # a stream is at work
+    SESSION_TUNNEL = 3      # after an Upgrade: bytes both ways
+    SESSION_LINGER = 4      # all is said; what still comes is read and thrown away
+    SESSION_CLOSED = 5
+
+# What a session waits for; its one timer means this.
+cpdef enum Waiting:
+    WAIT_NOTHING = 0
+    WAIT_REQUEST = 1        # idle between requests
+    WAIT_HEAD = 2           # the rest of a head
+    WAIT_BODY = 3           # more of a body, at a minimum rate
+    WAIT_CLIENT = 4         # the client to take what we have for it
+    WAIT_SERVER = 5         # not watched yet: after a while we want to know if the client leaves
+    WAIT_TUNNEL = 6
+    WAIT_CLOSE = 7          # lingering
+
+cpdef enum:
+    OUT_CAPACITY = 69632        # one head and a small body; its rest fits a large buffer
+    JOIN_MAX = 16384            # a body piece up to this is copied behind its head: one write, no gather
+    SPLICE_MIN = 131072         # body bytes still to come from which a pipe pays (bench/RESULTS.md)
+    PIPE_SIZE = 1048576         # asked for; the system may give less
+    PIPES_FREE_MAX = 32         # kept for the next big body
+    TURNS_MAX = 32              # pieces that one connection may move before others have their turn
+    BODY_WINDOW_MS = 5000       # over which a client's body rate is judged
+    LINGER_MS = 2000            # for the client to read our last answer before we close
+    LINGER_BYTES_MAX = 1048576  # what we read and throw away meanwhile
+    REGISTER_MS = 250           # a request that takes longer has its client watched for leaving
+    INTERIM_MAX = 32            # 1xx answers to one request; real servers send one or two
+    ACCEPTS_MAX = 64            # new connections a turn, so that the old ones have theirs
+
+# Bytes of a body on their way through: cooked ones stand at buffer[at : at + ready] and may be sent
+# as they are; raw ones, not yet checked, at buffer[raw : end].
+cdef struct Window:
+    Buffer *buffer
+    uint32_t at
+    uint32_t ready
+    uint32_t raw
+
+cdef struct Body:
+    uint64_t left           # with FRAMING_LENGTH
+    uint64_t total          # data bytes so far
+    uint64_t limit          # of total; 0: none
+    Chunked chunked
+    uint8_t framing         # as it comes
+    uint8_t done            # its last byte has been taken from the source
+
+cdef struct Pipe:
+    Pipe *next
+    int32_t read_fd
+    int32_t write_fd
+    uint32_t held           # bytes inside
+    uint32_t size
+
+cdef struct Stream:
+    Upstream *upstream
+    # while pinned: from routing to the end of the response's head
+    Snapshot *pinned
+    const Listener *listener
+    const Route *route
+    const Backend *backend
+    BackendState *backend_state # set while the stream counts as in flight there
+    uint32_t slot               # likewise
+    uint8_t in_flight
+    # the request
+    uint8_t method_id
+    uint8_t version
+    uint8_t keep_alive          # the client's connection stays open after this
+    uint8_t upgrade
+    uint8_t replayable          # the whole request still stands in the session's buffer
+    uint8_t continued           # we have said 100 Continue ourselves
+    uint8_t sent                # some of the request has reached a connected socket
+    uint8_t interim             # 1xx answers so far
+    Body request
+    uint32_t head_size
+    # the response
+    uint8_t response_begun      # its head has gone to the client
+    uint8_t response_framing    # Framing towards the client
+    uint16_t status
+    Body response
+    # tries
+    uint8_t tries
+    uint8_t stale               # pooled connections that proved dead
+    uint32_t tried_count
+    uint32_t tried[TRIED_MAX]
+    uint64_t started_ns
+    uint64_t sent_ns            # the request's last byte
+    uint32_t id_size
+    char id[128]
+
+cdef struct Session:
+    Source source               # first: epoll gives it back
+    Dead dead
+    Timer timer
+    Session *next               # all sessions of the worker
+    Session **link
+    WorkerListener *listener
+    Address peer
+    uint8_t state
+    uint8_t waiting             # Waiting
+    uint8_t readable            # a read may bring something
+    uint8_t hup                 # the kernel has told of a FIN: a short read is not the last one
+    uint8_t fin                 # we have read the FIN
+    uint8_t broken              # reset, or an error: nothing can be sent any more
+    uint8_t closing             # close once `out` is empty
+    uint8_t lingering           # ... and linger, for unread bytes would turn our close into a reset
+    uint32_t scanned
+    uint32_t requests
+    uint32_t discarded
+    uint64_t window_bytes       # body bytes in this rate window
+    uint8_t fin_sent            # tunnel: we have closed our half towards the client
+    uint64_t body_due_ms        # when the whole body must be here; 0: no such limit
+    Window in_                  # from the client; the current request's head stays at its start
+    Buffer *out                 # to the client, what its socket did not take
+    Stream stream
+
+cdef struct Upstream:
+    Source source               # first
+    Dead dead
+    Timer timer
+    Upstream *next              # in the pool of its slot, most recent first
+    Upstream **link
+    Session *session            # NULL: idle
+    uint32_t slot
+    uint32_t generation         # of the slot when it was connected
+    uint8_t connecting
+    uint8_t readable
+    uint8_t hup
+    uint8_t fin
+    uint8_t reused
+    uint8_t keep_alive
+    uint8_t fin_sent            # tunnel: we have closed our half towards the server
+    uint8_t pooled
+    uint32_t scanned
+    uint32_t response_timeout_ms    # the backend's, for it may be gone from the file
+    uint32_t read_timeout_ms
+    uint32_t idle_timeout_ms
+    uint32_t idle_max
+    Window in_                  # from the server
+    Buffer *out                 # to the server, what its socket did not take
+    Pipe *pipe                  # a big body on its way
+
+# What a worker keeps for the plane.
+cdef struct Http:
+    Session *sessions
+    Session *free_sessions
+    Upstream *free_upstreams
+    Upstream **idle             # [SLOTS_MAX]
+    uint32_t *idle_count        # [SLOTS_MAX]
+    Pipe *pipes
+    uint32_t pipe_count
+    char out[OUT_CAPACITY]
+
+cdef inline Http *http_of(Worker *worker) noexcept nogil:
+    return <Http *> worker.plane_state[0]
+
+cdef inline Session *session_of_timer(Timer *timer) noexcept nogil:
+    cdef Session *none = NULL
+    return <Session *> (<char *> timer - <size_t> &none.timer)
+
+cdef inline Session *session_of_dead(Dead *dead) noexcept nogil:
+    cdef Session *none = NULL
+    return <Session *> (<char *> dead - <size_t> &none.dead)
+
+cdef inline Upstream *upstream_of_timer(Timer *timer) noexcept nogil:
+    cdef Upstream *none = NULL
+    return <Upstream *> (<char *> timer - <size_t> &none.timer)
+
+cdef inline Upstream *upstream_of_dead(Dead *dead) noexcept nogil:
+    cdef Upstream *none = NULL
+    return <Upstream *> (<char *> dead - <size_t> &none.dead)
+
+cdef inline Slot *slot_of(Worker *worker, uint32_t number) noexcept nogil:
+    return &worker.shared.slots[number]

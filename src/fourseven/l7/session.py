@@ -1,0 +1,517 @@
+"""A client's connection: its socket, its buffers, its one timer.
+
+A session is a small state machine (records.SessionState) that runs as far as it can without
+waiting, then says what it waits for (records.Waiting) and sleeps. Only this file reads and writes
+the client's socket; the phases of a request are in `stream`, bodies in `forward`.
+
+What makes it quick: a new connection is read at once, for the kernel hands it over only when bytes
+have come (TCP_DEFER_ACCEPT); it is registered with epoll only when it must wait for its client;
+and between requests it holds no buffer.
+
+Laws: edge-triggered, so `readable` stays set until a read comes back short (and no FIN was told),
+or says EAGAIN. A closed session's memory lives until the batch is over. Our last words before a
+close must reach the client: when it may still be sending, we linger (RFC 9112 9.6), since closing a
+socket with unread bytes sends a reset that destroys what we said.
+"""
+
+import cython
+from cython.cimports.fourseven.l7.forward import exchange_step
+from cython.cimports.fourseven.l7.records import (
+    BODY_WINDOW_MS,
+    LINGER_BYTES_MAX,
+    LINGER_MS,
+    REGISTER_MS,
+    SESSION_CLOSED,
+    SESSION_EXCHANGE,
+    SESSION_HEAD,
+    SESSION_LINGER,
+    SESSION_PREFIX,
+    SESSION_TUNNEL,
+    TURNS_MAX,
+    WAIT_BODY,
+    WAIT_CLIENT,
+    WAIT_CLOSE,
+    WAIT_HEAD,
+    WAIT_NOTHING,
+    WAIT_REQUEST,
+    WAIT_SERVER,
+    WAIT_TUNNEL,
+    Http,
+    Session,
+    http_of,
+    session_of_dead,
+    session_of_timer,
+)
+from cython.cimports.fourseven.l7.stream import (
+    stream_abort,
+    stream_begin,
+    stream_clear,
+    stream_prefix,
+    stream_refuse,
+)
+from cython.cimports.fourseven.l7.tunnel import tunnel_step
+from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
+from cython.cimports.fourseven.native.linux import (
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLRDHUP,
+    MSG_NOSIGNAL,
+    SHUT_WR,
+    close,
+    recv,
+    send,
+    shutdown,
+)
+from cython.cimports.fourseven.worker.local import to_address
+from cython.cimports.fourseven.worker.tools import (
+    buffer_free,
+    buffer_large,
+    buffer_small,
+    bury,
+    run_again,
+    timer_clear,
+    timer_put_off,
+    unwatch,
+    watch,
+)
+from cython.cimports.fourseven.worker.worker import Buffer, Worker
+from cython.cimports.libc.errno import EAGAIN, EINTR, errno
+from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import malloc
+from cython.cimports.libc.string import memcpy, memmove, memset
+
+# ---- open and close ----
+
+
+def session_open(worker, listener, fd, name):
+    http: cython.pointer[Http] = http_of(worker)
+    session: cython.pointer[Session] = session_new(worker)
+    if session is cython.NULL:
+        close(fd)
+        fetch_add_i64(cython.address(listener.state.sessions), -1)
+        return
+    session.source.fd = fd
+    session.source.ready = session_ready
+    session.dead.bury = session_bury
+    session.timer.fire = session_timer
+    session.listener = listener
+    session.readable = 1
+    to_address(name, cython.address(session.peer))
+    session.next = http.sessions
+    session.link = cython.address(http.sessions)
+    if session.next is not cython.NULL:
+        session.next.link = cython.address(session.next)
+    http.sessions = session
+    count(cython.address(worker.counters.sessions_opened), 1)
+    session_run(worker, session)
+
+
+def session_new(worker):
+    http: cython.pointer[Http] = http_of(worker)
+    session: cython.pointer[Session] = http.free_sessions
+    if session is not cython.NULL:
+        http.free_sessions = session.next
+    else:
+        session = cython.cast(cython.pointer[Session], malloc(cython.sizeof(Session)))
+        if session is cython.NULL:
+            count(cython.address(worker.counters.memory_refused), 1)
+            return session
+    memset(session, 0, cython.sizeof(Session))
+    return session
+
+
+def session_close(worker, session):
+    if session.state == SESSION_CLOSED:
+        return
+    if session.state == SESSION_EXCHANGE or session.state == SESSION_TUNNEL:
+        stream_abort(worker, session)
+    session.state = SESSION_CLOSED
+    unwatch(worker, cython.address(session.source))
+    timer_clear(worker, cython.address(session.timer))
+    buffer_free(worker, session.in_.buffer)
+    buffer_free(worker, session.out)
+    session.in_.buffer = cython.NULL
+    session.out = cython.NULL
+    session.link[0] = session.next
+    if session.next is not cython.NULL:
+        session.next.link = session.link
+    fetch_add_i64(cython.address(session.listener.state.sessions), -1)
+    count(cython.address(worker.counters.sessions_closed), 1)
+    bury(worker, cython.address(session.dead))
+
+
+def session_bury(worker, dead):
+    session: cython.pointer[Session] = session_of_dead(dead)
+    http: cython.pointer[Http] = http_of(worker)
+    session.next = http.free_sessions
+    http.free_sessions = session
+
+
+# ---- running ----
+
+
+def session_ready(worker, source, events):
+    session: cython.pointer[Session] = cython.cast(cython.pointer[Session], source)
+    if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        session.readable = 1
+    if events & (EPOLLRDHUP | EPOLLHUP):
+        session.hup = 1
+    if events & (EPOLLHUP | EPOLLERR) and session.state != SESSION_HEAD:
+        session.broken = 1
+    session_run(worker, session)
+
+
+def session_run(worker, session):
+    turns: cython.int = 0
+    while step(worker, session):
+        turns += 1
+        if turns == TURNS_MAX:
+            run_again(worker, cython.address(session.source))
+            break
+    if session.state != SESSION_CLOSED:
+        settle(worker, session)
+
+
+def step(worker, session):
+    """One step; true when another may follow at once."""
+    if session.broken:
+        session_close(worker, session)
+        return False
+    if session.state == SESSION_EXCHANGE:
+        return exchange_step(worker, session)
+    if session.state == SESSION_HEAD:
+        return head_step(worker, session)
+    if session.state == SESSION_TUNNEL:
+        return tunnel_step(worker, session)
+    if session.state == SESSION_PREFIX:
+        return prefix_step(worker, session)
+    if session.state == SESSION_LINGER:
+        return linger_step(worker, session)
+    return False
+
+
+def head_step(worker, session):
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    flushed: int32_t = session_flush(worker, session)
+    if flushed <= 0:
+        session.broken |= flushed < 0
+        return flushed < 0
+    if session.closing:
+        end(worker, session)
+        return session.state == SESSION_LINGER
+    if buffer is not cython.NULL and buffer.start < buffer.end:
+        if stream_begin(worker, session):
+            return True
+    elif session.listener.plan is cython.NULL or worker.draining:
+        session_close(worker, session)
+        return False
+    return read_more(worker, session)
+
+
+def prefix_step(worker, session):
+    if stream_prefix(worker, session):
+        return True
+    return read_more(worker, session)
+
+
+def read_more(worker, session):
+    """Reads towards a head or a prefix; its end there is the end of the session."""
+    size: int32_t
+    if not session.readable:
+        return False
+    size = session_read(worker, session)
+    if size == READ_LATER:
+        return False
+    if size <= 0:
+        session_close(worker, session)
+        return False
+    return True
+
+
+def linger_step(worker, session):
+    http: cython.pointer[Http] = http_of(worker)
+    size: cython.Py_ssize_t
+    if not session.readable:
+        return False
+    size = recv(session.source.fd, cython.address(http.out[0]), cython.sizeof(http.out), 0)
+    if size < 0 and (errno == EAGAIN or errno == EINTR):
+        session.readable = errno == EINTR
+        return session.readable
+    if size > 0:
+        session.discarded += cython.cast(uint32_t, size)
+    if size <= 0 or session.discarded > LINGER_BYTES_MAX:
+        session_close(worker, session)
+        return False
+    return True
+
+
+def session_next(worker, session):
+    """The answer is complete; `closing` says whether the connection is too."""
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    session.state = SESSION_HEAD
+    session.scanned = 0
+    session.requests += 1
+    if not session.stream.keep_alive:
+        session.closing = 1
+    if buffer is not cython.NULL and buffer.start == buffer.end:
+        buffer_free(worker, buffer)
+        session.in_.buffer = cython.NULL
+
+
+def end(worker, session):
+    """All is said. A client that may still be sending gets time to read it."""
+    if not session.lingering or session.fin:
+        session_close(worker, session)
+        return
+    shutdown(session.source.fd, SHUT_WR)
+    buffer_free(worker, session.in_.buffer)
+    session.in_.buffer = cython.NULL
+    session.state = SESSION_LINGER
+    session.readable = 1
+
+
+# ---- reading and writing ----
+
+
+def session_read(worker, session):
+    size: cython.Py_ssize_t
+    room: cython.size_t
+    buffer: cython.pointer[Buffer]
+    if not make_room(worker, session):
+        return READ_NO_MEMORY
+    buffer = session.in_.buffer
+    room = buffer.capacity - buffer.end
+    size = recv(session.source.fd, buffer.at + buffer.end, room, 0)
+    if size > 0:
+        buffer.end += cython.cast(uint32_t, size)
+        if cython.cast(cython.size_t, size) < room:
+            session.readable = session.hup
+        count(cython.address(session.listener.counters.bytes_in), cython.cast(uint64_t, size))
+        return cython.cast(int32_t, size)
+    if size == 0:
+        session.fin = 1
+        session.readable = 0
+        return READ_END
+    if errno == EAGAIN:
+        session.readable = 0
+        return READ_LATER
+    if errno == EINTR:
+        return READ_LATER
+    session.broken = 1
+    return READ_BROKEN
+
+
+def make_room(worker, session):
+    """A buffer with room behind its end; small at first, large when the small one is full."""
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    larger: cython.pointer[Buffer]
+    if buffer is cython.NULL:
+        session.in_.buffer = buffer_small(worker)
+        return session.in_.buffer is not cython.NULL
+    if buffer.end < buffer.capacity:
+        return True
+    if buffer.start > 0:
+        memmove(buffer.at, buffer.at + buffer.start, buffer.end - buffer.start)
+        session.in_.at -= buffer.start
+        session.in_.raw -= buffer.start
+        buffer.end -= buffer.start
+        buffer.start = 0
+        return True
+    if buffer.large:
+        return False
+    larger = buffer_large(worker)
+    if larger is cython.NULL:
+        return False
+    memcpy(larger.at, buffer.at, buffer.end)
+    larger.end = buffer.end
+    session.in_.buffer = larger
+    buffer_free(worker, buffer)
+    return True
+
+
+def session_send(worker, session, at, size):
+    sent: cython.Py_ssize_t = send(session.source.fd, at, size, MSG_NOSIGNAL)
+    if sent >= 0:
+        if session.waiting == WAIT_CLIENT:
+            session.waiting = WAIT_NOTHING  # it took something: its time begins anew
+        count(cython.address(session.listener.counters.bytes_out), cython.cast(uint64_t, sent))
+        return cython.cast(int32_t, sent)
+    if errno == EAGAIN or errno == EINTR:
+        return 0
+    session.broken = 1
+    return -1
+
+
+def session_write(worker, session, at, size):
+    sent: int32_t = 0
+    buffer: cython.pointer[Buffer] = session.out
+    if buffer is cython.NULL:
+        sent = session_send(worker, session, at, size)
+        if sent < 0:
+            return -1
+        if cython.cast(uint32_t, sent) == size:
+            return 0
+        buffer = buffer_large(worker)
+        if buffer is cython.NULL:
+            session.broken = 1
+            return -1
+        session.out = buffer
+    if size - sent > buffer.capacity - buffer.end:
+        session.broken = 1  # the callers flush before they write more: unreachable, but never overrun
+        return -1
+    memcpy(buffer.at + buffer.end, at + sent, size - sent)
+    buffer.end += size - sent
+    return 0
+
+
+def session_flush(worker, session):
+    buffer: cython.pointer[Buffer] = session.out
+    sent: int32_t
+    while buffer is not cython.NULL and buffer.start < buffer.end:
+        sent = session_send(worker, session, buffer.at + buffer.start, buffer.end - buffer.start)
+        if sent <= 0:
+            return sent
+        buffer.start += sent
+    if buffer is not cython.NULL:
+        buffer_free(worker, buffer)
+        session.out = cython.NULL
+    return 1
+
+
+def session_idle(session):
+    if session.state == SESSION_LINGER:
+        return True
+    if session.state != SESSION_HEAD or session.out is not cython.NULL:
+        return False
+    return session.in_.buffer is cython.NULL or session.in_.buffer.start == session.in_.buffer.end
+
+
+# ---- waiting ----
+
+
+def settle(worker, session):
+    """Before it sleeps: what does it wait for, until when, and must epoll tell of its socket?"""
+    waiting: uint8_t = waits_for(worker, session)
+    if waiting != session.waiting:
+        session.waiting = waiting
+        if waiting != WAIT_NOTHING:
+            timer_put_off(
+                worker,
+                cython.address(session.timer),
+                worker.now_ms + patience_ms(session, waiting),
+            )
+    if waiting != WAIT_SERVER and not session.source.registered:
+        if watch(worker, cython.address(session.source)) != 0:
+            count(cython.address(worker.counters.memory_refused), 1)
+            session_close(worker, session)
+
+
+def waits_for(worker, session):
+    if session.state == SESSION_EXCHANGE:
+        if session.out is not cython.NULL or client_blocks(session):
+            return WAIT_CLIENT
+        if body_awaited(session):
+            return WAIT_BODY
+        return WAIT_NOTHING if session.source.registered else WAIT_SERVER
+    if session.state == SESSION_TUNNEL:
+        return WAIT_TUNNEL
+    if session.state == SESSION_LINGER:
+        return WAIT_CLOSE
+    if session.state == SESSION_PREFIX:
+        return WAIT_BODY
+    if session.out is not cython.NULL:
+        return WAIT_CLIENT
+    if session.in_.buffer is not cython.NULL or session.requests == 0:
+        return WAIT_HEAD
+    return WAIT_REQUEST
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def client_blocks(session: cython.pointer[cython.const[Session]]) -> cython.bint:
+    """A piece of the response is ready and the client's socket was full."""
+    if session.stream.upstream is cython.NULL or not session.stream.response_begun:
+        return False
+    if session.stream.upstream.in_.ready > 0:
+        return True
+    return session.stream.upstream.pipe is not cython.NULL and session.stream.upstream.pipe.held > 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def body_awaited(session: cython.pointer[cython.const[Session]]) -> cython.bint:
+    """The request's body is not complete, and the server would take more of it."""
+    if session.stream.request.done or session.stream.upstream is cython.NULL:
+        return False
+    return session.stream.upstream.out is cython.NULL and session.in_.ready == 0
+
+
+def patience_ms(session, waiting):
+    stored: uint64_t = 10000  # of a listener that the file no longer names
+    plan = session.listener.plan
+    if waiting == WAIT_CLOSE:
+        return LINGER_MS
+    if waiting == WAIT_SERVER:
+        return REGISTER_MS
+    if waiting == WAIT_BODY:
+        return BODY_WINDOW_MS
+    if plan is cython.NULL:
+        return stored
+    if waiting == WAIT_REQUEST:
+        return plan.idle_timeout_ms
+    if waiting == WAIT_HEAD:
+        return plan.head_timeout_ms
+    if waiting == WAIT_CLIENT:
+        return plan.send_timeout_ms
+    return plan.tunnel_timeout_ms
+
+
+def session_timer(worker, timer):
+    session: cython.pointer[Session] = session_of_timer(timer)
+    if session.waiting == WAIT_NOTHING:
+        return
+    if session.waiting == WAIT_SERVER:
+        settle_watched(worker, session)
+        return
+    if session.waiting == WAIT_BODY:
+        body_timer(worker, session)
+        return
+    if session.waiting == WAIT_HEAD and session.in_.buffer is not cython.NULL:
+        count(cython.address(worker.counters.timeouts_head), 1)
+        stream_clear(session)
+        stream_refuse(worker, session, 408)
+        session_run(worker, session)
+        return
+    if session.waiting == WAIT_CLIENT:
+        count(cython.address(worker.counters.timeouts_send), 1)
+    else:
+        count(cython.address(worker.counters.timeouts_idle), 1)
+    session_close(worker, session)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def settle_watched(worker: cython.pointer[Worker], session: cython.pointer[Session]) -> cython.void:
+    session.waiting = WAIT_NOTHING
+    if watch(worker, cython.address(session.source)) != 0:
+        session_close(worker, session)
+
+
+def body_timer(worker, session):
+    """A body that comes slower than the minimum rate, or takes longer than it may, ends in 408."""
+    plan = session.listener.plan
+    wanted: uint64_t = 0
+    if plan is not cython.NULL:
+        wanted = cython.cast(uint64_t, plan.body_rate_min) * BODY_WINDOW_MS // 1000
+    late: cython.bint = session.body_due_ms != 0 and worker.now_ms >= session.body_due_ms
+    if late or session.window_bytes < wanted:
+        count(cython.address(worker.counters.timeouts_body), 1)
+        stream_refuse(worker, session, 408)
+        session_run(worker, session)
+        return
+    session.window_bytes = 0
+    timer_put_off(worker, cython.address(session.timer), worker.now_ms + BODY_WINDOW_MS)

@@ -1,0 +1,32 @@
+from libc.stdint cimport int32_t, uint32_t
+
+from fourseven.l7.records cimport Http, Session, Upstream
+from fourseven.worker.worker cimport Dead, Source, Timer, Worker
+
+# A connection to the slot that the session's stream has picked: from the pool, or a new one that
+# may still be connecting. NULL with errno in its counters when there is none.
+cdef Upstream *upstream_take "fourseven_upstream_take"(Worker *worker, Session *session) noexcept nogil
+# After a whole exchange: back to the pool if both sides agree.
+cdef void upstream_release "fourseven_upstream_release"(Worker *worker, Upstream *upstream) noexcept nogil
+cdef void upstream_drop "fourseven_upstream_drop"(Worker *worker, Upstream *upstream) noexcept nogil
+
+# As session_read, session_send, session_write and session_flush.
+cdef int32_t upstream_read "fourseven_upstream_read"(Worker *worker, Upstream *upstream) noexcept nogil
+cdef int32_t upstream_send "fourseven_upstream_send"(
+    Worker *worker, Upstream *upstream, const char *at, uint32_t size
+) noexcept nogil
+cdef int32_t upstream_write "fourseven_upstream_write"(
+    Worker *worker, Upstream *upstream, const char *at, uint32_t size
+) noexcept nogil
+cdef int32_t upstream_flush "fourseven_upstream_flush"(Worker *worker, Upstream *upstream) noexcept nogil
+# The idle connections of all slots, for the end of the worker.
+cdef void upstream_drop_idle(Worker *worker) noexcept nogil
+
+cdef Upstream *take_idle(Worker *worker, Http *http, uint32_t slot) noexcept nogil
+cdef void leave_pool(Worker *worker, Upstream *upstream) noexcept nogil
+cdef Upstream *connect_new(Worker *worker, uint32_t slot) noexcept nogil
+cdef Upstream *upstream_new(Worker *worker) noexcept nogil
+cdef int32_t open_socket(Worker *worker, uint32_t slot) noexcept nogil
+cdef void upstream_ready(Worker *worker, Source *source, uint32_t events) noexcept nogil
+cdef void upstream_timer(Worker *worker, Timer *timer) noexcept nogil
+cdef void upstream_bury(Worker *worker, Dead *dead) noexcept nogil

@@ -1,0 +1,383 @@
+"""Connections to servers: connect, reuse, read, write, and the pool between requests.
+
+The pool is one list for each server and worker, most recent first: the connection that is warm in
+the caches is used again, and the surplus of a past peak grows old and is closed. A pooled connection
+is watched: a server that closes it, or speaks without being asked, takes it out of the pool.
+
+A non-blocking connect on the same host is often complete when it returns, so we write at once and
+only wait if the socket says so: a new connection then costs no turn of the loop.
+
+Laws: a connection goes back only after a whole exchange, with nothing unread and nothing unsent
+(an answer that nobody asked for would be taken for the next one's: response splitting). Its slot's
+`generation` must still be the one it was made for.
+"""
+
+import cython
+from cython.cimports.fourseven.l7.records import (
+    SESSION_EXCHANGE,
+    Http,
+    Session,
+    Stream,
+    Upstream,
+    http_of,
+    slot_of,
+    upstream_of_dead,
+    upstream_of_timer,
+)
+from cython.cimports.fourseven.l7.session import READ_BROKEN, READ_END, READ_LATER, READ_NO_MEMORY
+from cython.cimports.fourseven.l7.session import session_run
+from cython.cimports.fourseven.l7.splice import pipe_release
+from cython.cimports.fourseven.l7.stream import FAILED_CONNECT_TIME, FAILED_TIME, stream_failed
+from cython.cimports.fourseven.native.atomics import count
+from cython.cimports.fourseven.native.linux import (
+    AF_UNIX,
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLOUT,
+    EPOLLRDHUP,
+    IPPROTO_TCP,
+    MSG_NOSIGNAL,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    TCP_NODELAY,
+    close,
+    connect,
+    recv,
+    send,
+    setsockopt,
+    sockaddr,
+    socket,
+)
+from cython.cimports.fourseven.snapshot.layout import SLOTS_MAX, Slot
+from cython.cimports.fourseven.worker.tools import (
+    buffer_free,
+    buffer_large,
+    bury,
+    timer_clear,
+    timer_put_off,
+    timer_set,
+    unwatch,
+    watch,
+)
+from cython.cimports.fourseven.worker.worker import Buffer
+from cython.cimports.libc.errno import EAGAIN, EINPROGRESS, EINTR, errno
+from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import malloc
+from cython.cimports.libc.string import memcpy, memset
+
+# ---- take and release ----
+
+
+def upstream_take(worker, session):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    upstream: cython.pointer[Upstream] = cython.NULL
+    if not stream.stale:
+        upstream = take_idle(worker, http_of(worker), stream.slot)
+    if upstream is cython.NULL:
+        upstream = connect_new(worker, stream.slot)
+    if upstream is cython.NULL:
+        return upstream
+    upstream.session = session
+    upstream.response_timeout_ms = stream.backend.response_timeout_ms
+    upstream.read_timeout_ms = stream.backend.read_timeout_ms
+    upstream.idle_timeout_ms = stream.backend.idle_timeout_ms
+    upstream.idle_max = stream.backend.idle_max
+    if upstream.connecting:
+        timer_set(
+            worker,
+            cython.address(upstream.timer),
+            worker.now_ms + stream.backend.connect_timeout_ms,
+        )
+    else:
+        timer_put_off(
+            worker, cython.address(upstream.timer), worker.now_ms + upstream.response_timeout_ms
+        )
+    return upstream
+
+
+def take_idle(worker, http, slot):
+    upstream: cython.pointer[Upstream] = http.idle[slot]
+    while upstream is not cython.NULL:
+        leave_pool(worker, upstream)
+        if upstream.generation == slot_of(worker, slot).generation:
+            upstream.reused = 1
+            return upstream
+        upstream_drop(worker, upstream)
+        upstream = http.idle[slot]
+    return upstream
+
+
+def leave_pool(worker, upstream):
+    upstream.link[0] = upstream.next
+    if upstream.next is not cython.NULL:
+        upstream.next.link = upstream.link
+    upstream.next = cython.NULL
+    upstream.link = cython.NULL
+    upstream.pooled = 0
+    http_of(worker).idle_count[upstream.slot] -= 1
+    count(cython.address(worker.counters.upstream_idle), cython.cast(uint64_t, -1))
+
+
+def upstream_release(worker, upstream):
+    http: cython.pointer[Http] = http_of(worker)
+    buffer: cython.pointer[Buffer] = upstream.in_.buffer
+    unread: cython.bint = buffer is not cython.NULL and upstream.in_.raw < buffer.end
+    full: cython.bint = http.idle_count[upstream.slot] >= upstream.idle_max
+    if (
+        not upstream.keep_alive
+        or unread
+        or full
+        or upstream.hup
+        or upstream.out is not cython.NULL
+        or upstream.in_.ready > 0
+    ):
+        upstream_drop(worker, upstream)
+        return
+    buffer_free(worker, buffer)
+    upstream.in_.buffer = cython.NULL
+    upstream.session = cython.NULL
+    upstream.scanned = 0
+    upstream.pooled = 1
+    upstream.next = http.idle[upstream.slot]
+    upstream.link = cython.address(http.idle[upstream.slot])
+    if upstream.next is not cython.NULL:
+        upstream.next.link = cython.address(upstream.next)
+    http.idle[upstream.slot] = upstream
+    http.idle_count[upstream.slot] += 1
+    count(cython.address(worker.counters.upstream_idle), 1)
+    timer_put_off(worker, cython.address(upstream.timer), worker.now_ms + upstream.idle_timeout_ms)
+
+
+def upstream_drop(worker, upstream):
+    if upstream.source.fd < 0:
+        return
+    if upstream.pooled:
+        leave_pool(worker, upstream)
+    pipe_release(worker, upstream)
+    unwatch(worker, cython.address(upstream.source))
+    timer_clear(worker, cython.address(upstream.timer))
+    buffer_free(worker, upstream.in_.buffer)
+    buffer_free(worker, upstream.out)
+    upstream.in_.buffer = cython.NULL
+    upstream.out = cython.NULL
+    upstream.session = cython.NULL
+    bury(worker, cython.address(upstream.dead))
+
+
+def upstream_bury(worker, dead):
+    upstream: cython.pointer[Upstream] = upstream_of_dead(dead)
+    http: cython.pointer[Http] = http_of(worker)
+    upstream.next = http.free_upstreams
+    http.free_upstreams = upstream
+
+
+def upstream_drop_idle(worker):
+    at: cython.int
+    http: cython.pointer[Http] = http_of(worker)
+    for at in range(SLOTS_MAX):
+        while http.idle[at] is not cython.NULL:
+            upstream_drop(worker, http.idle[at])
+
+
+# ---- connect ----
+
+
+def connect_new(worker, slot):
+    fd: int32_t = open_socket(worker, slot)
+    upstream: cython.pointer[Upstream]
+    if fd < 0:
+        return cython.NULL
+    upstream = upstream_new(worker)
+    if upstream is cython.NULL:
+        close(fd)
+        return upstream
+    upstream.source.fd = fd
+    upstream.source.ready = upstream_ready
+    upstream.timer.fire = upstream_timer
+    upstream.dead.bury = upstream_bury
+    upstream.slot = slot
+    upstream.generation = slot_of(worker, slot).generation
+    upstream.connecting = 1
+    if watch(worker, cython.address(upstream.source)) != 0:
+        upstream_drop(worker, upstream)
+        return cython.NULL
+    count(cython.address(worker.slot_counters[slot].connects), 1)
+    return upstream
+
+
+def upstream_new(worker):
+    http: cython.pointer[Http] = http_of(worker)
+    upstream: cython.pointer[Upstream] = http.free_upstreams
+    if upstream is not cython.NULL:
+        http.free_upstreams = upstream.next
+    else:
+        upstream = cython.cast(cython.pointer[Upstream], malloc(cython.sizeof(Upstream)))
+        if upstream is cython.NULL:
+            count(cython.address(worker.counters.memory_refused), 1)
+            return upstream
+    memset(upstream, 0, cython.sizeof(Upstream))
+    return upstream
+
+
+def open_socket(worker, slot):
+    target: cython.pointer[Slot] = slot_of(worker, slot)
+    name: cython.pointer[cython.const[sockaddr]] = cython.cast(
+        cython.pointer[cython.const[sockaddr]], cython.address(target.sockaddr[0])
+    )
+    one: cython.int = 1
+    fd: int32_t = socket(name.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        count(cython.address(worker.counters.memory_refused), 1)
+        return -1
+    if name.sa_family != AF_UNIX:
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, cython.address(one), cython.sizeof(one))
+    if connect(fd, name, target.sockaddr_size) < 0 and errno != EINPROGRESS:
+        close(fd)
+        return -1
+    return fd
+
+
+# ---- events ----
+
+
+def upstream_ready(worker, source, events):
+    upstream: cython.pointer[Upstream] = cython.cast(cython.pointer[Upstream], source)
+    heard: uint32_t = events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+    if heard:
+        upstream.readable = 1
+    if events & (EPOLLRDHUP | EPOLLHUP):
+        upstream.hup = 1
+    if events & EPOLLOUT and not events & (EPOLLERR | EPOLLHUP):
+        connected(worker, upstream)
+    if upstream.session is not cython.NULL:
+        session_run(worker, upstream.session)
+    elif heard:
+        upstream_drop(worker, upstream)  # closed while idle, or it spoke unasked
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def connected(worker: cython.pointer[Worker], upstream: cython.pointer[Upstream]) -> cython.void:
+    if upstream.connecting:
+        upstream.connecting = 0
+        timer_put_off(
+            worker, cython.address(upstream.timer), worker.now_ms + upstream.response_timeout_ms
+        )
+
+
+def upstream_timer(worker, timer):
+    upstream: cython.pointer[Upstream] = upstream_of_timer(timer)
+    session: cython.pointer[Session] = upstream.session
+    if session is cython.NULL:
+        upstream_drop(worker, upstream)
+        return
+    if upstream.connecting:
+        stream_failed(worker, session, FAILED_CONNECT_TIME)
+    elif session.state == SESSION_EXCHANGE and server_owes(session):
+        stream_failed(worker, session, FAILED_TIME)
+    else:  # the client is the slow one, and its own timer watches it
+        timer_set(worker, timer, worker.now_ms + upstream.read_timeout_ms)
+        return
+    session_run(worker, session)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def server_owes(session: cython.pointer[cython.const[Session]]) -> cython.bint:
+    """Is it the server that we wait for: to take the request, or to go on with its answer?"""
+    upstream: cython.pointer[cython.const[Upstream]] = session.stream.upstream
+    if upstream.out is not cython.NULL or session.in_.ready > 0:
+        return True
+    if session.out is not cython.NULL or upstream.in_.ready > 0:
+        return False
+    if upstream.pipe is not cython.NULL and upstream.pipe.held > 0:
+        return False
+    return session.stream.request.done or session.stream.response_begun
+
+
+# ---- reading and writing ----
+
+
+def upstream_read(worker, upstream):
+    size: cython.Py_ssize_t
+    room: cython.size_t
+    buffer: cython.pointer[Buffer] = upstream.in_.buffer
+    if buffer is cython.NULL:
+        buffer = buffer_large(worker)
+        if buffer is cython.NULL:
+            return READ_NO_MEMORY
+        upstream.in_.buffer = buffer
+        upstream.in_.at = 0
+        upstream.in_.raw = 0
+    room = buffer.capacity - buffer.end
+    size = recv(upstream.source.fd, buffer.at + buffer.end, room, 0)
+    if size > 0:
+        buffer.end += cython.cast(uint32_t, size)
+        if cython.cast(cython.size_t, size) < room:
+            upstream.readable = upstream.hup
+        count(
+            cython.address(worker.slot_counters[upstream.slot].bytes_from),
+            cython.cast(uint64_t, size),
+        )
+        return cython.cast(int32_t, size)
+    if size == 0:
+        upstream.fin = 1
+        upstream.readable = 0
+        upstream.keep_alive = 0
+        return READ_END
+    if errno == EAGAIN:
+        upstream.readable = 0
+        return READ_LATER
+    if errno == EINTR:
+        return READ_LATER
+    return READ_BROKEN
+
+
+def upstream_send(worker, upstream, at, size):
+    sent: cython.Py_ssize_t = send(upstream.source.fd, at, size, MSG_NOSIGNAL)
+    if sent >= 0:
+        connected(worker, upstream)
+        upstream.session.stream.sent = 1
+        count(
+            cython.address(worker.slot_counters[upstream.slot].bytes_to),
+            cython.cast(uint64_t, sent),
+        )
+        return cython.cast(int32_t, sent)
+    return 0 if errno == EAGAIN or errno == EINTR else -1
+
+
+def upstream_write(worker, upstream, at, size):
+    sent: int32_t = upstream_send(worker, upstream, at, size)
+    buffer: cython.pointer[Buffer]
+    if sent < 0:
+        return -1
+    if cython.cast(uint32_t, sent) == size:
+        return 0
+    buffer = buffer_large(worker)
+    if buffer is cython.NULL or size - sent > buffer.capacity:
+        buffer_free(worker, buffer)
+        return -1
+    memcpy(buffer.at, at + sent, size - sent)
+    buffer.end = size - sent
+    upstream.out = buffer
+    return 0
+
+
+def upstream_flush(worker, upstream):
+    buffer: cython.pointer[Buffer] = upstream.out
+    sent: int32_t
+    while buffer is not cython.NULL and buffer.start < buffer.end:
+        sent = upstream_send(
+            worker, upstream, buffer.at + buffer.start, buffer.end - buffer.start
+        )
+        if sent <= 0:
+            return sent
+        buffer.start += sent
+    if buffer is not cython.NULL:
+        buffer_free(worker, buffer)
+        upstream.out = cython.NULL
+    return 1
