@@ -13,7 +13,7 @@ from cython.cimports.fourseven.matching.regex import regex_compile
 from cython.cimports.fourseven.matching.table import table_build
 from cython.cimports.fourseven.native.arena import Arena, arena_drop, arena_new, arena_take
 from cython.cimports.fourseven.native.arena import arena_text
-from cython.cimports.fourseven.protocols.http1 import known_header
+from cython.cimports.fourseven.protocols.grammar import Name, known_name
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import (
     Action,
@@ -56,7 +56,7 @@ def fill(arena, plan, numbers, fds, generation, shared):
 
 def fill_listeners(arena, snapshot, plan, numbers, fds, backends):
     """One record for each address that a listener is bound to; they share its routes."""
-    count: cython.int = sum([len(listener.bind) for listener in plan.listeners])
+    count: cython.int = sum([len(one.bind) for one in plan.listeners])
     at: cython.int = 0
     listener: cython.pointer[Listener]
     shared = cython.declare(Listener)
@@ -169,6 +169,7 @@ def pack_route(arena, route, plan, number, backends):
 def pack_actions(arena, actions):
     at: cython.int
     packed: cython.pointer[Action] = cython.NULL
+    row: cython.pointer[cython.const[Name]]
     if actions:
         packed = cython.cast(
             cython.pointer[Action], arena_take(arena, cython.sizeof(Action) * len(actions))
@@ -177,7 +178,8 @@ def pack_actions(arena, actions):
         packed[at].kind = action.kind
         packed[at].status = action.status
         packed[at].name = arena_text(arena, action.name)
-        packed[at].known = known_header(packed[at].name.at, packed[at].name.size)
+        row = known_name(packed[at].name.at, packed[at].name.size)
+        packed[at].known = 0 if row is cython.NULL else row.known
         packed[at].value = pack_template(arena, action.value)
         if action.regex:
             packed[at].regex = regex_compile(arena, action.regex)

@@ -14,7 +14,6 @@ import threading
 
 import cython
 from cython.cimports.fourseven.compiler.pack import pack
-from cython.cimports.fourseven.l4.relay import relay_tcp_plane, relay_udp_plane
 from cython.cimports.fourseven.l7.http import http_plane
 from cython.cimports.fourseven.native.atomics import (
     load_acquire_i32,
@@ -24,17 +23,10 @@ from cython.cimports.fourseven.native.atomics import (
     store_release_u32,
 )
 from cython.cimports.fourseven.snapshot.cell import Cell
-from cython.cimports.fourseven.snapshot.layout import (
-    MODE_HTTP,
-    MODE_RELAY_TCP,
-    MODE_RELAY_UDP,
-    Slot,
-    Snapshot,
-)
+from cython.cimports.fourseven.snapshot.layout import MODE_HTTP, Slot, Snapshot
 from cython.cimports.fourseven.worker.worker import (
-    FAULTS_MAX,
+    MODES,
     RUNNING,
-    STOPPED,
     STOPPING,
     Plane,
     Worker,
@@ -43,7 +35,6 @@ from cython.cimports.fourseven.worker.worker import (
     worker_run,
     worker_wake,
 )
-from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memcpy, memset
 
 from fourseven.control.address import resolve
@@ -57,18 +48,18 @@ class DataPlane:
     def __cinit__(self, workers: cython.int):
         at: cython.int
         mode: cython.int
-        planes = cython.declare(cython.pointer[cython.const[Plane]][3])
+        planes = cython.declare(cython.pointer[cython.const[Plane]][MODES])
         self.cell = Cell(workers)
         self.fatal_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.numbers = Numbers()
         self.threads = []
-        planes[MODE_HTTP] = http_plane()
-        planes[MODE_RELAY_TCP] = relay_tcp_plane()
-        planes[MODE_RELAY_UDP] = relay_udp_plane()
+        for mode in range(MODES):
+            planes[mode] = cython.NULL
+        planes[cython.cast(cython.int, MODE_HTTP)] = http_plane()
         for at in range(workers):
             self.workers[at] = worker_new(self.cell.shared, at, self.fatal_fd)
             self.workers[at].seen = cython.address(self.cell.seen[at])
-            for mode in range(3):
+            for mode in range(MODES):
                 self.workers[at].planes[mode] = planes[mode]
             self.worker_count = at + 1
 
@@ -172,7 +163,13 @@ class DataPlane:
 
     def busy(self) -> int:
         """Sessions that a drain still waits for, over all workers."""
-        return sum([self.worker_counters(at)["busy"] for at in range(self.worker_count)])
+        at: cython.int
+        busy: cython.longlong = 0
+        for at in range(self.worker_count):
+            counters = self.workers[at].counters
+            busy += load_relaxed(cython.address(counters.sessions_opened))
+            busy -= load_relaxed(cython.address(counters.sessions_closed))
+        return busy
 
     def stop(self) -> None:
         """Cuts what is left and joins the threads."""
@@ -193,3 +190,22 @@ class DataPlane:
             if error:
                 return error
         return 0
+
+
+def enter(worker: cython.size_t) -> None:
+    """The thread: it leaves Python's world until it is stopped."""
+    with cython.nogil:
+        worker_run(cython.cast(cython.pointer[Worker], worker))
+
+
+def by_bind(listener, fds: list, workers: int) -> list:
+    """The listener's flat list of sockets, as one list for each bind."""
+    left = list(fds)
+    sockets = []
+    for bind in listener.bind:
+        count = workers if bind.startswith("udp://") else 1
+        if len(left) < count:
+            raise ValueError(f"listener {listener.name}: {len(fds)} sockets are too few")
+        sockets.append(left[:count])
+        left = left[count:]
+    return sockets

@@ -58,7 +58,7 @@ def start(worker):
     )
     if http is cython.NULL:
         return ENOMEM
-    worker.plane_state[MODE_HTTP] = http
+    worker.plane_state[cython.cast(cython.int, MODE_HTTP)] = http
     http.idle = cython.cast(
         cython.pointer[cython.pointer[Upstream]], calloc(SLOTS_MAX, cython.sizeof(cython.p_void))
     )
@@ -175,4 +175,4 @@ def drop(worker):
     free(http.idle)
     free(http.idle_count)
     free(http)
-    worker.plane_state[MODE_HTTP] = cython.NULL
+    worker.plane_state[cython.cast(cython.int, MODE_HTTP)] = cython.NULL
