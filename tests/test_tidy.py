@@ -60,7 +60,6 @@ ENTRIES = {  # nobody imports them: they are started
 UNUSED = {
     "balancing.probe",
     "balancing.request_key",
-    "features",
     "l7.preview",
     "matching.probe",
     "native.atomics",

@@ -10,7 +10,9 @@ cheap ones stand first. A key occurs once in its table.
 
 from __future__ import annotations
 
+from fourseven.balancing.hash import Hash
 from fourseven.balancing.least_requests import LeastRequests
+from fourseven.balancing.maglev import Maglev
 from fourseven.balancing.peak_ewma import PeakEwma
 from fourseven.balancing.power_of_two import PowerOfTwo
 from fourseven.balancing.random import Random
@@ -29,4 +31,6 @@ ALGORITHMS: tuple[type[Algorithm], ...] = (
     PeakEwma,
     Random,
     SourceHash,
+    Hash,
+    Maglev,
 )
