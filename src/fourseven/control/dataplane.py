@@ -39,6 +39,7 @@ from cython.cimports.libc.string import memcpy, memset
 
 from fourseven.control.address import resolve
 from fourseven.control.numbers import Numbers
+from fourseven.protocols.http1 import Fault
 
 
 @cython.cclass
@@ -182,6 +183,27 @@ class DataPlane:
             thread.join()
         self.threads = []
 
+    def counters(self) -> dict:
+        """What has been counted since the start, summed over the workers.
+
+        `{"workers": {...}, "listeners": {name: {...}}, "servers": {(backend, address): {...}}}`;
+        the names are those of worker.h, and a server also has `in_flight` and `ewma_ns`.
+        """
+        workers: dict = {}
+        at: cython.int
+        for at in range(self.worker_count):
+            add(workers, self.workers[at].counters[0])
+        if workers:
+            workers["faults"] = {
+                fault.name.removeprefix("FAULT_").lower(): n
+                for fault, n in zip(Fault, workers["faults"], strict=False)
+            }
+        listeners: dict = {}
+        for (name, _, _), number in self.numbers.listeners.taken.items():
+            add_listener(self, listeners.setdefault(name, {}), number)
+        servers = {key: server_counters(self, n) for key, n in self.numbers.slots.taken.items()}
+        return {"workers": workers, "listeners": listeners, "servers": servers}
+
     def fatal(self) -> int:
         """The errno of a worker that could not go on, or 0."""
         at: cython.int
@@ -190,6 +212,33 @@ class DataPlane:
             if error:
                 return error
         return 0
+
+
+@cython.cfunc
+def add_listener(plane: DataPlane, sums: dict, number: cython.int):
+    at: cython.int
+    for at in range(plane.worker_count):
+        add(sums, plane.workers[at].listener_counters[number])
+
+
+@cython.cfunc
+def server_counters(plane: DataPlane, number: cython.int) -> dict:
+    at: cython.int
+    slot: cython.pointer[Slot] = cython.address(plane.cell.shared.slots[number])
+    sums: dict = {"in_flight": load_i64(cython.address(slot.in_flight)), "ewma_ns": slot.ewma_ns}
+    for at in range(plane.worker_count):
+        add(sums, plane.workers[at].slot_counters[number])
+    return sums
+
+
+def add(sums: dict, counted: dict) -> None:
+    """Adds a record's words to the sums; a record's list is added element by element."""
+    for name, value in counted.items():
+        if isinstance(value, list):
+            before = sums.get(name, [0] * len(value))
+            sums[name] = [a + b for a, b in zip(before, value, strict=True)]
+        else:
+            sums[name] = sums.get(name, 0) + value
 
 
 def enter(worker: cython.size_t) -> None:
