@@ -146,7 +146,7 @@ def _unix(value: str) -> str:
         raise ValueError(f"{value!r} is not absolute; write unix:/run/name.sock")
     if len(path.encode()) > UNIX_PATH_MAX or "\0" in path:
         raise ValueError(
-            f"the path of {value[:40]!r} is too long; a socket's path has at most {UNIX_PATH_MAX} bytes"
+            f"{value[:40]!r}… is too long; a socket's path has at most {UNIX_PATH_MAX} bytes"
         )
     return value
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+Severity = Literal["error", "warning"]
+
 
 class FoursevenError(Exception):
     """Any failure that is told to the user in plain words, without a traceback."""
@@ -28,7 +30,7 @@ class Problem:
     column: int
     path: str  # listeners.web.routes[2].match.path, or "" for the file
     text: str  # what is wrong; what would be right
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file

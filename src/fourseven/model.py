@@ -20,7 +20,7 @@ it, the listener needs that much; a default never forces a layer.
 In the terms of Kubernetes' Gateway API:
 
     listeners.<name>            Gateway.spec.listeners[] (name, port, protocol)
-    listeners.<name>.routes[]   HTTPRoute.spec.rules[], in L4 listeners TCPRoute / UDPRoute / TLSRoute
+    listeners.<name>.routes[]   HTTPRoute.spec.rules[]; at L4 TCPRoute, UDPRoute, TLSRoute
     routes[].match              rules[].matches[] (there: any of several; here `any:` says so)
     routes[].match.host, sni    HTTPRoute / TLSRoute .spec.hostnames
     routes[].filters            rules[].filters
@@ -32,10 +32,11 @@ In the terms of Kubernetes' Gateway API:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -46,8 +47,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import core_schema
 
 from fourseven import addresses, units
+from fourseven.errors import Problem, Severity
 from fourseven.features import Algorithm, Feature, Filter, Match, Need
 from fourseven.plan import BackendPlan, ListenerPlan, ServerPlan
 from fourseven.registry import ALGORITHMS, FILTERS, MATCHES
@@ -79,13 +82,37 @@ def needs(need: Need) -> Any:
     return NeedOf(need)
 
 
-def _listed(value: Any) -> Any:
-    """One thing where a list may stand."""
-    return value if isinstance(value, list | tuple) else [value]
+class OneOrMany:
+    """Annotation of a tuple: one thing may stand where a list may."""
+
+    def __init__(self, least: int = 0) -> None:
+        self.least = least
+
+    def listed(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return [value]
+        if len(value) < self.least:
+            raise ValueError("the list is empty; give it at least one")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_before_validator_function(self.listed, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        many = handler(schema)
+        return {"anyOf": [many["items"], {**many, "minItems": self.least}]}
 
 
-def _each(read: Callable[[Any], str]) -> Callable[[str], str]:
-    return lambda value: read(value)
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(f"{value[:80]!r} is no name; use at most 63 letters, digits, _ . and -")
+    return value
+
+
+def _has_an_end(milliseconds: int) -> int:
+    if milliseconds == 0:
+        raise ValueError("0 would wait for ever; every wait has an end, write e.g. 1h")
+    return milliseconds
 
 
 _TIME_SCHEMA = WithJsonSchema(
@@ -93,6 +120,9 @@ _TIME_SCHEMA = WithJsonSchema(
         "anyOf": [{"type": "string", "pattern": units.TIME_PATTERN}, {"const": 0}],
         "examples": ["10s"],
     }
+)
+_WAIT_SCHEMA = WithJsonSchema(
+    {"type": "string", "pattern": units.TIME_PATTERN, "examples": ["10s"]}
 )
 _SIZE_SCHEMA = WithJsonSchema(
     {
@@ -104,7 +134,9 @@ _SIZE_SCHEMA = WithJsonSchema(
 )
 Time = Annotated[int, BeforeValidator(units.duration_ms), _TIME_SCHEMA]
 Size = Annotated[int, BeforeValidator(units.size_bytes), _SIZE_SCHEMA]
+Wait = Annotated[int, BeforeValidator(units.duration_ms), AfterValidator(_has_an_end), _WAIT_SCHEMA]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+Name = Annotated[str, AfterValidator(_name)]
 Text = Annotated[str, Field(strict=True)]
 Bind = Annotated[str, BeforeValidator(addresses.canonical_bind), WithJsonSchema({"type": "string"})]
 Network = Annotated[
@@ -117,6 +149,7 @@ L7 = needs(Need.REQUEST)
 
 Relaxed = Literal["underscores", "trace", "encoded_slash", "merge_slashes"]
 ForwardedHeader = Literal["x-forwarded", "forwarded"]
+Path = tuple[str | int, ...]  # of keys and indexes, from the top of the file
 Protocol = Literal["auto", "http", "tcp", "udp"]
 Plane = Literal["auto", "http", "relay", "tcx", "xdp", "nftables"]
 
@@ -131,8 +164,6 @@ class Short:
         self.feature = feature
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
         return core_schema.no_info_before_validator_function(
             self.feature.from_file, handler(source)
         )
@@ -156,6 +187,7 @@ class FeatureForm(Form):
                 yield found
 
     feature_names: ClassVar[tuple[str, ...]] = ()
+    bare_keys: ClassVar[tuple[str, ...]] = ()  # of those that need no options
 
 
 def _form(name: str, parent: type[FeatureForm], features: tuple[type[Feature], ...]) -> Any:
@@ -171,7 +203,12 @@ def _form(name: str, parent: type[FeatureForm], features: tuple[type[Feature], .
         name, __base__=parent, __module__=__name__, __doc__=parent.__doc__, **fields
     )
     form.feature_names = tuple(fields)
+    form.bare_keys = tuple(one.key for one in features if not _required(one))
     return form
+
+
+def _required(feature: type[Feature]) -> bool:
+    return any(field.is_required() for field in feature.model_fields.values())
 
 
 def _first_paragraph(feature: type[Feature]) -> str:
@@ -196,8 +233,11 @@ class MatchForm(FeatureForm):
             yield from part.everything()
 
 
-class FilterForm(FeatureForm):
-    """One step that a route takes: exactly one key."""
+class OneFeature(FeatureForm):
+    """Exactly one key; where it needs no options, its name alone will do."""
+
+    noun: ClassVar[str]
+    example: ClassVar[str]
 
     @model_validator(mode="before")
     @classmethod
@@ -205,39 +245,42 @@ class FilterForm(FeatureForm):
         return {value: {}} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def exactly_one(self) -> FilterForm:
-        _only(self, "a filter", "filters: [{…}, {…}]")
+    def exactly_one(self) -> OneFeature:
+        found = [feature.key for feature in self.features()]
+        if not found:
+            raise ValueError(f"{self.noun} is missing; write e.g. {self.example}")
+        if len(found) > 1:
+            keys = " and ".join(found)
+            raise ValueError(f"{keys} stand in one place; keep one, e.g. {self.example}")
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        long = handler(schema)
+        handler.resolve_ref_schema(long).update(minProperties=1, maxProperties=1)
+        return {"anyOf": [{"enum": list(cls.bare_keys)}, long]} if cls.bare_keys else long
+
+
+class FilterForm(OneFeature):
+    """One step that a route takes: exactly one key."""
+
+    noun = "a filter"
+    example = "filters: [{…}, {…}]"
 
     @property
     def feature(self) -> Filter:
         return next(self.features())  # type: ignore[no-any-return]
 
 
-class BalanceForm(FeatureForm):
+class BalanceForm(OneFeature):
     """How a backend picks a server: the name of an algorithm, or one key with its options."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def from_file(cls, value: Any) -> Any:
-        return {value: {}} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def exactly_one(self) -> BalanceForm:
-        _only(self, "an algorithm", "balance: round_robin")
-        return self
+    noun = "an algorithm"
+    example = "balance: round_robin"
 
     @property
     def feature(self) -> Algorithm:
         return next(self.features())  # type: ignore[no-any-return]
-
-
-def _only(form: FeatureForm, noun: str, example: str) -> None:
-    found = [feature.key for feature in form.features()]
-    if not found:
-        raise ValueError(f"{noun} is missing; write e.g. {example}")
-    if len(found) > 1:
-        raise ValueError(f"{' and '.join(found)} stand in one place; name one, e.g. {example}")
 
 
 if TYPE_CHECKING:
@@ -270,6 +313,11 @@ class Server(Form):
     def from_file(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"address": value}
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        long = handler(schema)
+        return {"anyOf": [handler.resolve_ref_schema(long)["properties"]["address"], long]}
+
 
 class Backend(Form):
     """A set of servers that are alike, and how one of them is picked."""
@@ -280,22 +328,22 @@ class Backend(Form):
     balance: Balance | None = Field(
         None, description="How a server is picked; round_robin if left out."
     )
-    connect_timeout_ms: Time = Field(
+    connect_timeout_ms: Wait = Field(
         _BACKEND.connect_timeout_ms,
         alias="connect_timeout",
         description="Until a server has accepted.",
     )
-    response_timeout_ms: Time = Field(
+    response_timeout_ms: Wait = Field(
         _BACKEND.response_timeout_ms,
         alias="response_timeout",
         description="From the request's last byte to the answer's first.",
     )
-    read_timeout_ms: Time = Field(
+    read_timeout_ms: Wait = Field(
         _BACKEND.read_timeout_ms,
         alias="read_timeout",
         description="Between two parts of an answer.",
     )
-    idle_timeout_ms: Time = Field(
+    idle_timeout_ms: Wait = Field(
         _BACKEND.idle_timeout_ms,
         alias="idle_timeout",
         description="How long a kept connection to a server waits for its next request.",
@@ -314,16 +362,13 @@ class Route(Form):
 
     name: Text | None = Field(None, description="For explain, logs and metrics.")
     match: RouteMatch | None = Field(None, description="When; left out: always.")
-    filters: tuple[RouteFilter, ...] = Field((), description="What is done, in this order.")
+    filters: Annotated[tuple[RouteFilter, ...], OneOrMany()] = Field(
+        (), description="What is done, in this order."
+    )
     backend: Text | None = Field(None, description="Where to.")
     backends: dict[str, Annotated[int, Field(strict=True, ge=0, le=1_000_000)]] | None = Field(
         None, description="Where to, by weight: {stable: 95, canary: 5}."
     )
-
-    @field_validator("filters", mode="before")
-    @classmethod
-    def one_or_more(cls, value: Any) -> Any:
-        return _listed(value)
 
     @model_validator(mode="after")
     def goes_somewhere(self) -> Route:
@@ -351,23 +396,22 @@ class Route(Form):
 class Listener(Form):
     """Where clients come in, and what is allowed there."""
 
-    bind: tuple[Bind, ...] = Field(
-        min_length=1,
+    bind: Annotated[tuple[Bind, ...], OneOrMany(least=1)] = Field(
         description="0.0.0.0:80, [::]:80, :8080, udp://0.0.0.0:53, unix:/path, or a list.",
     )
     backend: Text | None = Field(None, description="Short for one route that takes everything.")
     routes: tuple[Route, ...] = Field((), min_length=1, description="First match wins.")
     protocol: Protocol = Field(
         "auto",
-        description="auto: the lowest layer that can decide. http: Layer 7 even if addresses would do."
+        description="auto: the lowest layer that can decide. http: Layer 7 in any case."
         " tcp: never look inside.",
     )
     plane: Plane = Field("auto", description="Which data plane; auto: the cheapest that serves.")
     # trust
-    trusted: Annotated[tuple[Network, ...], L7] = Field(
+    trusted: Annotated[tuple[Network, ...], OneOrMany(), L7] = Field(
         _LISTENER.trusted, description="Networks whose X-Forwarded-* headers are believed."
     )
-    forwarded: Annotated[tuple[ForwardedHeader, ...], L7] = Field(
+    forwarded: Annotated[tuple[ForwardedHeader, ...], OneOrMany(), L7] = Field(
         ("x-forwarded",), description="Headers that tell servers who the client is; [] for none."
     )
     request_id: Annotated[str | bool, L7] = Field(
@@ -397,7 +441,7 @@ class Listener(Form):
         _LISTENER.flows_max, description="UDP flows at once, for each worker."
     )
     # timeouts
-    head_timeout_ms: Annotated[Time, L7] = Field(
+    head_timeout_ms: Annotated[Wait, L7] = Field(
         _LISTENER.head_timeout_ms, alias="head_timeout", description="For a whole request head."
     )
     body_timeout_ms: Annotated[Time, L7] = Field(
@@ -409,27 +453,22 @@ class Listener(Form):
         _LISTENER.body_rate_min,
         description="Bytes a second below which a request's body is given up.",
     )
-    idle_timeout_ms: Time = Field(
+    idle_timeout_ms: Wait = Field(
         _LISTENER.idle_timeout_ms,
         alias="idle_timeout",
         description="L7: between two requests. L4: no byte either way.",
     )
-    send_timeout_ms: Time = Field(
+    send_timeout_ms: Wait = Field(
         _LISTENER.send_timeout_ms, alias="send_timeout", description="While a client takes nothing."
     )
-    tunnel_timeout_ms: Annotated[Time, L7] = Field(
+    tunnel_timeout_ms: Annotated[Wait, L7] = Field(
         _LISTENER.tunnel_timeout_ms,
         alias="tunnel_timeout",
         description="After an Upgrade (WebSocket): no byte either way.",
     )
-    relax: Annotated[tuple[Relaxed, ...], L7] = Field(
+    relax: Annotated[tuple[Relaxed, ...], OneOrMany(), L7] = Field(
         (), description="Defences that are switched off, by name; check warns of each."
     )
-
-    @field_validator("bind", "trusted", "forwarded", "relax", mode="before")
-    @classmethod
-    def one_or_more(cls, value: Any) -> Any:
-        return _listed(value)
 
     @field_validator("request_id")
     @classmethod
@@ -451,7 +490,7 @@ class Listener(Form):
     @property
     def all_routes(self) -> tuple[Route, ...]:
         """The routes, with the short form spelt out."""
-        return self.routes or (Route(name="backend", backend=self.backend),)
+        return self.routes or (_route_to(self.backend),)
 
     def option_needs(self) -> Iterator[tuple[str, Need]]:
         """(key in the file, need) of each option that the file sets."""
@@ -461,27 +500,28 @@ class Listener(Form):
                 yield field.alias or name, marks[0].need
 
 
+def _route_to(backend: str | None) -> Route:
+    return Route.model_construct(name="backend", backend=backend)
+
+
 class Config(Form):
     """A whole file. Keys that begin with x- are yours: a place for anchors."""
 
-    listeners: dict[str, Listener] = Field(min_length=1, description="By name.")
-    backends: dict[str, Backend] = Field(default_factory=dict, description="By name.")
+    listeners: dict[Name, Listener] = Field(min_length=1, description="By name.")
+    backends: dict[Name, Backend] = Field(default_factory=dict, description="By name.")
     workers: Annotated[int, Field(strict=True, ge=0, le=64)] = Field(
         0, description="Data-plane threads; 0: one for each core."
     )
 
     _source: Any = PrivateAttr(None)  # config.tree.Document: where everything stands; None in tests
 
-    @field_validator("listeners", "backends", mode="before")
-    @classmethod
-    def named(cls, value: Any) -> Any:
-        for name in value if isinstance(value, Mapping) else ():
-            if not NAME.fullmatch(str(name)):
-                raise ValueError(
-                    f"{str(name)[:80]!r} is no name; use letters, digits, _ . - and at most 63 of them"
-                )
-        return value
-
     def at(self, *path: str | int) -> str:
         """file:line:column of a value, or "" for a model that came from no file."""
         return self._source.at(path) if self._source is not None else ""
+
+    def problem(self, path: Path, text: str, severity: Severity = "error") -> Problem:
+        """What is wrong at this path, with the place in the file if there is one."""
+        if self._source is None:
+            return Problem("", 0, 0, ".".join(map(str, path)), text, severity)
+        found: Problem = self._source.problem(path, text, severity)
+        return found

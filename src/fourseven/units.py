@@ -13,10 +13,19 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-TIMES_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+class Kind(NamedTuple):
+    """What one kind of quantity may be written in."""
+
+    noun: str
+    example: str
+    finest: str
+    units: dict[str, int]
+    mistaken: dict[str, str]  # what people write -> what they mean
+
+
 TIME_MAX_MS = 2**31 - 1  # 24 days; a timer wheel and epoll_wait count in 32 bits
 SIZE_MAX = 2**63 - 1  # what a Content-Length may say
 
@@ -25,53 +34,42 @@ SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB|TiB)?$"
 PERCENT_PATTERN = r"^[0-9]+%$"
 
 _NUMBER = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?)[ ]?([A-Za-z/%]*)", re.ASCII)
-_MISTAKEN_TIMES = {
-    "sec": "s",
-    "secs": "s",
-    "second": "s",
-    "seconds": "s",
-    "min": "m",
-    "mins": "m",
-    "minutes": "m",
-    "hour": "h",
-    "hours": "h",
-    "day": "d",
-    "days": "d",
-    "msec": "ms",
-    "millis": "ms",
-    "S": "s",
-}
-_MISTAKEN_SIZES = {
-    "K": "KiB",
-    "k": "KiB",
-    "KB": "KiB",
-    "kB": "KiB",
-    "kb": "KiB",
-    "kib": "KiB",
-    "KIB": "KiB",
-    "M": "MiB",
-    "m": "MiB",
-    "MB": "MiB",
-    "mb": "MiB",
-    "mib": "MiB",
-    "MIB": "MiB",
-    "G": "GiB",
-    "g": "GiB",
-    "GB": "GiB",
-    "gb": "GiB",
-    "gib": "GiB",
-    "b": "B",
-}
+TIME = Kind(
+    "a time",
+    "10s, 250ms or 1h",
+    "a millisecond",
+    {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000},
+    {
+        **dict.fromkeys(("sec", "secs", "second", "seconds", "S"), "s"),
+        **dict.fromkeys(("min", "mins", "minute", "minutes"), "m"),
+        **dict.fromkeys(("hour", "hours", "H"), "h"),
+        **dict.fromkeys(("day", "days", "D"), "d"),
+        **dict.fromkeys(("msec", "millis", "MS"), "ms"),
+    },
+)
+SIZE = Kind(
+    "a size",
+    "512, 64KiB or 1MiB",
+    "a byte",
+    {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40},
+    {
+        **dict.fromkeys(("K", "k", "KB", "kB", "kb", "kib", "KIB", "Ki"), "KiB"),
+        **dict.fromkeys(("M", "m", "MB", "mb", "mib", "MIB", "Mi"), "MiB"),
+        **dict.fromkeys(("G", "g", "GB", "gb", "gib", "GIB", "Gi"), "GiB"),
+        "b": "B",
+    },
+)
+PERCENT = Kind("a percentage", "125%", "one per cent", {"%": 1}, {})
 
 
 def duration_ms(value: Any) -> int:
     """Milliseconds of `10s`, `250ms`, `1.5h`, `0`. A ValueError says what would be right."""
-    if value == 0 and not isinstance(value, bool):
+    if value in (0, "0") and not isinstance(value, bool):
         return 0
-    number, unit = _split(value, "a time such as 10s, 250ms or 1h")
+    number, unit = _split(value, TIME)
     if unit == "":
         raise ValueError(f"{value} has no unit; write {value}s or {value}ms")
-    milliseconds = _scaled(value, number, unit, TIMES_MS, _MISTAKEN_TIMES, "a millisecond")
+    milliseconds = _scaled(value, number, unit, TIME)
     if milliseconds > TIME_MAX_MS:
         raise ValueError(f"{value} is too long; the longest time is 24d")
     return milliseconds
@@ -79,8 +77,8 @@ def duration_ms(value: Any) -> int:
 
 def size_bytes(value: Any) -> int:
     """Bytes of `64KiB`, `1.5MiB`, `512`. A ValueError says what would be right."""
-    number, unit = _split(value, "a size such as 512, 64KiB or 1MiB")
-    size = _scaled(value, number, unit or "B", SIZES, _MISTAKEN_SIZES, "a byte")
+    number, unit = _split(value, SIZE)
+    size = _scaled(value, number, unit or "B", SIZE)
     if size > SIZE_MAX:
         raise ValueError(f"{value} is too large; the largest size is 2^63 - 1 bytes")
     return size
@@ -88,48 +86,42 @@ def size_bytes(value: Any) -> int:
 
 def percentage(value: Any) -> int:
     """The 125 of `125%`. A ValueError says what would be right."""
-    number, unit = _split(value, "a percentage such as 125%")
-    if unit != "%":
+    number, unit = _split(value, PERCENT)
+    if unit == "":
         raise ValueError(f"{value} is no percentage; write {_plain(number)}%")
-    return _scaled(value, number, unit, {"%": 1}, {}, "one per cent")
+    return _scaled(value, number, unit, PERCENT)
 
 
 def format_duration(milliseconds: int) -> str:
     """The shortest exact form: 90000 is 90s, 3600000 is 1h, 0 is 0."""
-    return _format(milliseconds, TIMES_MS)
+    return _format(milliseconds, TIME.units)
 
 
 def format_size(size: int) -> str:
     """The shortest exact form: 32768 is 32KiB, 0 is 0."""
-    return _format(size, SIZES)
+    return _format(size, SIZE.units)
 
 
-def _split(value: Any, wanted: str) -> tuple[Fraction, str]:
+def _split(value: Any, kind: Kind) -> tuple[Fraction, str]:
     """The number and the unit behind it, not yet judged."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{_shown(value)} is not {wanted}")
-    match = _NUMBER.fullmatch(str(value))
-    if match is None:
-        raise ValueError(f"{_shown(value)} is not {wanted}")
-    return Fraction(match[1]), match[2]
+    found = None
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        found = _NUMBER.fullmatch(str(value))
+    if found is None:
+        raise ValueError(f"{_shown(value)} is not {kind.noun}; write {kind.example}")
+    return Fraction(found[1]), found[2]
 
 
-def _scaled(
-    value: Any,
-    number: Fraction,
-    unit: str,
-    units: dict[str, int],
-    mistaken: dict[str, str],
-    step: str,
-) -> int:
-    """number * unit as a whole number, or a ValueError."""
-    if unit not in units:
-        right = mistaken.get(unit)
-        mend = f"write {_plain(number)}{right}" if right else f"the units are {', '.join(units)}"
+def _scaled(value: Any, number: Fraction, unit: str, kind: Kind) -> int:
+    """The number in the smallest unit, whole, or a ValueError."""
+    if unit not in kind.units:
+        right = kind.mistaken.get(unit)
+        known = ", ".join(kind.units)
+        mend = f"write {_plain(number)}{right}" if right else f"the units are {known}"
         raise ValueError(f"the unit {unit!r} of {value} is not known; {mend}")
-    scaled = number * units[unit]
+    scaled = number * kind.units[unit]
     if scaled.denominator != 1:
-        raise ValueError(f"{value} is finer than {step}; write a whole number of a smaller unit")
+        raise ValueError(f"{value} is finer than {kind.finest}; write a whole number of it")
     return int(scaled)
 
 

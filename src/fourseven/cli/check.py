@@ -14,9 +14,9 @@ from dataclasses import asdict
 import click
 
 from fourseven.compiler.compile import compile_plan
-from fourseven.config.check import warnings_of
 from fourseven.config.load import load
-from fourseven.errors import ConfigErrors, Problem
+from fourseven.config.warnings import warnings_of
+from fourseven.errors import ConfigErrors, Problem, Severity
 
 FINE, WARNED, BAD_CONFIG = 0, 1, 78
 
@@ -53,12 +53,12 @@ def examine(file: str) -> list[Problem]:
     """Errors, or warnings where there is no error, in the order of the file."""
     try:
         config = load(file)
-        compile_plan(config)
+        plan = compile_plan(config)
     except ConfigErrors as errors:
         return list(errors.problems)
-    return sorted(warnings_of(config))
+    return warnings_of(config, plan)
 
 
-def _summary(kinds: Counter[str]) -> str:
+def _summary(kinds: Counter[Severity]) -> str:
     found = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items())]
     return " and ".join(found) if found else "fine"

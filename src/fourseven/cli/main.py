@@ -31,7 +31,13 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "init": Command("fourseven.cli.init:init", "Writes a commented file to start from."),
     "check": Command("fourseven.cli.check:check", "Says what is wrong with a file, all at once."),
+    "explain": Command(
+        "fourseven.cli.explain:explain",
+        "How each listener is served, or what becomes of a request.",
+    ),
+    "config": Command("fourseven.cli.schema:config", "The file's JSON Schema, for editors."),
 }
 
 
@@ -39,13 +45,15 @@ class Table(click.Group):
     """A group that imports a command's module when it is asked for it, not before."""
 
     def __init__(self, commands_at: dict[str, Command], help: str) -> None:
-        super().__init__(help=help, context_settings={"help_option_names": ["-h", "--help"]})
+        super().__init__(
+            help=help, name="fourseven", context_settings={"help_option_names": ["-h", "--help"]}
+        )
         self.commands_at = commands_at
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _context: click.Context) -> list[str]:
         return list(self.commands_at)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         found = self.commands_at.get(name)
         if found is None:
             return None
@@ -53,7 +61,7 @@ class Table(click.Group):
         command: click.Command = getattr(importlib.import_module(module), function)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """Help needs no import: its lines stand in the table."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, one.help) for name, one in self.commands_at.items()])

@@ -82,7 +82,7 @@ def decide(config: Config, name: str) -> Decision:
     if listener.protocol == "http":
         need = Need.REQUEST
         because = because if found and found.need is Need.REQUEST else "protocol: http asks for it"
-    conflicts = (*_conflicts(config, listener, transport, need), *_plane_conflict(listener, need))
+    conflicts = (*_conflicts(config, listener, transport), *_plane_conflict(listener, need))
     if need is Need.REQUEST:
         return Decision(need, LAYERS[need], "http", ListenerMode.MODE_HTTP, because, (), conflicts)
     mode = ListenerMode.MODE_RELAY_UDP if transport == "udp" else ListenerMode.MODE_RELAY_TCP
@@ -139,7 +139,7 @@ def _match_reasons(match: MatchForm, what: str, path: Path) -> Iterator[Reason]:
 def _because(found: Reason | None) -> str:
     if found is None:
         return "no rule looks further than addresses and ports"
-    return f"{found.what} looks at {SEES[found.need]}"
+    return f"{found.what} needs to see {SEES[found.need]}"
 
 
 def _transport(listener: Listener) -> str:
@@ -148,9 +148,7 @@ def _transport(listener: Listener) -> str:
     return kinds.pop() if len(kinds) == 1 else "both"
 
 
-def _conflicts(
-    config: Config, listener: Listener, transport: str, need: Need
-) -> Iterator[Conflict]:
+def _conflicts(config: Config, listener: Listener, transport: str) -> Iterator[Conflict]:
     if transport == "both":
         yield Conflict(
             ("bind",), "tcp and udp stand in one listener; make two, they may lead to one backend"
@@ -171,12 +169,12 @@ def _conflicts(
         kept = "protocol: tcp" if protocol == "tcp" and transport == "tcp" else "a UDP listener"
         for reason in reasons(config, listener):
             mend = "remove it, or protocol: tcp" if kept.startswith("protocol") else "remove it"
-            text = f"{reason.what} looks at {SEES[reason.need]}, which {kept} never sees; {mend}"
+            text = f"{reason.what} needs to see {SEES[reason.need]}, and {kept} never does; {mend}"
             yield Conflict(reason.path, text)
 
 
 def _plane_conflict(listener: Listener, need: Need) -> Iterator[Conflict]:
-    """A plane that the file asks for and that cannot serve; one of the kernel's falls back to relay."""
+    """A plane that the file asks for and that cannot serve. One of the kernel's is relay's work."""
     if listener.plane == "http" and need is not Need.REQUEST:
         yield Conflict(
             ("plane",),

@@ -1,4 +1,4 @@
-"""Routes: a match becomes an expression, filters become actions, backends become weighted choices."""
+"""Routes: a match becomes an expression, filters become actions, backends weighted choices."""
 
 from __future__ import annotations
 

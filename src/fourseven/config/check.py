@@ -1,10 +1,7 @@
-"""What is wrong with a file whose form is right: names that lead nowhere, rules that cannot be kept.
+"""What makes a file whose form is right unusable: names that lead nowhere, rules nobody can keep.
 
-Errors make a file unusable. Warnings are what somebody probably did not mean: they never stop
-anything, and `check` exits with 1 for them.
-
-Law: a warning is given only where it is certain. A check that guesses is a check that people
-learn to ignore.
+One function for each rule, all in the table ERRORS. What is merely doubtful stands in
+warnings.py.
 """
 
 from __future__ import annotations
@@ -22,20 +19,22 @@ Path = tuple[Step, ...]
 
 
 def unknown_backends(document: Document) -> list[Problem]:
-    """Each name of a backend that is not there, whether or not the rest of the file is well formed."""
+    """Each name of a backend that is not there, even where the rest of the file is malformed."""
     known = document.data.get("backends", {})
     if not isinstance(known, dict):
         return []
     names = {str(name) for name in known}
     return [
-        _problem(document, path, f"there is no backend {name!r}; {did_you_mean(name, names)}", key)
+        document.problem(
+            path, f"there is no backend {name!r}; {did_you_mean(name, names)}", at_key=key
+        )
         for path, name, key in _references(document.data)
         if name not in names
     ]
 
 
 def _references(data: Any) -> Iterator[tuple[Path, str, bool]]:
-    """(path, backend's name, whether the name is a key) of each mention, in plain values of any shape."""
+    """(path, backend's name, whether that is a key) of each mention, in values of any shape."""
     for name, listener in _items(_get(data, "listeners")):
         at: Path = ("listeners", name)
         yield from _named(listener, at)
@@ -65,11 +64,6 @@ def errors_of(config: Config) -> list[Problem]:
     return [problem for rule in ERRORS for problem in rule(config)]
 
 
-def warnings_of(config: Config) -> list[Problem]:
-    """What was probably not meant."""
-    return [problem for rule in WARNINGS for problem in rule(config)]
-
-
 def same_bind_twice(config: Config) -> Iterator[Problem]:
     """Two listeners cannot have one socket; an address of all takes that of each."""
     seen: dict[str, list[tuple[str, str]]] = {}
@@ -77,8 +71,8 @@ def same_bind_twice(config: Config) -> Iterator[Problem]:
         group = seen.setdefault(_socket_group(bind), [])
         for other, owner in group:
             if _overlap(bind, other):
-                what = f"{bind} is taken by {other} of listener {owner!r}; give one of them another address or port"
-                yield problem_at(config, ("listeners", name, "bind", i), what)
+                what = f"{bind} is taken by {other} of listener {owner!r}; give one another port"
+                yield config.problem(("listeners", name, "bind", i), what)
         group.append((bind, name))
 
 
@@ -113,24 +107,21 @@ def layer_cannot_be(config: Config) -> Iterator[Problem]:
     """What a listener's rules need must be what its protocol and its socket can give."""
     for name in config.listeners:
         for conflict in decide(config, name).conflicts:
-            yield problem_at(config, ("listeners", name, *conflict.path), conflict.text)
+            yield config.problem(("listeners", name, *conflict.path), conflict.text)
+
+
+def same_name_twice(config: Config) -> Iterator[Problem]:
+    """Logs, metrics and explain tell routes apart by their names."""
+    for name, listener in config.listeners.items():
+        seen: dict[str, int] = {}
+        for i, route in enumerate(listener.routes):
+            if route.name is None:
+                continue
+            first = seen.setdefault(route.name, i)
+            if first != i:
+                what = f"routes[{first}] is called {route.name!r} too; give one another name"
+                yield config.problem(("listeners", name, "routes", i, "name"), what)
 
 
 Rule = Callable[[Config], Iterator[Problem]]
-ERRORS: tuple[Rule, ...] = (same_bind_twice, layer_cannot_be)
-WARNINGS: tuple[Rule, ...] = ()
-
-
-def problem_at(config: Config, path: Path, text: str, severity: Any = "error") -> Problem:
-    """A problem of a model; without a file it stands at line 0."""
-    document = config._source
-    if document is None:
-        return Problem("", 0, 0, ".".join(map(str, path)), text, severity)
-    return _problem(document, path, text, severity=severity)
-
-
-def _problem(
-    document: Document, path: Path, text: str, at_key: bool = False, severity: Any = "error"
-) -> Problem:
-    line, column, shown = document.find(path, at_key)
-    return Problem(document.file, line, column, shown, text, severity)
+ERRORS: tuple[Rule, ...] = (same_bind_twice, same_name_twice, layer_cannot_be)

@@ -17,14 +17,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fourseven.config import yaml_file
+from fourseven.config import toml_file, yaml_file
 from fourseven.config.check import errors_of, unknown_backends
 from fourseven.config.tree import FILE_MAX, Document
 from fourseven.config.wording import words
 from fourseven.errors import ConfigErrors, Problem
 from fourseven.model import Config
 
-_READERS: dict[str, Any] = {}  # by suffix; all else is YAML, which JSON is a part of
+_READERS = {".toml": toml_file.read}  # all else is YAML, which JSON is a part of
 
 
 def load(path: str | Path) -> Config:
@@ -41,7 +41,7 @@ def load(path: str | Path) -> Config:
 
 
 def loads(raw: bytes, file: str) -> Config:
-    """The configuration in these bytes; `file` names them in errors, and its suffix says the format."""
+    """The configuration in these bytes; `file` names them, and its suffix says the format."""
     document, problems = read(raw, file)
     config, wrong_form = validate(document)
     problems += wrong_form + unknown_backends(document)
@@ -86,6 +86,5 @@ def validate(document: Document) -> tuple[Config | None, list[Problem]]:
 
 
 def _problem(document: Document, detail: Any) -> Problem:
-    at_key = detail["type"] == "extra_forbidden"
-    line, column, path = document.find(detail["loc"], at_key)
-    return Problem(document.file, line, column, path, words(detail, Config))
+    at_key = detail["type"] == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)
+    return document.problem(detail["loc"], words(detail, Config), at_key=at_key)

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from fourseven.errors import Problem, Severity
+
 DEPTH_MAX = 64  # the deepest sensible file (a match inside any, all, not) has 20
 NODES_MAX = 4_000_000  # 100,000 routes are about 1,500,000; aliases count as often as they are used
 FILE_MAX = 256 * 1024 * 1024  # bytes; NODES_MAX is the real bound, this one spares reading a device
@@ -58,6 +60,13 @@ class Document:
             shown += f"[{step}]" if isinstance(step, int) else f".{step}" if shown else step
         return line, column, shown
 
+    def problem(
+        self, path: Iterable[Step], text: str, severity: Severity = "error", at_key: bool = False
+    ) -> Problem:
+        """What is wrong at a value, or at its key."""
+        line, column, shown = self.find(path, at_key)
+        return Problem(self.file, line, column, shown, text, severity)
+
     def at(self, path: Iterable[Step]) -> str:
         """file:line:column of a value."""
         line, column, _ = self.find(path)
@@ -65,7 +74,7 @@ class Document:
 
 
 def _descend(place: Place, step: Step) -> tuple[Place | None, tuple[int, int] | None]:
-    """The place one step below with that of its key, or (None, None) where the file has no such step."""
+    """The place one step below, with that of its key; (None, None) where there is no such step."""
     items = place.items
     if isinstance(items, dict) and step in items:
         key = items[str(step)]

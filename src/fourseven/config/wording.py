@@ -21,8 +21,9 @@ from fourseven.errors import did_you_mean
 NOT_SERVED = {
     "tls": "TLS is not served by this version; end it in front, and listen for plain HTTP here",
     "health": "health checks are not served by this version; leave the key out",
-    "persistence": "persistence is not served by this version; balance by hash of a cookie or of the address keeps a"
-    " client on its server",
+    "persistence": "persistence is not served by this version; balance: source_hash keeps clients",
+    "sni": "the ClientHello is not looked at by this version; match host, behind what ends TLS",
+    "alpn": "the ClientHello is not looked at by this version; leave the key out",
 }
 
 
@@ -42,27 +43,26 @@ def _unknown_key(error: ErrorDetails, model: type[BaseModel]) -> str:
     key = str(error["loc"][-1])
     if key in NOT_SERVED:
         return NOT_SERVED[key]
-    return f"the key {key!r} is not known here; {did_you_mean(key, known_keys(model, error['loc'][:-1]))}"
+    known = known_keys(model, error["loc"][:-1])
+    return f"the key {key!r} is not known here; {did_you_mean(key, known)}"
 
 
-def _missing(error: ErrorDetails, model: type[BaseModel]) -> str:
+def _missing(error: ErrorDetails, _model: type[BaseModel]) -> str:
     key = str(error["loc"][-1])
     return f"the key {key!r} is missing; write e.g. {_EXAMPLES.get(key, f'{key}: …')}"
 
 
-def _word(error: ErrorDetails, model: type[BaseModel]) -> str:
+def _word(error: ErrorDetails, _model: type[BaseModel]) -> str:
     known = [item.strip("'") for item in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
     return f"{_shown(error)} is not one of them; {did_you_mean(str(error['input']), known)}"
 
 
 def _bound(text: str, name: str) -> Callable[[ErrorDetails, type[BaseModel]], str]:
-    return lambda error, model: (
-        f"{_shown(error)} is out of bounds; write {text} {error['ctx'][name]}"
-    )
+    return lambda error, _: f"{_shown(error)} is out of bounds; write {text} {error['ctx'][name]}"
 
 
 def _kind(wanted: str) -> Callable[[ErrorDetails, type[BaseModel]], str]:
-    def tell(error: ErrorDetails, model: type[BaseModel]) -> str:
+    def tell(error: ErrorDetails, _model: type[BaseModel]) -> str:
         if error["input"] is None:
             return f"there is no value; write {wanted}"
         return f"{_shown(error)} is not {_noun(wanted)}; write {wanted}"
@@ -71,28 +71,28 @@ def _kind(wanted: str) -> Callable[[ErrorDetails, type[BaseModel]], str]:
 
 
 def _noun(wanted: str) -> str:
-    return wanted.split(",")[0]
+    return wanted.partition(",")[0]
 
 
-def _empty(error: ErrorDetails, model: type[BaseModel]) -> str:
+def _empty(error: ErrorDetails, _model: type[BaseModel]) -> str:
     key = str(error["loc"][-1]) if error["loc"] else "it"
     return f"{key} is empty; give it at least one, or leave it out"
 
 
-def _value(error: ErrorDetails, model: type[BaseModel]) -> str:
+def _value(error: ErrorDetails, _model: type[BaseModel]) -> str:
     return str(error["ctx"]["error"]) if "error" in error.get("ctx", {}) else _plainly(error["msg"])
 
 
 def _shown(error: ErrorDetails) -> str:
-    value = error["input"]
-    kind = {dict: "a mapping", list: "a list", tuple: "a list"}.get(type(value))
-    if kind:
-        return kind
-    text = (
-        {True: "true", False: "false"}.get(value, repr(value))
-        if isinstance(value, bool)
-        else repr(value)
-    )
+    """The value as a file would have it, on one line."""
+    value: object = error["input"]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

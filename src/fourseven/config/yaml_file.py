@@ -15,7 +15,7 @@ A null is an error, since `backend:` with nothing behind it is a value somebody 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -23,7 +23,7 @@ from fourseven.config.tree import DEPTH_MAX, NODES_MAX, KeyPlace, Place
 from fourseven.errors import ConfigErrors, Problem
 
 try:
-    from yaml.cyaml import CParser as Parser
+    from yaml.cyaml import CParser as Parser  # type: ignore[attr-defined]
 except ImportError:  # PyYAML without libyaml: slower by ten times, the same events
     from yaml import Loader as Parser  # type: ignore[assignment]
 
@@ -128,9 +128,8 @@ class _Reader:
             self.tagged(event)
         text = event.value
         value = text if event.style else _plain(text)
-        top = self.open[-1] if self.open else None
-        if top is not None and top.key is None and type(top.value) is dict:
-            self.key(top, text, place, plain=not event.style)
+        if self.wants_key():
+            self.key(self.open[-1], text, place, plain=not event.style)
             return
         if value is None:
             self.fault(place, "there is no value here; give one, or leave the key out")
@@ -145,27 +144,23 @@ class _Reader:
         top.key = text
 
     def alias(self, event: Any) -> None:
-        found = self.anchors.get(event.anchor)
-        if found is None:
-            self.stop(
-                event,
-                f"*{event.anchor} names no anchor before it; write &{event.anchor} at the value it means",
-            )
-        else:
-            top = self.open[-1] if self.open else None
-            if top is not None and top.key is None and type(top.value) is dict:
-                self.stop(event, "an alias cannot be a key; write the key out")
-            self.add(found[0], found[1], None, found[2])
-            if self.open and self.open[-1].nodes > NODES_MAX:
-                self.stop(
-                    event,
-                    f"the file grows beyond {NODES_MAX} values here; use fewer aliases of aliases",
-                )
+        name = event.anchor
+        if name not in self.anchors:
+            self.stop(event, f"*{name} names no anchor; write &{name} before it, at what it means")
+        if self.wants_key():
+            self.stop(event, "an alias cannot be a key; write the key out")
+        value, place, nodes = self.anchors[name]
+        self.add(value, place, None, nodes)
+        if self.open and self.open[-1].nodes > NODES_MAX:
+            self.stop(event, f"the file grows beyond {NODES_MAX} values here; use fewer aliases")
+
+    def wants_key(self) -> bool:
+        """Whether what comes next is the key of an open mapping."""
+        return bool(self.open) and self.open[-1].key is None and type(self.open[-1].value) is dict
 
     def begin(self, event: Any) -> None:
         mapping = type(event) is yaml.MappingStartEvent
-        top = self.open[-1] if self.open else None
-        if top is not None and top.key is None and type(top.value) is dict:
+        if self.wants_key():
             self.stop(event, "a key must be text; put it in quotes if it begins with [ or {")
         if len(self.open) >= DEPTH_MAX:
             self.stop(event, f"this is nested deeper than {DEPTH_MAX} levels; flatten it")
@@ -174,13 +169,13 @@ class _Reader:
         mark = event.start_mark
         self.open.append(_Open(mapping, mark.line + 1, mark.column + 1, event.anchor))
 
-    def end(self, event: Any) -> None:
+    def end(self, _: Any) -> None:
         done = self.open.pop()
         for value, place in done.merges:
             for key, item in value.items():
                 if key not in done.value:
                     done.value[key] = item
-                    done.items[key] = place.items[key]  # type: ignore[index,call-overload]
+                    done.items[key] = place.items[key]  # type: ignore[index]
         self.add(done.value, Place(done.line, done.column, done.items), done.anchor, done.nodes)
 
     def add(self, value: Any, place: Place, anchor: str | None, nodes: int) -> None:
@@ -219,7 +214,8 @@ class _Reader:
 
     def tagged(self, event: Any) -> None:
         mark = event.start_mark
-        what = f"the tag {event.tag.removeprefix('tag:yaml.org,2002:')!r} is not read; write the plain value, in quotes for text"
+        tag = event.tag.removeprefix("tag:yaml.org,2002:")
+        what = f"the tag {tag!r} is not read; write the plain value, in quotes for text"
         self.fault(Place(mark.line + 1, mark.column + 1), what)
 
     def fault(self, place: Place, what: str) -> None:
@@ -227,7 +223,7 @@ class _Reader:
         path = ".".join(key for key in keys if key)
         self.problems.append(Problem(self.file, place.line, place.column, path, what))
 
-    def stop(self, event: Any, what: str) -> None:
+    def stop(self, event: Any, what: str) -> NoReturn:
         mark = event.start_mark
         self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, "", what))
         raise ConfigErrors(self.problems)

@@ -1,0 +1,355 @@
+"""One request on trial: which route takes it, why the others do not, and whom it goes to.
+
+Everything is asked of the code that serves: the reader of requests, the walk over
+X-Forwarded-For, the conditions in their packed rows, the pick of a server. Only the going through
+all, any and not is done here, since it must say at which condition a route fails; in the end its
+answer is compared with that of the routing table, and a difference is an error of ours.
+
+Law: no socket, no server is touched. Servers are taken to be healthy and idle, and the answer
+says so.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fourseven.balancing.probe import Probe as PickProbe
+from fourseven.balancing.probe import key_of_address, key_of_text
+from fourseven.errors import FoursevenError
+from fourseven.features import Picker
+from fourseven.l7.preview import Preview
+from fourseven.matching.probe import Probe as MatchProbe
+from fourseven.matching.probe import packed_address
+from fourseven.matching.records import Field, Test
+from fourseven.matching.rows import unpack_list
+from fourseven.plan import (
+    All,
+    Any_,
+    BackendPlan,
+    Condition,
+    Expression,
+    ListenerPlan,
+    Not,
+    Plan,
+    RoutePlan,
+)
+from fourseven.protocols import probe as reader
+from fourseven.snapshot.layout import ListenerMode
+
+# Numbers spread over 64 bits, for picks that show what a choice depends on.
+DRAWS = [at * 0x9E3779B97F4A7C15 % 2**64 for at in range(1, 65)]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client sends, and from where."""
+
+    head: bytes
+    body: bytes
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """One condition that was not as its route wants it."""
+
+    field: str
+    wanted: str
+    got: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One route: taken, or the conditions that failed."""
+
+    number: int
+    name: str
+    source: str
+    taken: bool
+    held: int  # conditions that held before one failed
+    misses: tuple[Miss, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What happens to the request."""
+
+    listener: str
+    layer: str
+    peer: str  # who has the connection
+    client: str  # the same, or whom a trusted peer speaks for
+    seen: dict[str, str]  # the canonical request, as matches see it
+    refused: str  # why the reader refuses it, or ""
+    attempts: tuple[Attempt, ...]
+    route: str  # the one that takes it, or ""
+    answered: bool  # by an action of the route, without a backend
+    shares: tuple[tuple[str, int], ...]  # the route's backends with their weights
+    backend: str
+    algorithm: str
+    server: str
+    why: str
+
+
+def judge(plan: Plan, listener: ListenerPlan, asked: Asked) -> Verdict:
+    """The whole trial of one request at one listener."""
+    relayed = listener.mode != ListenerMode.MODE_HTTP
+    head: dict[str, Any] = {} if relayed else read(listener, asked)
+    if head.get("result", 1) <= 0:
+        return _refused(listener, asked, head)
+    client = asked.peer if relayed else client_of(listener, asked, head)
+    scene = Scene(listener, asked, head, client)
+    attempts = tuple(_attempts(listener, scene))
+    taken = attempts[-1].number if attempts and attempts[-1].taken else -1
+    if taken != scene.native():
+        raise FoursevenError(
+            f"the routing table says route {scene.native()} and explain says {taken};"
+            " this is a fault of fourseven: please report it with the file and the request"
+        )
+    route = listener.routes[taken] if taken >= 0 else None
+    backends = {backend.name: backend for backend in plan.backends}
+    chosen = (
+        backends[max(route.backends, key=lambda one: one[1])[0]]
+        if route and route.backends
+        else None
+    )
+    server, why = pick(chosen, scene) if chosen else ("", "")
+    return Verdict(
+        listener=listener.name,
+        layer=listener.layer,
+        peer=asked.peer,
+        client=client,
+        seen=scene.seen(),
+        refused="",
+        attempts=attempts,
+        route=route.name if route else "",
+        answered=bool(route and not route.backends),
+        shares=route.backends if route else (),
+        backend=chosen.name if chosen else "",
+        algorithm=chosen.algorithm if chosen else "",
+        server=server,
+        why=why,
+    )
+
+
+def read(listener: ListenerPlan, asked: Asked) -> dict[str, Any]:
+    """The head as the engine reads it, under the listener's limits."""
+    return reader.request(
+        asked.head,
+        head_max=listener.head_max,
+        headers_max=listener.headers_max,
+        target_max=listener.target_max,
+        relax=listener.relax,
+    )
+
+
+def client_of(listener: ListenerPlan, asked: Asked, head: dict[str, Any]) -> str:
+    """The peer, or whom a trusted peer speaks for."""
+    preview = Preview(listener)
+    preview.ask({**head, "peer": asked.peer}, head["fields"])
+    return preview.client()[0]
+
+
+def _refused(listener: ListenerPlan, asked: Asked, head: dict[str, Any]) -> Verdict:
+    fault = head["fault"].removeprefix("FAULT_").replace("_", " ").lower()
+    why = f"{-head['result']}: {fault}" if head["result"] else "the head does not end"
+    peer = asked.peer
+    return Verdict(
+        listener.name, listener.layer, peer, peer, {}, why, (), "", False, (), "", "", "", ""
+    )
+
+
+class Scene:
+    """The request before the native matcher, and the listener's table."""
+
+    def __init__(
+        self, listener: ListenerPlan, asked: Asked, head: dict[str, Any], client: str
+    ) -> None:
+        prefix = asked.body[: listener.body_prefix_max] if listener.body_prefix_max else None
+        self.client = client
+        self.message: dict[str, Any] = {"client": client}
+        if head:
+            self.message |= {
+                "method": head["method"],
+                "host": head["host"],
+                "path": head["path"],
+                "query": head["query"],
+                "headers": [(name, value) for name, value, *_ in head["fields"]],
+                "body": prefix,
+                "complete": prefix is None or len(prefix) == len(asked.body),
+                "framing": head["framing"],
+                "content_length": head["content_length"],
+            }
+        self.table = MatchProbe(listener.routes)
+        self.table.request(**self.message)
+        self.known: dict[Condition, bool] = {}
+
+    def native(self) -> int:
+        """The route that the engine would take; below 0: none."""
+        return max(self.table.find(), -1)
+
+    def holds(self, condition: Condition) -> bool:
+        found = self.known.get(condition)
+        if found is None:
+            probe = MatchProbe([RoutePlan("", condition)])
+            probe.request(**self.message)
+            found = self.known[condition] = probe.find() == 0
+        return found
+
+    def value(self, field: int, name: bytes = b"") -> bytes | None:
+        return self.table.value(field, name)
+
+    def seen(self) -> dict[str, str]:
+        """The parts of the canonical request that routes mostly look at."""
+        keys = ("method", "host", "path", "query")
+        return {key: text(self.message[key]) for key in keys if self.message.get(key) is not None}
+
+
+def _attempts(listener: ListenerPlan, scene: Scene) -> Iterator[Attempt]:
+    """Each route in turn, up to the one that takes the request."""
+    for number, route in enumerate(listener.routes):
+        misses = tuple(failing(route.match, scene))
+        held = sum(scene.holds(one) for one in conditions(route.match)) if misses else 0
+        yield Attempt(number, route.name, route.source, not misses, held, misses)
+        if not misses:
+            return
+
+
+def failing(match: Expression, scene: Scene, negated: bool = False) -> list[Miss]:
+    """The conditions that keep a match from holding (negated: from not holding); none: it does."""
+    if isinstance(match, Condition):
+        return [] if scene.holds(match) != negated else [_miss(match, scene, negated)]
+    if isinstance(match, Not):
+        return failing(match.part, scene, not negated)
+    parts = [failing(part, scene, negated) for part in match.parts]
+    needs_all = isinstance(match, All) != negated
+    if needs_all:
+        return next((misses for misses in parts if misses), [])
+    if not parts:
+        return [Miss("any" if not negated else "not", "one of none", "")]
+    return (
+        [] if any(not misses for misses in parts) else [one for misses in parts for one in misses]
+    )
+
+
+def conditions(match: Expression) -> Iterator[Condition]:
+    """Every condition in a match."""
+    if isinstance(match, Condition):
+        yield match
+    elif isinstance(match, Not):
+        yield from conditions(match.part)
+    elif isinstance(match, All | Any_):
+        for part in match.parts:
+            yield from conditions(part)
+
+
+# ---- in words ----
+
+FIELDS = {
+    Field.FIELD_CLIENT: "the client's address",
+    Field.FIELD_HOST: "host",
+    Field.FIELD_PATH: "path",
+    Field.FIELD_METHOD: "method",
+    Field.FIELD_HEADER: "header {}",
+    Field.FIELD_COOKIE: "cookie {}",
+    Field.FIELD_QUERY: "query {}",
+    Field.FIELD_DEVICE: "device",
+    Field.FIELD_BODY: "body",
+    Field.FIELD_BODY_JSON: "body at {}",
+    Field.FIELD_BODY_SIZE: "size of the body",
+    Field.FIELD_BODY_TYPE: "type of the body",
+    Field.FIELD_SNI: "SNI",
+    Field.FIELD_ALPN: "ALPN",
+}
+TESTS = {
+    Test.TEST_PRESENT: "to be there",
+    Test.TEST_EXACT: "{}",
+    Test.TEST_PREFIX: "{}…",
+    Test.TEST_SUFFIX: "…{}",
+    Test.TEST_CONTAINS: "…{}…",
+    Test.TEST_REGEX: "regex {}",
+    Test.TEST_GLOB: "glob {}",
+    Test.TEST_SEGMENTS: "{}/ or below",
+    Test.TEST_WILDCARD: "*{}",
+    Test.TEST_ABOVE: "more than {number}",
+    Test.TEST_BELOW: "less than {number}",
+    Test.TEST_EQUAL: "{number}",
+}
+
+
+def _miss(condition: Condition, scene: Scene, negated: bool) -> Miss:
+    field = FIELDS[Field(condition.field)].format(text(condition.name))
+    wanted = _wanted(condition)
+    got = scene.value(condition.field, condition.name)
+    shown = _address(got) if condition.field == Field.FIELD_CLIENT else text(got)
+    return Miss(field, f"not {wanted}" if negated else wanted, "nothing" if got is None else shown)
+
+
+def _wanted(condition: Condition) -> str:
+    if condition.test == Test.TEST_ANY_OF:
+        return "one of " + ", ".join(text(value) for value in unpack_list(condition.operand))
+    if condition.test == Test.TEST_RANGES:
+        return "one of " + ", ".join(_networks(condition.operand))
+    return TESTS[Test(condition.test)].format(text(condition.operand), number=condition.number)
+
+
+def _networks(operand: bytes) -> Iterator[str]:
+    """The CIDRs of pairs of first and last addresses of 16 bytes."""
+    for at in range(0, len(operand), 32):
+        first, last = (ipaddress.IPv6Address(operand[i : i + 16]) for i in (at, at + 16))
+        low: Any = first.ipv4_mapped if first.ipv4_mapped and last.ipv4_mapped else first
+        high: Any = last.ipv4_mapped if first.ipv4_mapped and last.ipv4_mapped else last
+        yield from (str(one) for one in ipaddress.summarize_address_range(low, high))
+
+
+def _address(packed: bytes | None) -> str:
+    address = ipaddress.IPv6Address(packed or bytes(16))
+    return str(address.ipv4_mapped or address)
+
+
+def text(value: bytes | None) -> str:
+    """Bytes for a terminal: controls are escaped, and a long value is cut."""
+    shown = "".join(
+        c if c.isprintable() else f"\\x{ord(c):02x}" for c in (value or b"").decode("latin-1")
+    )
+    return shown if len(shown) <= 120 else f"{shown[:117]}..."
+
+
+# ---- the server ----
+
+
+def pick(backend: BackendPlan, scene: Scene) -> tuple[str, str]:
+    """(server, why that one): the native function is asked, over servers that are idle.
+
+    What a choice depends on is found by trying: the same again, other keys, other random numbers.
+    """
+    picker = Picker(backend.pick, backend.table, bounded_load_percent=backend.bounded_load_percent)
+    probe = PickProbe(picker, [server.weight for server in backend.servers])
+    key, key_name = _key(backend, scene)
+    at = probe.pick(hash=key, random=DRAWS[0])
+    if at < 0:
+        return "", "no server takes work"
+    server = backend.servers[at].address
+    if len(backend.servers) == 1:
+        return server, "it is the only one"
+    if {probe.pick(hash=key, random=DRAWS[0]) for _ in DRAWS} != {at}:
+        return server, "the servers take turns; this one has the first"
+    if len({probe.pick(hash=draw, random=DRAWS[0]) for draw in DRAWS}) > 1:
+        return server, f"{key_name} decides: the same goes there while that server takes work"
+    if len({probe.pick(hash=key, random=draw) for draw in DRAWS}) > 1:
+        return server, "chance decides among equals, and all servers are idle here; one draw"
+    return server, "it is the best of those that take work, with all servers idle"
+
+
+def _key(backend: BackendPlan, scene: Scene) -> tuple[int, str]:
+    """What is hashed, and its name."""
+    if backend.hash_field:
+        value = scene.value(backend.hash_field, backend.hash_name)
+        if value:
+            name = FIELDS[Field(backend.hash_field)].format(text(backend.hash_name))
+            return key_of_text(value), f"{name} ({text(value)})"
+    address = packed_address(scene.client)
+    prefixes = (backend.hash_prefix_v4, backend.hash_prefix_v6)
+    return key_of_address(address, *prefixes), f"the client's address ({scene.client})"

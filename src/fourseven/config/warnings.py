@@ -1,0 +1,140 @@
+"""What was probably not meant. It never stops anything; `check` prints it and exits with 1.
+
+One function for each rule, all in the table WARNINGS. Each says what will happen and what would
+be right.
+
+Law: a warning is given only where it is certain. A check that guesses is one that people learn to
+ignore.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+
+from fourseven.compiler.layer import KERNEL_PLANES, NOT_BUILT, decide
+from fourseven.compiler.shadow import shadowed
+from fourseven.errors import Problem
+from fourseven.features import Need
+from fourseven.model import Config, Path
+from fourseven.plan import Plan
+
+RELAXED = {
+    "underscores": "a server that reads X_Forwarded_For as X-Forwarded-For can be deceived",
+    "trace": "TRACE echoes cookies and credentials to whoever can send it",
+    "encoded_slash": "a server that decodes %2F sees another path than the rules here did",
+    "merge_slashes": "//admin is another path than /admin here, and perhaps not on the server",
+}
+
+
+def warnings_of(config: Config, plan: Plan) -> list[Problem]:
+    """Every warning, in the order of the file."""
+    return sorted(problem for rule in WARNINGS for problem in rule(config, plan))
+
+
+def unused_backend(config: Config, _: Plan) -> Iterator[Problem]:
+    used = {
+        name
+        for listener in config.listeners.values()
+        for route in listener.all_routes
+        for name, _ in route.choices
+    }
+    for name in config.backends:
+        if name not in used:
+            text = f"no route leads to the backend {name!r}; name it in a route, or remove it"
+            yield _warning(config, ("backends", name), text)
+
+
+def shadowed_route(config: Config, plan: Plan) -> Iterator[Problem]:
+    for listener in plan.listeners:
+        for later, earlier in shadowed(listener.routes):
+            before = listener.routes[earlier]
+            line = before.source.split(":")[-2] if before.source else ""
+            where = f"{before.name} (line {line})" if line else before.name
+            text = (
+                f"this route never matches: {where} takes all that it would; move this one above it"
+            )
+            yield _warning(config, ("listeners", listener.name, "routes", later), text)
+
+
+def relaxed_defence(config: Config, _: Plan) -> Iterator[Problem]:
+    for name, listener in config.listeners.items():
+        for i, rule in enumerate(listener.relax):
+            text = (
+                f"the defence {rule!r} is off: {RELAXED[rule]}; remove it unless you must have it"
+            )
+            yield _warning(config, ("listeners", name, "relax", i), text)
+
+
+def everybody_trusted(config: Config, _: Plan) -> Iterator[Problem]:
+    for name, listener in config.listeners.items():
+        for i, network in enumerate(listener.trusted):
+            if ipaddress.ip_network(network).prefixlen == 0:
+                text = f"{network} trusts everybody, so any client can claim any address; "
+                text += "name the networks of your own proxies"
+                yield _warning(config, ("listeners", name, "trusted", i), text)
+
+
+def routes_without_http(config: Config, _: Plan) -> Iterator[Problem]:
+    """Somebody who writes routes may believe that requests are looked at."""
+    for name, listener in config.listeners.items():
+        if (
+            listener.routes
+            and listener.protocol == "auto"
+            and decide(config, name).need < Need.REQUEST
+        ):
+            text = "no rule here looks at a request, so connections are relayed at Layer 4; "
+            text += "write protocol: http for Layer 7, or backend: name in place of routes"
+            yield _warning(config, ("listeners", name, "routes"), text)
+
+
+def kernel_plane(config: Config, _: Plan) -> Iterator[Problem]:
+    for name, listener in config.listeners.items():
+        if listener.plane in KERNEL_PLANES:
+            text = f"{NOT_BUILT}, so relay serves it; leave plane out"
+            yield _warning(config, ("listeners", name, "plane"), text)
+
+
+def no_server_takes_work(config: Config, _: Plan) -> Iterator[Problem]:
+    for name, backend in config.backends.items():
+        if not any(server.weight for server in backend.servers):
+            text = "every server has weight 0, so nothing is served; give one a weight above 0"
+            yield _warning(config, ("backends", name, "servers"), text)
+
+
+def same_server_twice(config: Config, _: Plan) -> Iterator[Problem]:
+    for name, backend in config.backends.items():
+        seen: dict[str, int] = {}
+        for i, server in enumerate(backend.servers):
+            if seen.setdefault(server.address, i) != i:
+                text = f"{server.address} stands here twice; use its weight for a larger share"
+                yield _warning(config, ("backends", name, "servers", i), text)
+
+
+def step_after_the_end(config: Config, _: Plan) -> Iterator[Problem]:
+    for name, listener in config.listeners.items():
+        for i, route in enumerate(listener.routes):
+            steps = [form.feature for form in route.filters]
+            ends = [j for j, step in enumerate(steps) if step.terminal]
+            if ends and ends[0] + 1 < len(steps) and steps[ends[0] + 1].request_actions():
+                text = f"{steps[ends[0]].key} has answered before this step; put it last"
+                path = ("listeners", name, "routes", i, "filters", ends[0] + 1)
+                yield _warning(config, path, text)
+
+
+def _warning(config: Config, path: Path, text: str) -> Problem:
+    return config.problem(path, text, "warning")
+
+
+Rule = Callable[[Config, Plan], Iterator[Problem]]
+WARNINGS: tuple[Rule, ...] = (
+    unused_backend,
+    shadowed_route,
+    relaxed_defence,
+    everybody_trusted,
+    routes_without_http,
+    kernel_plane,
+    no_server_takes_work,
+    same_server_twice,
+    step_after_the_end,
+)

@@ -1,0 +1,53 @@
+from enum import IntEnum
+
+WORKERS_MAX: int
+SLOTS_MAX: int
+BACKENDS_MAX: int
+LISTENERS_MAX: int
+TRIED_MAX: int
+
+class ListenerMode(IntEnum):
+    MODE_HTTP = 0
+    MODE_RELAY_TCP = 1
+    MODE_RELAY_UDP = 2
+    MODE_NONE = 3
+
+class ForwardedMode(IntEnum):
+    FORWARDED_X = 1
+    FORWARDED_RFC7239 = 2
+
+class Relax(IntEnum):
+    RELAX_UNDERSCORES = 1
+    RELAX_TRACE = 2
+    RELAX_ENCODED_SLASH = 4
+    RELAX_MERGE_SLASHES = 8
+
+class PartKind(IntEnum):
+    PART_LITERAL = 0
+    PART_CLIENT_ADDRESS = 1
+    PART_CLIENT_PORT = 2
+    PART_HOST = 3
+    PART_PATH = 4
+    PART_QUERY = 5
+    PART_METHOD = 6
+    PART_SCHEME = 7
+    PART_REQUEST_ID = 8
+    PART_LISTENER = 9
+    PART_ROUTE = 10
+    PART_BACKEND = 11
+    PART_HEADER = 12
+    PART_PATH_REST = 13
+    PART_PEER_ADDRESS = 14
+    PART_PORT = 15
+    PART_GROUP = 16
+
+class ActionKind(IntEnum):
+    ACTION_SET_HEADER = 0
+    ACTION_ADD_HEADER = 1
+    ACTION_REMOVE_HEADER = 2
+    ACTION_SET_HOST = 3
+    ACTION_REWRITE_PREFIX = 4
+    ACTION_REWRITE_PATH = 5
+    ACTION_REWRITE_REGEX = 6
+    ACTION_REDIRECT = 7
+    ACTION_RESPOND = 8
