@@ -87,7 +87,7 @@ from cython.cimports.libc.string import memcpy, memmove, memset
 
 
 def exchange_step(worker, session):
-    if session.stream.upstream.out is not cython.NULL or not session.stream.sent_ns:
+    if not session.stream.sent_ns:
         if pump_request(worker, session):
             return True
         if session.state != SESSION_EXCHANGE or session.broken:
@@ -227,7 +227,6 @@ def read_body(worker, session):
         return False
     size = session_read(worker, session)
     if size > 0:
-        session.window_bytes += size
         return True
     if size != READ_LATER:
         session.broken = 1  # the rest will never come
@@ -263,6 +262,7 @@ def server_lost(worker, session):
     session.in_.ready = 0
     session.stream.sent_ns = worker.now_ns
     upstream.readable = 1
+    upstream.hup = 1
 
 
 # ---- the response, towards the client ----
@@ -310,6 +310,10 @@ def response_head(worker, session):
         return True
     if not upstream.readable:
         return False
+    if buffer is not cython.NULL and buffer.start > 0:  # behind an interim answer
+        memmove(buffer.at, buffer.at + buffer.start, buffer.end - buffer.start)
+        buffer.end -= buffer.start
+        buffer.start = 0
     size = upstream_read(worker, upstream)
     if size == READ_LATER:
         return False
@@ -350,7 +354,7 @@ def write_head(worker, session):
     request: cython.pointer[Request] = cython.NULL
     stream_context(worker, session, cython.address(context))
     context.body_framing = stream.response_framing
-    context.body_size = stream.response.left
+    context.body_size = worker.response.content_length
     if stream.route.response_action_count > 0 and stream_reread(worker, session):
         request = worker.request
     return write_response_head(
@@ -367,6 +371,7 @@ def begin_response(worker, session):
     upstream: cython.pointer[Upstream] = stream.upstream
     response: cython.pointer[Response] = worker.response
     size: int32_t
+    cooked: int32_t = 0
     stream.status = response.status
     stream.response.framing = response.framing
     stream.response.left = response.content_length if response.framing == FRAMING_LENGTH else 0
@@ -375,24 +380,27 @@ def begin_response(worker, session):
         stream.keep_alive = 0  # answered before the request was whole
         session.lingering = 1
     frame_response(session)
+    upstream.in_.raw = upstream.in_.buffer.start
+    upstream.in_.ready = 0
+    if stream.response.framing != FRAMING_CLOSE or stream.version < 11:
+        cooked = cook_response(worker, session)
     size = write_head(worker, session)
-    if size < 0:
+    if size < 0 or cooked < 0:
         stream_failed(worker, session, FAILED_ANSWER)
         return
     if stream.sent_ns:
         ewma_update(slot_of(worker, stream.slot), worker.now_ns - stream.sent_ns, worker.now_ns)
     stream_unpin(worker, stream)
     stream.response_begun = 1
-    upstream.in_.raw = upstream.in_.buffer.start
-    upstream.in_.ready = 0
+    put_off_reading(worker, upstream)
+    send_both(worker, session, size)
+
+
+def put_off_reading(worker, upstream):
+    """The server has shown life: its time for the next piece begins."""
     timer_put_off(
         worker, cython.address(upstream.timer), worker.now_ms + upstream.read_timeout_ms
     )
-    if stream.response_framing == stream.response.framing or stream.version < 11:
-        if cook_response(worker, session) < 0:
-            session.broken = 1
-            return
-    send_both(worker, session, size)
 
 
 def frame_response(session):
@@ -579,6 +587,8 @@ def splice_body(worker, session):
     if moved == -2:
         session.broken = 1
         return 1
+    if moved == 1:
+        put_off_reading(worker, session.stream.upstream)
     return moved
 
 
@@ -602,9 +612,7 @@ def read_response_body(worker, session):
         upstream.in_.at = 0
     size = upstream_read(worker, upstream)
     if size > 0:
-        timer_put_off(
-            worker, cython.address(upstream.timer), worker.now_ms + upstream.read_timeout_ms
-        )
+        put_off_reading(worker, upstream)
         return True
     if size == READ_LATER:
         return False

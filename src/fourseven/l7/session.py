@@ -285,6 +285,7 @@ def session_read(worker, session):
     size = recv(session.source.fd, buffer.at + buffer.end, room, 0)
     if size > 0:
         buffer.end += cython.cast(uint32_t, size)
+        session.window_bytes += size
         if cython.cast(cython.size_t, size) < room:
             session.readable = session.hup
         count(cython.address(session.listener.counters.bytes_in), cython.cast(uint64_t, size))

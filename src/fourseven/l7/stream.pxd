@@ -38,6 +38,7 @@ cdef void stream_clear(Session *session) noexcept nogil
 cdef void drop_expect(Request *request) noexcept nogil
 cdef int32_t read_head(Worker *worker, Session *session) noexcept nogil
 cdef void admit(Worker *worker, Session *session) noexcept nogil
+cdef void body_start(Session *session, const Request *request) noexcept nogil
 cdef uint16_t over_limit(const Listener *listener, const Session *session, const Request *request) noexcept nogil
 cdef void route_step(Worker *worker, Session *session) noexcept nogil
 cdef void prefix_begin(Worker *worker, Session *session) noexcept nogil

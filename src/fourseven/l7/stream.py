@@ -160,16 +160,11 @@ def admit(worker, session):
     stream.upgrade = request.upgrade
     stream.head_size = request.head_size
     stream.replayable = 1
-    stream.request.framing = request.framing
-    stream.request.left = request.content_length if request.framing == FRAMING_LENGTH else 0
     stream.request.limit = listener.body_max
-    stream.request.done = request.framing == FRAMING_NONE or (
-        request.framing == FRAMING_LENGTH and request.content_length == 0
-    )
+    body_start(session, request)
     stream.keep_alive = request.keep_alive and not worker.draining
     if listener.requests_max and session.requests + 1 >= listener.requests_max:
         stream.keep_alive = 0
-    window_reset(session)
     client_address(listener, request)
     if listener.request_id.at is not cython.NULL:
         id = request_id(
@@ -191,6 +186,18 @@ def admit(worker, session):
     if listener.body_timeout_ms and not stream.request.done:
         session.body_due_ms = worker.now_ms + listener.body_timeout_ms
     route_step(worker, session)
+
+
+def body_start(session, request):
+    """The request's body from its first byte, which stands behind the head."""
+    body = cython.address(session.stream.request)
+    body.framing = request.framing
+    body.left = request.content_length if request.framing == FRAMING_LENGTH else 0
+    body.total = 0
+    body.done = request.framing == FRAMING_NONE or (
+        request.framing == FRAMING_LENGTH and request.content_length == 0
+    )
+    window_reset(session)
 
 
 def over_limit(listener, session, request):
@@ -563,7 +570,8 @@ def stream_failed(worker, session, failure):
         return
     count(cython.address(worker.counters.retries), 1)
     stream.sent = 0
-    window_reset(session)
+    stream.sent_ns = 0
+    body_start(session, worker.request)
     if stale and failure == FAILED_RESET:
         stream.stale = 1  # the server closed an idle connection: its right. Once more, on a new one.
         upstream_drop(worker, stream.upstream)
@@ -621,7 +629,7 @@ def stream_finish(worker, session):
     buffer: cython.pointer[Buffer] = session.in_.buffer
     upstream: cython.pointer[Upstream] = stream.upstream
     stream.upstream = cython.NULL
-    if stream.request.done:
+    if stream.sent_ns:
         upstream_release(worker, upstream)
     else:
         upstream_drop(worker, upstream)  # it still expects a body that nobody will send
