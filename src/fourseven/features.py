@@ -65,6 +65,14 @@ class Filter(Feature):
 
     terminal: ClassVar[bool] = False  # it answers itself; the route needs no backend
 
+    def under(self, prefix: bytes | None) -> Filter:  # noqa: ARG002
+        """The same step in a route that takes only paths below `prefix`.
+
+        b"" is a route that takes any path, None one of which it cannot be told. ValueError where
+        the step has to know it.
+        """
+        return self
+
     def request_actions(self) -> tuple[Action, ...]:
         """What is done to the request before it is forwarded (or the answer, if terminal)."""
         return ()

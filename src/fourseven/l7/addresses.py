@@ -111,7 +111,10 @@ def address_read(text, address):
         address[0] = found
         return True
     first = cython.cast(cython.p_const_char, memchr(at, 58, size))
-    if first is not cython.NULL and memchr(first + 1, 58, size - (first + 1 - at)) is not cython.NULL:
+    if (
+        first is not cython.NULL
+        and memchr(first + 1, 58, size - (first + 1 - at)) is not cython.NULL
+    ):
         if not read_host(at, size, AF_INET6, found.bytes):  # two colons: IPv6, and no port
             return False
         address[0] = found

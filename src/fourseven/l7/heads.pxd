@@ -41,6 +41,7 @@ cdef int32_t write_action_answer "fourseven_write_action_answer"(
 
 # ---- the parts, in the order of heads.py ----
 cdef void put_host(Output *to, const Request *request, const HeadContext *context) noexcept nogil
+cdef bint is_authority(const char *at, uint32_t size) noexcept nogil
 cdef void put_local(Output *to, const Request *request) noexcept nogil
 cdef uint64_t copy_request_headers(
     Output *to, const Request *request, const HeadContext *context, const Edits *edits, bint trusted

@@ -86,7 +86,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Action,
 )
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
-from cython.cimports.libc.string import strlen
+from cython.cimports.libc.string import strchr, strlen
 from cython.cimports.posix.strings import strncasecmp
 
 
@@ -115,7 +115,9 @@ def write_request_head(out, capacity, request, context):
         put_span(cython.address(to), cython.address(request.query))
     put_text(cython.address(to), b" HTTP/1.1\r\n")
     put_host(cython.address(to), request, context)
-    seen = copy_request_headers(cython.address(to), request, context, cython.address(edits), trusted)
+    seen = copy_request_headers(
+        cython.address(to), request, context, cython.address(edits), trusted
+    )
     put_request_framing(cython.address(to), request, context)
     put_forwarding(cython.address(to), request, context, cython.address(edits), seen, trusted)
     if edits.count:
@@ -139,18 +141,32 @@ def put_host(to, request, context):
                 found = at  # the last one holds
     if found >= 0:
         values_of(cython.address(values), request, context)
-        if put_template(
-            to,
-            cython.address(context.route.request_actions[found].value),
-            PLACE_HEADER,
-            cython.address(values),
-        ) != 0:
+        if (
+            put_template(
+                to,
+                cython.address(context.route.request_actions[found].value),
+                PLACE_HEADER,
+                cython.address(values),
+            )
+            != 0
+        ):
             to.size = begin
+    if not is_authority(to.at + begin, to.size - begin):
+        to.size = begin  # what a filter made of this request names no host: the client's own stays
     if to.size == begin:
         put_span(to, cython.address(request.authority))
     if to.size == begin:
         put_local(to, request)
     put_text(to, b"\r\n")
+
+
+def is_authority(at, size):
+    """Nothing that ends a host or hides another one in it."""
+    i: uint32_t
+    for i in range(size):
+        if at[i] <= 32 or at[i] == 127 or strchr(b'/?#@,\\"<>', at[i]) is not cython.NULL:
+            return False
+    return True
 
 
 def put_local(to, request):
@@ -302,7 +318,9 @@ def write_response_head(out, capacity, response, request, context):
 
 
 def response_edits(edits, context, interim):
-    if context.route is cython.NULL or interim:  # filters are about the answer, not what precedes it
+    if (
+        context.route is cython.NULL or interim
+    ):  # filters are about the answer, not what precedes it
         edits_of(edits, cython.NULL, 0)
     else:
         edits_of(edits, context.route.response_actions, context.route.response_action_count)
@@ -356,7 +374,9 @@ def put_connection(to, context):
 
 def write_answer(out, capacity, status, method_id, context):
     to: Output = Output(at=out, size=0, capacity=capacity, full=0)
-    known: uint32_t = status if status < STATUS_END and STATUSES[status].hint is not cython.NULL else 500
+    known: uint32_t = (
+        status if status < STATUS_END and STATUSES[status].hint is not cython.NULL else 500
+    )
     reason: cython.p_const_char = STATUSES[known].reason
     hint: cython.p_const_char = STATUSES[known].hint
     put_status_line(cython.address(to), known)
@@ -421,6 +441,10 @@ def put_redirect(to, action, values):
     begin: uint32_t
     path: Span = values.request.path
     values.rest = rest_of(cython.address(path), cython.address(action.name))
+    if values.rest.at is cython.NULL:  # the path is not below the prefix: nothing is taken off
+        values.rest = path
+    elif values.rest.size == 0:
+        values.rest = Span(at=b"/", size=1)
     put_text(to, b"Location: ")
     begin = to.size
     put_template(to, cython.address(action.value), PLACE_URL, values)

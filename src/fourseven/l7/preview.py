@@ -15,9 +15,13 @@ from cython.cimports.fourseven.l7.heads import (
     write_request_head,
     write_response_head,
 )
+from cython.cimports.fourseven.matching.regex import regex_compile
+from cython.cimports.fourseven.matching.table import match_scratch_drop, match_scratch_new
 from cython.cimports.fourseven.native.arena import arena_drop, arena_new, arena_take, arena_text
+from cython.cimports.fourseven.protocols.http1 import HeadLimits, read_request
 from cython.cimports.fourseven.protocols.message import (
     HEADERS_CAPACITY,
+    METHOD_GET,
     Address,
     Header,
     Request,
@@ -52,11 +56,13 @@ class Preview:
         self.response = cython.cast(cython.pointer[Response], calloc(1, cython.sizeof(Response)))
         if self.request is cython.NULL or self.response is cython.NULL:
             raise MemoryError
-        self.kept = []
+        self.scratch = match_scratch_new()
 
     def __dealloc__(self):
         if self.arena is not cython.NULL:
             arena_drop(self.arena)
+        if self.scratch is not cython.NULL:
+            match_scratch_drop(self.scratch)
         free(self.request)
         free(self.response)
 
@@ -64,6 +70,7 @@ class Preview:
         """`listener` and `route` are plan.ListenerPlan and plan.RoutePlan."""
         memset(cython.address(self.context), 0, cython.sizeof(self.context))
         self.pack_listener(listener)
+        self.context.scratch = self.scratch
         self.context.listener = cython.address(self.listener)
         self.context.client_version = 11
         self.context.client_keep_alive = 1
@@ -88,13 +95,16 @@ class Preview:
             self.listener.request_id = self.text(plan.request_id)
         self.listener.trusted_count = len(plan.trusted)
         self.listener.trusted = cython.cast(
-            cython.pointer[Cidr], arena_take(self.arena, len(plan.trusted) * cython.sizeof(Cidr) + 1)
+            cython.pointer[Cidr],
+            arena_take(self.arena, len(plan.trusted) * cython.sizeof(Cidr) + 1),
         )
         for at, text in enumerate(plan.trusted):
             network = ipaddress.ip_network(text)
             address = address_of(network.network_address, 0)
             memcpy(self.listener.trusted[at].bytes, address.bytes, 16)
-            self.listener.trusted[at].prefix = network.prefixlen + (96 if network.version == 4 else 0)
+            self.listener.trusted[at].prefix = network.prefixlen + (
+                96 if network.version == 4 else 0
+            )
 
     def pack_actions(self, plans):
         at: uint32_t
@@ -106,6 +116,8 @@ class Preview:
             actions[at].status = plan.status
             actions[at].name = self.text(plan.name)
             self.pack_template(cython.address(actions[at].value), plan.value)
+            if plan.regex:
+                actions[at].regex = regex_compile(self.arena, plan.regex)
         return actions
 
     def pack_template(self, template, parts):
@@ -121,27 +133,50 @@ class Preview:
     def text(self, text):
         return arena_text(self.arena, text)
 
-    def ask(self, fields: dict, headers: list) -> None:
-        """Takes a request: `fields` by the names of message.h, headers as (name, value, known, drop)."""
+    def read(self, head: bytes, **where) -> None:
+        """Takes a request head as a client sends it; ValueError with the status where it is refused."""
+        text: Span = self.text(head)
+        scanned: uint32_t = 0
+        limits = HeadLimits(
+            head_max=65536,
+            headers_max=HEADERS_CAPACITY,
+            target_max=65536,
+            relax=self.listener.relax,
+        )
+        memset(self.request, 0, cython.sizeof(Request))
+        size = read_request(
+            text.at, text.size, cython.address(scanned), cython.address(limits), self.request
+        )
+        if size <= 0:
+            raise ValueError(f"the reader says {size}")
+        self.came(where)
+
+    def ask(self, fields: dict, headers: list, **where) -> None:
+        """Takes a request as a reader might leave it: (name, value, known, drop) for each header."""
         request: cython.pointer[Request] = self.request
         memset(request, 0, cython.sizeof(Request))
-        request.method = self.text(fields["method"])
-        request.method_id = fields.get("method_id", 0)
-        request.path = self.text(fields["path"])
-        request.host = self.text(fields.get("host", b""))
-        if fields.get("query") is not None:
-            request.query = self.text(fields["query"])
-        if fields.get("authority") is not None:
-            request.authority = self.text(fields["authority"])
-        request.secure = fields.get("secure", 0)
-        request.upgrade = fields.get("upgrade", 0)
+        request.method = self.text(fields.get("method", b"GET"))
+        request.method_id = METHOD_GET
+        request.path = self.text(fields.get("path", b"/"))
+        request.authority = self.text(fields.get("authority", b"a"))
+        request.host = request.authority
         request.header_count = len(headers)
         fill(self, request.headers, headers)
-        request.peer = address_of(fields.get("peer", "192.0.2.7"), fields.get("peer_port", 40000))
-        request.local = address_of(fields.get("local", "192.0.2.1"), fields.get("local_port", 80))
+        self.came(where)
+
+    def came(self, where):
+        """Where the request came from and to; then what the engine does with that."""
+        request: cython.pointer[Request] = self.request
+        request.secure = where.get("secure", 0)
+        request.peer = address_of(where.get("peer", "192.0.2.7"), where.get("peer_port", 40000))
+        request.local = address_of(where.get("local", "192.0.2.1"), where.get("local_port", 80))
         client_address(cython.address(self.listener), request)
         self.context.request_id = request_id(
-            cython.address(self.listener), request, self.room, 0x0123456789ABCDEF, 0xFEDCBA9876543210
+            cython.address(self.listener),
+            request,
+            self.room,
+            0x0123456789ABCDEF,
+            0xFEDCBA9876543210,
         )
 
     def client(self) -> tuple:
@@ -167,7 +202,11 @@ class Preview:
         )
 
     def response_head(
-        self, status: int, reason: bytes, headers: list, upgrade: bool = False,
+        self,
+        status: int,
+        reason: bytes,
+        headers: list,
+        upgrade: bool = False,
         capacity: cython.uint = 65536,
     ) -> bytes:
         out: bytearray = bytearray(capacity + 1)

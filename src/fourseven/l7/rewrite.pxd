@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint32_t
 
 from fourseven.l7.context cimport HeadContext
 from fourseven.l7.output cimport Output
@@ -19,6 +19,7 @@ cdef int32_t put_path "fourseven_put_path"(
 cdef int32_t put_rewrite(
     Output *out, const Action *action, const Span *path, Values *values
 ) noexcept nogil
+cdef int32_t put_regex(Output *out, const Action *action, const Span *path, Values *values) noexcept nogil
 cdef int32_t put_prefix(Output *out, const Action *action, const Span *path, Values *values) noexcept nogil
 
 # What stands behind the prefix, from its slash on; at == NULL where the path is not below it.
@@ -27,8 +28,4 @@ cdef Span rest_of "fourseven_rest_of"(const Span *path, const Span *prefix) noex
 
 # Brings a new path into canonical form, in place; its size, or REWRITE_REFUSED.
 cdef int32_t settle "fourseven_settle"(char *at, uint32_t size, uint32_t relax) noexcept nogil
-cdef int32_t settle_escape(
-    const char *at, uint32_t size, uint32_t relax, char *to
-) noexcept nogil
-cdef bint ends_in_dots(const char *at, uint32_t size) noexcept nogil
-cdef int32_t hex_value(uint8_t byte) noexcept nogil
+cdef bint climbs(const char *at, uint32_t size) noexcept nogil

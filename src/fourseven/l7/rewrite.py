@@ -15,23 +15,25 @@ import cython
 from cython.cimports.fourseven.l7.output import Output, put, put_span
 from cython.cimports.fourseven.l7.rewrite import REWRITE_REFUSED
 from cython.cimports.fourseven.l7.templates import (
+    GROUPS_MAX,
     PLACE_PATH,
     Values,
-    is_unreserved,
     put_template,
-    stands_in_url,
     values_of,
 )
+from cython.cimports.fourseven.matching.regex import regex_find, regex_group
+from cython.cimports.fourseven.native.linux import check
+from cython.cimports.fourseven.protocols.canonical import SEGMENT_HERE, put_escape, segment_kind
+from cython.cimports.fourseven.protocols.grammar import PLAIN, class_of
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import (
     ACTION_REWRITE_PATH,
     ACTION_REWRITE_PREFIX,
     ACTION_REWRITE_REGEX,
-    RELAX_ENCODED_SLASH,
     RELAX_MERGE_SLASHES,
     Action,
 )
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
+from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.string import memcmp, memmove
 
 
@@ -75,7 +77,35 @@ def put_rewrite(out, action, path, values):
     if action.kind == ACTION_REWRITE_PATH:
         put_template(out, cython.address(action.value), PLACE_PATH, values)
         return 1
-    return 0
+    return put_regex(out, action, path, values)
+
+
+def put_regex(out, action, path, values):
+    """The part that matches is replaced, what stands before and behind it stays."""
+    found: int32_t
+    at: int32_t
+    whole: Span
+    check(values.context.scratch is not cython.NULL and action.regex is not cython.NULL)
+    found = regex_find(action.regex, path, values.context.scratch)
+    if found == 0:
+        return 0
+    for at in range(GROUPS_MAX):
+        values.groups[at] = Span(at=cython.NULL, size=0)
+        if at < found:
+            values.groups[at] = regex_group(path, at, values.context.scratch)
+    values.group_count = found
+    whole = values.groups[0]
+    if whole.at is cython.NULL:
+        return 0
+    put(out, path.at, cython.cast(uint32_t, whole.at - path.at))
+    put_template(out, cython.address(action.value), PLACE_PATH, values)
+    put(
+        out,
+        whole.at + whole.size,
+        cython.cast(uint32_t, path.at + path.size - whole.at - whole.size),
+    )
+    values.group_count = 0
+    return 1
 
 
 def put_prefix(out, action, path, values):
@@ -105,73 +135,33 @@ def rest_of(path, prefix):
 def settle(at, size, relax):
     read: uint32_t = 0
     write: uint32_t = 0
+    start: uint32_t = 0  # of the current segment
     step: int32_t
-    byte: uint8_t
-    if size == 0 or at[0] != 47:
+    slash: cython.bint
+    if size == 0 or at[0] != b"/":
         return REWRITE_REFUSED
     while read < size:
-        byte = at[read]
-        if byte == 37:
-            step = settle_escape(at + read, size - read, relax, at + write)
+        if at[read] == b"%":
+            step = put_escape(at + read, size - read, at + write, relax)
             if step < 0:
                 return REWRITE_REFUSED
             read += 3
             write += step
             continue
-        if not is_unreserved(byte) and not stands_in_url(byte, PLACE_PATH):
+        if not class_of(at[read]) & PLAIN:
             return REWRITE_REFUSED
-        if byte == 47 and ends_in_dots(at, write):
+        slash = at[read] == b"/"
+        if slash and climbs(at + start, write - start):
             return REWRITE_REFUSED
         read += 1
-        if byte == 47 and write and at[write - 1] == 47 and not relax & RELAX_MERGE_SLASHES:
+        if slash and write and start == write and not relax & RELAX_MERGE_SLASHES:
             continue
-        at[write] = byte
+        at[write] = at[read - 1]
         write += 1
-    return REWRITE_REFUSED if ends_in_dots(at, write) else cython.cast(int32_t, write)
+        if slash:
+            start = write
+    return REWRITE_REFUSED if climbs(at + start, write - start) else cython.cast(int32_t, write)
 
 
-def settle_escape(at, size, relax, to):
-    """One %XX: decoded where that changes nothing (1), kept in capitals (3), or refused."""
-    high: int32_t
-    low: int32_t
-    byte: uint8_t
-    hexadecimal: cython.p_const_char = b"0123456789ABCDEF"
-    if size < 3:
-        return REWRITE_REFUSED
-    high = hex_value(at[1])
-    low = hex_value(at[2])
-    if high < 0 or low < 0:
-        return REWRITE_REFUSED
-    byte = high * 16 + low
-    if is_unreserved(byte):
-        to[0] = byte
-        return 1
-    if byte == 0 or ((byte == 47 or byte == 92) and not relax & RELAX_ENCODED_SLASH):
-        return REWRITE_REFUSED
-    to[0] = 37
-    to[1] = hexadecimal[high]
-    to[2] = hexadecimal[low]
-    return 3
-
-
-def ends_in_dots(at, size):
-    """Is the last segment, without its parameters, one that climbs?"""
-    start: uint32_t = size
-    end: uint32_t
-    while start and at[start - 1] != 47:
-        start -= 1
-    end = start
-    while end < size and at[end] != 59:
-        end += 1
-    if end - start == 1:
-        return at[start] == 46
-    return end - start == 2 and at[start] == 46 and at[start + 1] == 46
-
-
-def hex_value(byte):
-    if byte >= 48 and byte <= 57:
-        return byte - 48
-    byte |= 32
-    if byte >= 97 and byte <= 102:
-        return byte - 87
-    return -1
+def climbs(at, size):
+    return segment_kind(at, size) >= SEGMENT_HERE

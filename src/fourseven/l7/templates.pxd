@@ -45,5 +45,4 @@ cdef int32_t put_checked(Output *out, const Span *value) noexcept nogil
 cdef void put_url(Output *out, const Span *value, uint32_t place, bint structure) noexcept nogil
 cdef void put_html(Output *out, const Span *value) noexcept nogil
 cdef void put_json(Output *out, const Span *value) noexcept nogil
-cdef bint is_unreserved "fourseven_is_unreserved"(uint8_t byte) noexcept nogil
 cdef bint stands_in_url(uint8_t byte, uint32_t place) noexcept nogil

@@ -15,7 +15,14 @@ Source: RFC 3986 2 and 3.3 for what may stand in a path; RFC 9110 5.5 for header
 
 import cython
 from cython.cimports.fourseven.l7.addresses import address_text
-from cython.cimports.fourseven.l7.output import Output, put, put_byte, put_number, put_text, same_name
+from cython.cimports.fourseven.l7.output import (
+    Output,
+    put,
+    put_byte,
+    put_number,
+    put_text,
+    same_name,
+)
 from cython.cimports.fourseven.l7.templates import (
     GROUPS_MAX,
     PLACE_HEADER,
@@ -26,6 +33,7 @@ from cython.cimports.fourseven.l7.templates import (
     TEMPLATE_REFUSED,
     VALUE_ROOM,
 )
+from cython.cimports.fourseven.protocols.grammar import HOST, PLAIN, class_of
 from cython.cimports.fourseven.protocols.message import Request, Span
 from cython.cimports.fourseven.snapshot.layout import (
     PART_BACKEND,
@@ -48,7 +56,6 @@ from cython.cimports.fourseven.snapshot.layout import (
     Part,
 )
 from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
-from cython.cimports.libc.string import memchr
 
 
 def values_of(values, request, context):
@@ -89,7 +96,14 @@ def part_value(part, values, room):
     kind: uint32_t = part.kind
     if kind == PART_LITERAL:
         return part.text
-    if kind in (PART_REQUEST_ID, PART_LISTENER, PART_ROUTE, PART_BACKEND, PART_PATH_REST, PART_GROUP):
+    if kind in (
+        PART_REQUEST_ID,
+        PART_LISTENER,
+        PART_ROUTE,
+        PART_BACKEND,
+        PART_PATH_REST,
+        PART_GROUP,
+    ):
         return part_of_context(part, values)
     if request is cython.NULL:
         return Span(at=cython.NULL, size=0)
@@ -176,7 +190,8 @@ def put_url(out, value, place, structure):
     byte: uint8_t
     for at in range(value.size):
         byte = value.at[at]
-        if is_unreserved(byte) or (structure and stands_in_url(byte, place)):
+        # RFC 3986 2.3: unreserved are what a host name is made of, and '~'
+        if class_of(byte) & HOST or byte == b"~" or (structure and stands_in_url(byte, place)):
             put_byte(out, byte)
         else:
             put_byte(out, 37)
@@ -212,7 +227,9 @@ def put_json(out, value):
         if byte == 34 or byte == 92:
             put_byte(out, 92)
             put_byte(out, byte)
-        elif byte < 32 or byte >= 127:  # bytes that are not text read as Latin-1, and stay valid JSON
+        elif (
+            byte < 32 or byte >= 127
+        ):  # bytes that are not text read as Latin-1, and stay valid JSON
             put_text(out, b"\\u00")
             put_byte(out, hexadecimal[byte >> 4])
             put_byte(out, hexadecimal[byte & 15])
@@ -220,14 +237,8 @@ def put_json(out, value):
             put_byte(out, byte)
 
 
-def is_unreserved(byte):
-    if (byte | 32) >= 97 and (byte | 32) <= 122:
-        return True
-    return (byte >= 48 and byte <= 57) or (byte != 0 and memchr(b"-._~", byte, 4) is not cython.NULL)
-
-
 def stands_in_url(byte, place):
-    """Beside the unreserved: sub-delims, ':' '@' '/' '%'; in a whole URL also '?' and brackets."""
-    if byte == 63 or byte == 91 or byte == 93:
+    """In a path what is plain in its canonical form, and '%'; in a whole URL also '?' and brackets."""
+    if byte == b"?" or byte == b"[" or byte == b"]":
         return place != PLACE_PATH
-    return byte != 0 and memchr(b"!$&'()*+,;=:@/%", byte, 15) is not cython.NULL
+    return byte == b"%" or class_of(byte) & PLAIN != 0
