@@ -19,10 +19,23 @@ from fourseven.balancing.random import Random
 from fourseven.balancing.round_robin import RoundRobin
 from fourseven.balancing.source_hash import SourceHash
 from fourseven.features import Algorithm, Filter, Match
+from fourseven.filters.host import Host
+from fourseven.filters.redirect import Redirect
+from fourseven.filters.request_headers import RequestHeaders
+from fourseven.filters.respond import Respond
+from fourseven.filters.response_headers import ResponseHeaders
+from fourseven.filters.rewrite import Rewrite
 
 MATCHES: tuple[type[Match], ...] = ()
 
-FILTERS: tuple[type[Filter], ...] = ()
+FILTERS: tuple[type[Filter], ...] = (
+    Rewrite,
+    Redirect,
+    Respond,
+    RequestHeaders,
+    ResponseHeaders,
+    Host,
+)
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (
     RoundRobin,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fourseven.compiler.prefix import prefix_of
 from fourseven.model import Config, MatchForm, Route
 from fourseven.plan import All, Any_, Expression, Not, RoutePlan
 
@@ -22,10 +23,12 @@ def compile_routes(config: Config, listener: str) -> tuple[RoutePlan, ...]:
 
 
 def _route(route: Route, name: str, source: str) -> RoutePlan:
-    steps = [form.feature for form in route.filters]
+    match = expression(route.match) if route.match is not None else ALWAYS
+    below = prefix_of(match) if route.filters else b""
+    steps = [form.feature.under(below) for form in route.filters]
     return RoutePlan(
         name=name,
-        match=expression(route.match) if route.match is not None else ALWAYS,
+        match=match,
         backends=tuple((backend, weight) for backend, weight in route.choices if weight),
         request_actions=tuple(action for step in steps for action in step.request_actions()),
         response_actions=tuple(action for step in steps for action in step.response_actions()),

@@ -11,9 +11,11 @@ from typing import Any
 
 from fourseven.addresses import bind_parts
 from fourseven.compiler.layer import decide
+from fourseven.compiler.prefix import prefix_of
+from fourseven.compiler.routes import expression
 from fourseven.config.tree import Document, Step
 from fourseven.errors import Problem, did_you_mean
-from fourseven.model import Config
+from fourseven.model import Config, Route
 
 Path = tuple[Step, ...]
 
@@ -123,5 +125,23 @@ def same_name_twice(config: Config) -> Iterator[Problem]:
                 yield config.problem(("listeners", name, "routes", i, "name"), what)
 
 
+def filter_cannot_be(config: Config) -> Iterator[Problem]:
+    """A filter that takes the route's prefix off needs a route that has one."""
+    for name, listener in config.listeners.items():
+        for i, route in enumerate(listener.routes):
+            yield from _filters_below(config, route, ("listeners", name, "routes", i))
+
+
+def _filters_below(config: Config, route: Route, at: Path) -> Iterator[Problem]:
+    if not route.filters:
+        return
+    below = prefix_of(expression(route.match)) if route.match is not None else b""
+    for j, form in enumerate(route.filters):
+        try:
+            form.feature.under(below)
+        except ValueError as refused:
+            yield config.problem((*at, "filters", j, form.feature.key), str(refused))
+
+
 Rule = Callable[[Config], Iterator[Problem]]
-ERRORS: tuple[Rule, ...] = (same_bind_twice, same_name_twice, layer_cannot_be)
+ERRORS: tuple[Rule, ...] = (same_bind_twice, same_name_twice, layer_cannot_be, filter_cannot_be)
