@@ -64,7 +64,7 @@ def test_a_listener_with_sessions_keeps_its_socket_number():
     socket = numbers.listener("old", "tcp://127.0.0.1:0", 0)
     numbers.release(plan_of(), Quiet(busy_listeners=[state]))
     numbers.listener_state("new")
-    assert numbers.listener("new", "tcp://127.0.0.1:1", 0) != socket
+    assert numbers.listener("new", "tcp://127.0.0.1:0", 0) != socket
     numbers.release(plan_of(["new"]), Quiet())
     assert "old" not in numbers.states.taken
     numbers.listener_state("third")
