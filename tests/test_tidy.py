@@ -63,6 +63,7 @@ UNUSED = {
     "native.atomics",
     "protocols.chunked",
     "protocols.http1",
+    "protocols.probe",  # the window for tests and explain
     "snapshot.hashing",
     "worker.tools",
 }

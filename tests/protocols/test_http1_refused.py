@@ -177,8 +177,6 @@ REFUSED = [
     ("CONNECT", line(b"CONNECT a:80 HTTP/1.1"), 405, "METHOD_REFUSED"),
     ("CONNECT /", line(b"CONNECT / HTTP/1.1"), 405, "METHOD_REFUSED"),
     ("TRACE", line(b"TRACE / HTTP/1.1"), 405, "METHOD_REFUSED"),
-    ("method lower case", line(b"get / HTTP/1.1"), 400, "NOT_HTTP"),
-    ("method mixed", line(b"Get / HTTP/1.1"), 400, "METHOD"),
     ("method with @", line(b"G@T / HTTP/1.1"), 400, "METHOD"),
     ("method long", line(b"A" * 33 + b" / HTTP/1.1"), 400, "METHOD"),
     ("no method", line(b" / HTTP/1.1"), 400, "NOT_HTTP"),
@@ -245,7 +243,7 @@ def test_too_long(data: bytes, status: int, fault: str) -> None:
     [
         (b"\x16\x03\x01\x02\x00", 1),
         (b"\x00" * 40, 1),
-        (b"get / HTTP/1.1\r\n", 1),
+        (b"/ HTTP/1.1\r\n", 1),
         (b"GET foo", 5),
         (b"TRACE / HTTP/1.1\r\n", 6),
         (b"GET / HTTQ", 10),

@@ -40,6 +40,7 @@ cdef int32_t read_chunk_line(
     Chunked *chunked, const char *at, uint32_t size, char *out, uint32_t *wrote
 ) noexcept nogil
 cdef int32_t skip_extensions(const char *at, uint32_t start, uint32_t size) noexcept nogil
+cdef int32_t skip_token(const char *at, uint32_t start, uint32_t size) noexcept nogil
 cdef int32_t skip_quoted(const char *at, uint32_t start, uint32_t size) noexcept nogil
 cdef int32_t read_data_end(
     Chunked *chunked, const char *at, uint32_t size, char *out, uint32_t *wrote

@@ -129,34 +129,30 @@ def read_chunk_line(chunked, at, size, out, wrote):
 
 def skip_extensions(at, start, size):
     """Where the line ends; 0 when more bytes are needed, -400 when it is no extension."""
-    position: uint32_t = start
-    name: uint32_t
-    quoted: int32_t
-    if size > CHUNK_LINE_MAX:
+    position: int32_t = start
+    cut: cython.bint = size >= CHUNK_LINE_MAX
+    if cut:
         size = CHUNK_LINE_MAX
-    while position < size and at[position] == b";":
-        position += 1
-        name = position
-        while position < size and class_of(at[position]) & TOKEN:
-            position += 1
-        if position < size and position == name:
-            return -400
-        if position < size and at[position] == b"=":
-            position += 1
-            name = position
-            if position < size and at[position] == b'"':
-                quoted = skip_quoted(at, position, size)
-                if quoted < 0:
-                    return quoted
-                position = quoted if quoted else size
-                continue
-            while position < size and class_of(at[position]) & TOKEN:
-                position += 1
-            if position < size and position == name:
-                return -400
-    if position == size:
-        return -400 if size == CHUNK_LINE_MAX else 0
+    while position > 0 and cython.cast(uint32_t, position) < size and at[position] == b";":
+        position = skip_token(at, position + 1, size)
+        if position > 0 and at[position] == b"=":
+            if cython.cast(uint32_t, position) + 1 < size and at[position + 1] == b'"':
+                position = skip_quoted(at, position + 1, size)
+            else:
+                position = skip_token(at, position + 1, size)
+    if position == 0 or position == cython.cast(int32_t, size):
+        return -400 if cut else 0
     return position
+
+
+def skip_token(at, start, size):
+    """Behind the token at `start`; 0: it may go on; -400: there is none."""
+    position: uint32_t = start
+    while position < size and class_of(at[position]) & TOKEN:
+        position += 1
+    if position >= size:
+        return 0
+    return position if position > start else -400
 
 
 def skip_quoted(at, start, size):

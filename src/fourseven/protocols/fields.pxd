@@ -54,6 +54,7 @@ cdef inline int32_t refuse(uint32_t *fault, uint32_t why, int32_t status) noexce
 cdef int32_t refuse_name(
     const char *at, uint32_t start, uint32_t end, Fields *fields
 ) noexcept nogil
+cdef int32_t place_field(Fields *fields, Header *header, uint32_t kinds) noexcept nogil
 cdef int32_t take_field(Fields *fields, Header *header) noexcept nogil
 cdef int32_t take_length(Fields *fields, const Span *value) noexcept nogil
 cdef int32_t take_coding(Fields *fields, const Span *value) noexcept nogil

@@ -83,7 +83,6 @@ def read_fields(at, start, size, fields):
     value: uint32_t
     line: int32_t
     header: cython.pointer[Header]
-    name: cython.pointer[cython.const[Name]]
     position: uint32_t = start
     while position < size:
         start = position
@@ -96,9 +95,9 @@ def read_fields(at, start, size, fields):
             position += 1
         if position == size:
             return 0
-        if at[position] != b":" or position == start:
-            if at[position] == b"\r" and position == start:
-                return end_line(at, position, size, cython.address(fields.fault))
+        if position == start and at[position] == b"\r":
+            return end_line(at, position, size, cython.address(fields.fault))
+        if position == start or at[position] != b":":
             return refuse_name(at, start, position, fields)
         end = position
         position += 1
@@ -122,17 +121,24 @@ def read_fields(at, start, size, fields):
         header.known = 0
         header.drop = 0
         position = line
-        name = known_name(header.name.at, header.name.size)
-        if name is not cython.NULL:
-            header.known = name.known
-            header.drop = name.hop & 1
-            if header.drop or name.known == HEADER_HOST or name.known == HEADER_EXPECT:
-                line = take_field(fields, header)
-                if line < 0:
-                    return line
-        elif kinds & UNDERSCORE and not fields.relax & RELAX_UNDERSCORES:
-            # CGI makes X_Forwarded_For the same variable as X-Forwarded-For.
+        line = place_field(fields, header, kinds)
+        if line < 0:
+            return line
+    return 0
+
+
+def place_field(fields, header, kinds):
+    """Looks its name up, and understands it where it decides something; 0 or -STATUS."""
+    name: cython.pointer[cython.const[Name]] = known_name(header.name.at, header.name.size)
+    if name is cython.NULL:
+        # CGI makes X_Forwarded_For the same variable as X-Forwarded-For.
+        if kinds & UNDERSCORE and not fields.relax & RELAX_UNDERSCORES:
             header.drop = twin_name(header.name.at, header.name.size) is not cython.NULL
+        return 0
+    header.known = name.known
+    header.drop = name.hop & 1
+    if header.drop or name.known == HEADER_HOST or name.known == HEADER_EXPECT:
+        return take_field(fields, header)
     return 0
 
 

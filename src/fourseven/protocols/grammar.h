@@ -8,7 +8,6 @@
    ENCODE      visible, but RFC 3986 wants it encoded in a path; browsers send some of them raw
    HOST        of a host name: letters, digits, '-', '.', '_'
    UPPER       an upper-case letter
-   METHOD      of a method: upper-case letters and '-' (all that are registered)
    UNDERSCORE  '_', because CGI makes it the twin of '-'
    SLASH, AFTER_SLASH: '/' and what must be looked at behind one ('/' and '.'); they are neighbours
    so that (previous >> 1) & this finds "//" and "/." without a branch.
@@ -26,7 +25,6 @@ enum {
     FOURSEVEN_ENCODE = 0x10,
     FOURSEVEN_HOST = 0x20,
     FOURSEVEN_UPPER = 0x40,
-    FOURSEVEN_METHOD = 0x80,
     FOURSEVEN_AFTER_SLASH = 0x100,
     FOURSEVEN_SLASH = 0x200,
     FOURSEVEN_UNDERSCORE = 0x400,
@@ -40,8 +38,8 @@ enum {
 static const uint16_t fourseven_classes[256] = {
     ['\t'] = FOURSEVEN_FIELD, [' '] = FOURSEVEN_FIELD, [0x80 ... 0xff] = FOURSEVEN_FIELD,
     ['0' ... '9'] = FS_WORD, ['a' ... 'z'] = FS_WORD,
-    ['A' ... 'Z'] = FS_WORD | FOURSEVEN_UPPER | FOURSEVEN_METHOD,
-    ['-'] = FS_WORD | FOURSEVEN_METHOD, ['_'] = FS_WORD | FOURSEVEN_UNDERSCORE,
+    ['A' ... 'Z'] = FS_WORD | FOURSEVEN_UPPER,
+    ['-'] = FS_WORD, ['_'] = FS_WORD | FOURSEVEN_UNDERSCORE,
     ['.'] = FS_WORD | FOURSEVEN_AFTER_SLASH,
     ['!'] = FS_MARK, ['$'] = FS_MARK, ['&'] = FS_MARK, ['\''] = FS_MARK, ['*'] = FS_MARK,
     ['+'] = FS_MARK, ['~'] = FS_MARK,

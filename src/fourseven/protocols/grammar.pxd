@@ -12,7 +12,6 @@ cdef extern from "fourseven/protocols/grammar.h" nogil:
         ENCODE "FOURSEVEN_ENCODE"
         HOST "FOURSEVEN_HOST"
         UPPER "FOURSEVEN_UPPER"
-        METHOD "FOURSEVEN_METHOD"
         AFTER_SLASH "FOURSEVEN_AFTER_SLASH"
         SLASH "FOURSEVEN_SLASH"
         UNDERSCORE "FOURSEVEN_UNDERSCORE"

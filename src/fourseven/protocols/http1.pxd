@@ -10,7 +10,7 @@ cpdef enum Fault:
     FAULT_MALFORMED = 1             # 400 for what has no name of its own
     FAULT_NOT_HTTP = 2              # 400 the first byte can begin no request (or no answer)
     FAULT_TLS = 3                   # 400 a TLS ClientHello on a plain port
-    FAULT_METHOD = 4                # 400 not upper-case letters and '-', or too long
+    FAULT_METHOD = 4                # 400 not a token, or too long
     FAULT_METHOD_REFUSED = 5        # 405 CONNECT, or TRACE where it is not allowed
     FAULT_TARGET_LONG = 6           # 414
     FAULT_TARGET_CHARACTER = 7      # 400 space, fragment, control or a byte >= 0x80

@@ -50,10 +50,10 @@ from cython.cimports.fourseven.protocols.grammar import (
     ENCODE,
     FIELD,
     HOST,
-    METHOD,
     PERCENT,
     PLAIN,
     TARGET,
+    TOKEN,
     class_of,
     same_token,
 )
@@ -212,7 +212,7 @@ def read_method(at, start, size, limits, request):
     fault: cython.pointer[uint32_t] = cython.address(request.fault)
     position: uint32_t = start
     end: uint32_t = min(size, start + METHOD_MAX + 1)
-    while position < end and class_of(at[position]) & METHOD:
+    while position < end and class_of(at[position]) & TOKEN:
         position += 1
     if position - start > METHOD_MAX:
         return refuse(fault, FAULT_METHOD, 400)
