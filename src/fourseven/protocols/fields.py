@@ -265,15 +265,22 @@ def take_expect(fields, header):
 
 def take_upgrade(fields, value):
     """A second HTTP inside the tunnel would by-pass every rule, so h2c is not passed on."""
+    i: uint32_t
     element: Span = Span(at=cython.NULL, size=0)
     at: uint32_t = 0
+    fine: cython.bint = value.size > 0
     while next_element(value, cython.address(at), cython.address(element)):
+        if element.size == 0:
+            fine = False
         if element.size >= 2 and same_name(element.at, b"h2", 2):
-            fields.seen |= SEEN_UPGRADE_REFUSED
-        elif element.size >= 4 and same_name(element.at, b"http", 4):
-            fields.seen |= SEEN_UPGRADE_REFUSED
-        elif element.size == 0 or not class_of(element.at[0]) & TOKEN:
-            fields.seen |= SEEN_UPGRADE_REFUSED
+            fine = False
+        if element.size >= 4 and same_name(element.at, b"http", 4):
+            fine = False
+        for i in range(element.size):
+            if not class_of(element.at[i]) & TOKEN and element.at[i] != b"/":
+                fine = False
+    if not fine:
+        fields.seen |= SEEN_UPGRADE_REFUSED
 
 
 def settle_hops(fields, upgrade):

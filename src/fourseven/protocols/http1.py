@@ -444,15 +444,15 @@ def finish_request(request, fields):
         request.framing = FRAMING_CHUNKED
     elif seen & SEEN_LENGTH:
         request.framing = FRAMING_LENGTH
-    body: cython.bint = seen & SEEN_CODING or fields.content_length > 0
+    body: cython.bint = seen & SEEN_CODING != 0 or fields.content_length > 0
     if body and request.method_id == METHOD_TRACE:  # RFC 9110 9.3.8
         return refuse(fault, FAULT_TRACE_BODY, 400)
     result = finish_host(request, fields)
     if result < 0:
         return result
-    request.expect_continue = body and seen & SEEN_EXPECT
-    request.keep_alive = not seen & SAID_CLOSE and (
-        request.version == 11 or seen & SAID_KEEP_ALIVE
+    request.expect_continue = body and seen & SEEN_EXPECT != 0
+    request.keep_alive = seen & SAID_CLOSE == 0 and (
+        request.version == 11 or seen & SAID_KEEP_ALIVE != 0
     )
     # With a body the bytes behind the head would have two meanings, so then it is not passed on.
     request.upgrade = (
@@ -585,8 +585,8 @@ def finish_response(response, fields, method_id):
         response.framing = FRAMING_LENGTH
     response.keep_alive = (
         response.framing != FRAMING_CLOSE
-        and not seen & SAID_CLOSE
-        and (response.version == 11 or seen & SAID_KEEP_ALIVE)
+        and seen & SAID_CLOSE == 0
+        and (response.version == 11 or seen & SAID_KEEP_ALIVE != 0)
     )
     response.upgrade = 0
     if status == 101:

@@ -34,6 +34,7 @@ def request(
     scanned: uint32_t = 0
     result: int32_t = 0
     size: cython.Py_ssize_t = 0
+    found: dict = {}
     copy: cython.p_char
     message: cython.pointer[Request] = cython.cast(
         cython.pointer[Request], calloc(1, cython.sizeof(Request))
@@ -62,6 +63,7 @@ def response(
     scanned: uint32_t = 0
     result: int32_t = 0
     size: cython.Py_ssize_t = 0
+    found: dict = {}
     copy: cython.p_char
     message: cython.pointer[Response] = cython.cast(
         cython.pointer[Response], calloc(1, cython.sizeof(Response))
