@@ -29,7 +29,9 @@ def resolve(address: str) -> bytes:
             raise OSError(f"{address}: the name does not resolve: {error.strerror}") from None
         ip = ipaddress.ip_address(found[0][4][0])
     if ip.version == 4:
-        return struct.pack("=H", socket.AF_INET) + struct.pack("!H", int(port)) + ip.packed + bytes(8)
+        return (
+            struct.pack("=H", socket.AF_INET) + struct.pack("!H", int(port)) + ip.packed + bytes(8)
+        )
     return (
         struct.pack("=H", socket.AF_INET6)
         + struct.pack("!HI", int(port), 0)

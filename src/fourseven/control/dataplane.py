@@ -96,7 +96,9 @@ class DataPlane:
         """
         at: cython.int
         snapshot: cython.pointer[Snapshot]
-        sockets = {one.name: by_bind(one, fds[one.name], self.worker_count) for one in plan.listeners}
+        sockets = {
+            one.name: by_bind(one, fds[one.name], self.worker_count) for one in plan.listeners
+        }
         addresses = {
             (backend.name, server.address): resolve(server.address)
             for backend in plan.backends

@@ -34,7 +34,7 @@ from cython.cimports.fourseven.native.linux import (
 from cython.cimports.fourseven.snapshot.layout import MODE_HTTP, SLOTS_MAX
 from cython.cimports.fourseven.worker.tools import rest
 from cython.cimports.libc.errno import EAGAIN, ECONNABORTED, EINTR, ENOMEM, errno
-from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
 
 PLANE = cython.declare(Plane)
@@ -53,9 +53,7 @@ def http_plane():
 
 
 def start(worker):
-    http: cython.pointer[Http] = cython.cast(
-        cython.pointer[Http], calloc(1, cython.sizeof(Http))
-    )
+    http: cython.pointer[Http] = cython.cast(cython.pointer[Http], calloc(1, cython.sizeof(Http)))
     if http is cython.NULL:
         return ENOMEM
     worker.plane_state[cython.cast(cython.int, MODE_HTTP)] = http

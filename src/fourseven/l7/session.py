@@ -15,7 +15,7 @@ socket with unread bytes sends a reset that destroys what we said.
 """
 
 import cython
-from cython.cimports.fourseven.l7.forward import exchange_step
+from cython.cimports.fourseven.l7.answer import stream_refuse
 from cython.cimports.fourseven.l7.records import (
     BODY_WINDOW_MS,
     LINGER_BYTES_MAX,
@@ -42,12 +42,12 @@ from cython.cimports.fourseven.l7.records import (
     session_of_dead,
     session_of_timer,
 )
+from cython.cimports.fourseven.l7.response import exchange_step
 from cython.cimports.fourseven.l7.stream import (
     stream_abort,
     stream_begin,
     stream_clear,
     stream_prefix,
-    stream_refuse,
 )
 from cython.cimports.fourseven.l7.tunnel import tunnel_step
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
@@ -359,7 +359,9 @@ def session_write(worker, session, at, size):
             return -1
         session.out = buffer
     if size - sent > buffer.capacity - buffer.end:
-        session.broken = 1  # the callers flush before they write more: unreachable, but never overrun
+        session.broken = (
+            1  # the callers flush before they write more: unreachable, but never overrun
+        )
         return -1
     memcpy(buffer.at + buffer.end, at + sent, size - sent)
     buffer.end += size - sent

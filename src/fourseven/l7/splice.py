@@ -16,7 +16,6 @@ from cython.cimports.fourseven.l7.records import (
     WAIT_NOTHING,
     Http,
     Pipe,
-    Session,
     Upstream,
     http_of,
 )
@@ -134,9 +133,7 @@ def pipe_take(worker):
 def pipe_new():
     ends = cython.declare(cython.int[2])
     size: cython.int
-    pipe: cython.pointer[Pipe] = cython.cast(
-        cython.pointer[Pipe], calloc(1, cython.sizeof(Pipe))
-    )
+    pipe: cython.pointer[Pipe] = cython.cast(cython.pointer[Pipe], calloc(1, cython.sizeof(Pipe)))
     if pipe is cython.NULL:
         return pipe
     if pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0:

@@ -8,19 +8,18 @@ lives until both halves are closed, a side breaks, or neither moves for `tunnel_
 """
 
 import cython
-from cython.cimports.fourseven.l7.forward import write_head
 from cython.cimports.fourseven.l7.records import (
     SESSION_TUNNEL,
     WAIT_NOTHING,
-    Session,
     Stream,
     Upstream,
     http_of,
 )
+from cython.cimports.fourseven.l7.response import write_head
+from cython.cimports.fourseven.l7.retry import FAILED_ANSWER, stream_failed
 from cython.cimports.fourseven.l7.session import (
     READ_BROKEN,
     READ_END,
-    READ_LATER,
     READ_NO_MEMORY,
     session_close,
     session_flush,
@@ -28,7 +27,7 @@ from cython.cimports.fourseven.l7.session import (
     session_send,
     session_write,
 )
-from cython.cimports.fourseven.l7.stream import FAILED_ANSWER, stream_failed, stream_unpin
+from cython.cimports.fourseven.l7.stream import stream_unpin
 from cython.cimports.fourseven.l7.upstream import upstream_flush, upstream_read, upstream_send
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.linux import SHUT_WR, shutdown

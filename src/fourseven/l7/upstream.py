@@ -24,10 +24,15 @@ from cython.cimports.fourseven.l7.records import (
     upstream_of_dead,
     upstream_of_timer,
 )
-from cython.cimports.fourseven.l7.session import READ_BROKEN, READ_END, READ_LATER, READ_NO_MEMORY
-from cython.cimports.fourseven.l7.session import session_run
+from cython.cimports.fourseven.l7.retry import FAILED_CONNECT_TIME, FAILED_TIME, stream_failed
+from cython.cimports.fourseven.l7.session import (
+    READ_BROKEN,
+    READ_END,
+    READ_LATER,
+    READ_NO_MEMORY,
+    session_run,
+)
 from cython.cimports.fourseven.l7.splice import pipe_release
-from cython.cimports.fourseven.l7.stream import FAILED_CONNECT_TIME, FAILED_TIME, stream_failed
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.linux import (
     AF_UNIX,
@@ -371,9 +376,7 @@ def upstream_flush(worker, upstream):
     buffer: cython.pointer[Buffer] = upstream.out
     sent: int32_t
     while buffer is not cython.NULL and buffer.start < buffer.end:
-        sent = upstream_send(
-            worker, upstream, buffer.at + buffer.start, buffer.end - buffer.start
-        )
+        sent = upstream_send(worker, upstream, buffer.at + buffer.start, buffer.end - buffer.start)
         if sent <= 0:
             return sent
         buffer.start += sent

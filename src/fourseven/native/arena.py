@@ -20,7 +20,9 @@ HEAD = 64  # bytes before the first piece, so that pieces keep the chunk's align
 
 
 def arena_new():
-    arena: cython.pointer[Arena] = cython.cast(cython.pointer[Arena], calloc(1, cython.sizeof(Arena)))
+    arena: cython.pointer[Arena] = cython.cast(
+        cython.pointer[Arena], calloc(1, cython.sizeof(Arena))
+    )
     if arena is cython.NULL:
         raise MemoryError
     return arena
@@ -65,7 +67,9 @@ def arena_text(arena, text):
 
 
 def arena_on_drop(arena, drop, what):
-    note: cython.pointer[Drop] = cython.cast(cython.pointer[Drop], arena_take(arena, cython.sizeof(Drop)))
+    note: cython.pointer[Drop] = cython.cast(
+        cython.pointer[Drop], arena_take(arena, cython.sizeof(Drop))
+    )
     note.drop = drop
     note.what = what
     note.next = arena.drops

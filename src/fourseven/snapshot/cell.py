@@ -61,9 +61,7 @@ class Cell:
         if not 1 <= worker_count <= WORKERS_MAX:
             raise ValueError(f"a data plane has 1 to {WORKERS_MAX} workers")
         self.shared = cython.cast(cython.pointer[Shared], lines(cython.sizeof(Shared)))
-        self.seen = cython.cast(
-            cython.pointer[Seen], lines(worker_count * cython.sizeof(Seen))
-        )
+        self.seen = cython.cast(cython.pointer[Seen], lines(worker_count * cython.sizeof(Seen)))
         self.worker_count = worker_count
         self.shared.epoch = 1
         self.shared.slots = cython.cast(

@@ -22,7 +22,9 @@ def local_address(fd, address):
     name = cython.declare(sockaddr_storage)
     size: socklen_t = cython.sizeof(sockaddr_storage)
     memset(cython.address(name), 0, cython.sizeof(sockaddr_storage))
-    getsockname(fd, cython.cast(cython.pointer[sockaddr], cython.address(name)), cython.address(size))
+    getsockname(
+        fd, cython.cast(cython.pointer[sockaddr], cython.address(name)), cython.address(size)
+    )
     to_address(cython.address(name), address)
 
 

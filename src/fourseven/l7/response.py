@@ -1,20 +1,22 @@
-"""Bodies on their way: request to server, response to client, both at once.
+"""The response on its way to the client.
 
-Each direction is a window on one buffer: raw bytes are read behind `raw`, checked and put into
-canonical framing ("cooked"), and sent from `at`. Nothing is collected: a socket that takes no more
-stops the reading of the other one (backpressure), so a slow reader costs one buffer, not a body.
+Its head is read, judged and written anew; then its body passes through a window on the server's
+buffer, as the request's does. A client that takes no more stops the reading of the server.
 
-A body leaves as it came where the other side knows that framing. What a server ends by closing, an
+A body leaves as it came where the client knows that framing. What a server ends by closing, an
 HTTP/1.1 client gets in chunks, so that a cut can be told from an end; an HTTP/1.0 client gets it
-decoded, until the close.
+decoded, until the close. A big body of known length goes through a pipe (`splice`).
 
-Laws: response bytes reach the client only after the head has been judged. A body that is cut short
-never looks whole: the client's connection is broken off. What a server sends beyond its answer is
-never used (`upstream_release` sees it).
+Laws: nothing reaches the client before the head has been judged, and the part of the body that came
+with it. A body that is cut short never looks whole: the client's connection is broken off. What a
+server sends beyond its answer is never used (`upstream_release` sees it).
 """
 
 import cython
 from cython.cimports.fourseven.balancing.ewma import ewma_update
+from cython.cimports.fourseven.l7.answer import (
+    stream_context,
+)
 from cython.cimports.fourseven.l7.heads import HeadContext, write_response_head
 from cython.cimports.fourseven.l7.records import (
     INTERIM_MAX,
@@ -22,40 +24,35 @@ from cython.cimports.fourseven.l7.records import (
     OUT_CAPACITY,
     SESSION_EXCHANGE,
     SPLICE_MIN,
-    TURNS_MAX,
     Http,
-    Session,
     Stream,
     Upstream,
     http_of,
     slot_of,
 )
+from cython.cimports.fourseven.l7.request import pump_request
+from cython.cimports.fourseven.l7.retry import (
+    FAILED_ANSWER,
+    FAILED_CONNECT,
+    FAILED_RESET,
+    stream_failed,
+)
 from cython.cimports.fourseven.l7.session import (
     READ_END,
     READ_LATER,
     session_flush,
-    session_read,
     session_send,
     session_write,
 )
 from cython.cimports.fourseven.l7.splice import splice_step
 from cython.cimports.fourseven.l7.stream import (
-    FAILED_ANSWER,
-    FAILED_CONNECT,
-    FAILED_RESET,
-    stream_context,
-    stream_failed,
     stream_finish,
-    stream_refuse,
     stream_reread,
     stream_unpin,
 )
 from cython.cimports.fourseven.l7.tunnel import tunnel_begin
 from cython.cimports.fourseven.l7.upstream import (
-    upstream_flush,
     upstream_read,
-    upstream_send,
-    upstream_write,
 )
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.linux import (
@@ -79,7 +76,7 @@ from cython.cimports.fourseven.protocols.message import (
     Request,
     Response,
 )
-from cython.cimports.fourseven.worker.tools import buffer_free, buffer_large, timer_put_off
+from cython.cimports.fourseven.worker.tools import buffer_free, timer_put_off
 from cython.cimports.fourseven.worker.worker import BUFFER_LARGE, FAULTS_MAX, Buffer
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
@@ -95,179 +92,6 @@ def exchange_step(worker, session):
     return pump_response(worker, session)
 
 
-# ---- the request, towards the server ----
-
-
-def window_reset(session):
-    buffer: cython.pointer[Buffer] = session.in_.buffer
-    session.in_.ready = 0
-    session.in_.raw = buffer.start + session.stream.head_size
-    session.in_.at = session.in_.raw
-
-
-def forward_request(worker, session, head_size):
-    http: cython.pointer[Http] = http_of(worker)
-    upstream: cython.pointer[Upstream] = session.stream.upstream
-    status: int32_t = cook_request(session)
-    if status != 0:
-        stream_refuse(worker, session, status)
-        return
-    size: uint32_t = session.in_.ready
-    if size <= JOIN_MAX and head_size + size <= OUT_CAPACITY:
-        memcpy(
-            cython.address(http.out[head_size]), session.in_.buffer.at + session.in_.at, size
-        )
-        head_size += size
-        session.in_.at += size
-        session.in_.ready = 0
-    if upstream_write(worker, upstream, cython.address(http.out[0]), head_size) < 0:
-        server_lost(worker, session)
-        return
-    pump_request(worker, session)
-
-
-def pump_request(worker, session):
-    """Moves what it can; true when it gave way to others although more is there."""
-    turns: cython.int = 0
-    while request_piece(worker, session):
-        turns += 1
-        if turns == TURNS_MAX:
-            return True
-    return False
-
-
-def request_piece(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
-    sent: int32_t = 1
-    status: int32_t
-    if stream.upstream.out is not cython.NULL:
-        sent = upstream_flush(worker, stream.upstream)
-    elif session.in_.ready > 0:
-        sent = upstream_send(
-            worker,
-            stream.upstream,
-            session.in_.buffer.at + session.in_.at,
-            session.in_.ready,
-        )
-        if sent > 0:
-            session.in_.at += sent
-            session.in_.ready -= sent
-    elif stream.request.done:
-        stream.sent_ns = worker.now_ns
-        timer_put_off(
-            worker,
-            cython.address(stream.upstream.timer),
-            worker.now_ms + stream.upstream.response_timeout_ms,
-        )
-        return False
-    else:
-        status = cook_request(session)
-        if status != 0:
-            stream_refuse(worker, session, status)
-            return False
-        if session.in_.ready == 0 and not stream.request.done:
-            return read_body(worker, session)
-        return True
-    if sent < 0:
-        server_lost(worker, session)
-        return False
-    return sent > 0
-
-
-def cook_request(session):
-    """Takes the raw bytes into canonical framing; 0, or the status of a refusal."""
-    body = cython.address(session.stream.request)
-    buffer: cython.pointer[Buffer] = session.in_.buffer
-    size: uint32_t = buffer.end - session.in_.raw
-    used: uint32_t = 0
-    cooked: int32_t
-    if session.in_.ready > 0 or body.done or size == 0:
-        return 0
-    session.in_.at = session.in_.raw
-    if body.framing == FRAMING_LENGTH:
-        if size > body.left:
-            size = cython.cast(uint32_t, body.left)
-        session.in_.ready = size
-        session.in_.raw += size
-        body.left -= size
-        body.total += size
-        body.done = body.left == 0
-        return 0
-    cooked = chunked_read(
-        cython.address(body.chunked), buffer.at + session.in_.raw, size, cython.address(used)
-    )
-    if cooked < 0:
-        return -cooked
-    session.in_.ready = cooked
-    session.in_.raw += used
-    body.total = body.chunked.total
-    body.done = body.chunked.done
-    if body.limit and body.total > body.limit:
-        return 413
-    return 0
-
-
-def read_body(worker, session):
-    """More of the body from the client, into the place behind the head."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
-    buffer: cython.pointer[Buffer] = session.in_.buffer
-    start: uint32_t = buffer.start + stream.head_size
-    left: uint32_t = buffer.end - session.in_.raw
-    size: int32_t
-    if not session.readable:
-        return False
-    if session.in_.raw > start:
-        memmove(buffer.at + start, buffer.at + session.in_.raw, left)
-        buffer.end = start + left
-        session.in_.raw = start
-        session.in_.at = start
-        stream.replayable = 0
-    if not buffer.large and not enlarge(worker, session):
-        stream_refuse(worker, session, 503)
-        return False
-    size = session_read(worker, session)
-    if size > 0:
-        return True
-    if size != READ_LATER:
-        session.broken = 1  # the rest will never come
-    return False
-
-
-def enlarge(worker, session):
-    """A body that did not come with its head is read in large pieces."""
-    buffer: cython.pointer[Buffer] = session.in_.buffer
-    larger: cython.pointer[Buffer] = buffer_large(worker)
-    if larger is cython.NULL:
-        return False
-    larger.end = buffer.end - buffer.start
-    memcpy(larger.at, buffer.at + buffer.start, larger.end)
-    session.in_.raw -= buffer.start
-    session.in_.at -= buffer.start
-    session.in_.buffer = larger
-    buffer_free(worker, buffer)
-    return True
-
-
-def server_lost(worker, session):
-    """A write failed. An answer may have come before (413, say): it is read first."""
-    upstream: cython.pointer[Upstream] = session.stream.upstream
-    if upstream.connecting:
-        stream_failed(worker, session, FAILED_CONNECT)
-        return
-    session.lingering = 1
-    if session.stream.response_begun:
-        return
-    buffer_free(worker, upstream.out)
-    upstream.out = cython.NULL
-    session.in_.ready = 0
-    session.stream.sent_ns = worker.now_ns
-    upstream.readable = 1
-    upstream.hup = 1
-
-
-# ---- the response, towards the client ----
-
-
 def pump_response(worker, session):
     flushed: int32_t = session_flush(worker, session)
     if flushed <= 0:
@@ -275,6 +99,9 @@ def pump_response(worker, session):
     if not session.stream.response_begun:
         return response_head(worker, session)
     return response_body(worker, session)
+
+
+# ---- its head ----
 
 
 def response_head(worker, session):
@@ -347,25 +174,6 @@ def interim(worker, session):
     return True
 
 
-def write_head(worker, session):
-    """The response's head as this client gets it, into the worker's room."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
-    context = cython.declare(HeadContext)
-    request: cython.pointer[Request] = cython.NULL
-    stream_context(worker, session, cython.address(context))
-    context.body_framing = stream.response_framing
-    context.body_size = worker.response.content_length
-    if stream.route.response_action_count > 0 and stream_reread(worker, session):
-        request = worker.request
-    return write_response_head(
-        cython.address(http_of(worker).out[0]),
-        OUT_CAPACITY,
-        worker.response,
-        request,
-        cython.address(context),
-    )
-
-
 def begin_response(worker, session):
     stream: cython.pointer[Stream] = cython.address(session.stream)
     upstream: cython.pointer[Upstream] = stream.upstream
@@ -396,21 +204,12 @@ def begin_response(worker, session):
     send_both(worker, session, size)
 
 
-def put_off_reading(worker, upstream):
-    """The server has shown life: its time for the next piece begins."""
-    timer_put_off(
-        worker, cython.address(upstream.timer), worker.now_ms + upstream.read_timeout_ms
-    )
-
-
 def frame_response(session):
     """How this client learns where the body ends."""
     stream: cython.pointer[Stream] = cython.address(session.stream)
     body = cython.address(stream.response)
     stream.response_framing = body.framing
-    body.done = body.framing == FRAMING_NONE or (
-        body.framing == FRAMING_LENGTH and body.left == 0
-    )
+    body.done = body.framing == FRAMING_NONE or (body.framing == FRAMING_LENGTH and body.left == 0)
     if body.framing == FRAMING_CHUNKED:
         chunked_start(
             cython.address(body.chunked), CHUNKED_KEEP if stream.version >= 11 else CHUNKED_DECODE
@@ -420,6 +219,25 @@ def frame_response(session):
         if stream.version < 11:
             stream.response_framing = FRAMING_CLOSE
             stream.keep_alive = 0
+
+
+def write_head(worker, session):
+    """The response's head as this client gets it, into the worker's room."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    context = cython.declare(HeadContext)
+    request: cython.pointer[Request] = cython.NULL
+    stream_context(worker, session, cython.address(context))
+    context.body_framing = stream.response_framing
+    context.body_size = worker.response.content_length
+    if stream.route.response_action_count > 0 and stream_reread(worker, session):
+        request = worker.request
+    return write_response_head(
+        cython.address(http_of(worker).out[0]),
+        OUT_CAPACITY,
+        worker.response,
+        request,
+        cython.address(context),
+    )
 
 
 def send_both(worker, session, head_size):
@@ -461,6 +279,43 @@ def send_both(worker, session, head_size):
     window.at += cython.cast(uint32_t, sent - head_size)
     window.ready -= cython.cast(uint32_t, sent - head_size)
     return True
+
+
+# ---- its body ----
+
+
+def response_body(worker, session):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    window = cython.address(stream.upstream.in_)
+    sent: int32_t
+    if window.ready > 0:
+        sent = session_send(worker, session, window.buffer.at + window.at, window.ready)
+        if sent <= 0:
+            return sent < 0
+        window.at += sent
+        window.ready -= sent
+        return True
+    if stream.response.done:
+        stream_finish(worker, session)
+        return True
+    if window.buffer is not cython.NULL and window.raw < window.buffer.end:
+        if stream.response.framing == FRAMING_CLOSE and stream.version >= 11:
+            sent = cook_until_close(worker, session, False)
+        else:
+            sent = cook_response(worker, session)
+        if sent < 0:
+            session.broken = 1
+            return True
+        if window.ready > 0 or stream.response.done or window.raw == window.buffer.end:
+            return True
+    elif stream.response.framing == FRAMING_LENGTH and stream.response.left >= SPLICE_MIN:
+        sent = splice_body(worker, session)
+        if sent >= 0:
+            return sent > 0
+    elif stream.upstream.pipe is not cython.NULL:
+        sent = splice_body(worker, session)
+        return sent > 0
+    return read_response_body(worker, session)
 
 
 def cook_response(worker, session):
@@ -542,40 +397,6 @@ def chunk_head(out, size):
     return at + 2
 
 
-def response_body(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
-    window = cython.address(stream.upstream.in_)
-    sent: int32_t
-    if window.ready > 0:
-        sent = session_send(worker, session, window.buffer.at + window.at, window.ready)
-        if sent <= 0:
-            return sent < 0
-        window.at += sent
-        window.ready -= sent
-        return True
-    if stream.response.done:
-        stream_finish(worker, session)
-        return True
-    if window.buffer is not cython.NULL and window.raw < window.buffer.end:
-        if stream.response.framing == FRAMING_CLOSE and stream.version >= 11:
-            sent = cook_until_close(worker, session, False)
-        else:
-            sent = cook_response(worker, session)
-        if sent < 0:
-            session.broken = 1
-            return True
-        if window.ready > 0 or stream.response.done or window.raw == window.buffer.end:
-            return True
-    elif stream.response.framing == FRAMING_LENGTH and stream.response.left >= SPLICE_MIN:
-        sent = splice_body(worker, session)
-        if sent >= 0:
-            return sent > 0
-    elif stream.upstream.pipe is not cython.NULL:
-        sent = splice_body(worker, session)
-        return sent > 0
-    return read_response_body(worker, session)
-
-
 def splice_body(worker, session):
     """1: go on, 0: wait; -1: without a pipe, so it must be read."""
     moved: int32_t = splice_step(worker, session)
@@ -623,3 +444,8 @@ def read_response_body(worker, session):
         return True
     stream_failed(worker, session, FAILED_RESET)
     return True
+
+
+def put_off_reading(worker, upstream):
+    """The server has shown life: its time for the next piece begins."""
+    timer_put_off(worker, cython.address(upstream.timer), worker.now_ms + upstream.read_timeout_ms)

@@ -1,0 +1,136 @@
+"""Answers of our own: error pages, redirects, fixed responses.
+
+The client's connection goes on only if the place of its next request is known: the body of this one
+is complete in the buffer. Otherwise the answer closes it, and the session lingers.
+
+Laws: an answer is written whole into the worker's room and from there to the socket, or kept by the
+session. After it the stream holds nothing: no server, no pin.
+"""
+
+import cython
+from cython.cimports.fourseven.l7.attempt import leave_server
+from cython.cimports.fourseven.l7.heads import (
+    HeadContext,
+    write_action_answer,
+    write_answer,
+)
+from cython.cimports.fourseven.l7.records import (
+    OUT_CAPACITY,
+    SESSION_CLOSED,
+    SESSION_EXCHANGE,
+    SESSION_HEAD,
+    Http,
+    Stream,
+    http_of,
+)
+from cython.cimports.fourseven.l7.session import session_next, session_write
+from cython.cimports.fourseven.l7.stream import (
+    stream_unpin,
+)
+from cython.cimports.fourseven.native.atomics import (
+    count,
+)
+from cython.cimports.fourseven.protocols.message import (
+    FRAMING_CHUNKED,
+    FRAMING_LENGTH,
+)
+from cython.cimports.fourseven.worker.worker import Buffer
+from cython.cimports.libc.stdint import int32_t, uint32_t
+from cython.cimports.libc.string import memset
+
+
+def answer(worker, session, status):
+    """An error page; the connection goes on if the request's body is all here."""
+    context = cython.declare(HeadContext)
+    http: cython.pointer[Http] = http_of(worker)
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    size: int32_t
+    if not body_at_hand(session):
+        stream.keep_alive = 0
+        session.lingering = 1
+    stream.status = status
+    stream_context(worker, session, cython.address(context))
+    size = write_answer(
+        cython.address(http.out[0]),
+        OUT_CAPACITY,
+        status,
+        stream.method_id,
+        cython.address(context),
+    )
+    count(cython.address(worker.counters.own_answers), 1)
+    session_write(worker, session, cython.address(http.out[0]), size)
+    after_answer(worker, session)
+
+
+def answer_action(worker, session):
+    context = cython.declare(HeadContext)
+    http: cython.pointer[Http] = http_of(worker)
+    size: int32_t
+    if not body_at_hand(session):
+        session.stream.keep_alive = 0
+        session.lingering = 1
+    stream_context(worker, session, cython.address(context))
+    size = write_action_answer(
+        cython.address(http.out[0]), OUT_CAPACITY, worker.request, cython.address(context)
+    )
+    if size < 0:
+        answer(worker, session, 500)
+        return
+    session.stream.status = session.stream.route.request_actions[
+        session.stream.route.request_action_count - 1
+    ].status
+    session_write(worker, session, cython.address(http.out[0]), size)
+    after_answer(worker, session)
+
+
+def stream_refuse(worker, session, status):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    if session.state == SESSION_EXCHANGE:
+        leave_server(worker, stream)
+        session.state = SESSION_HEAD
+        if stream.response_begun:
+            session.broken = 1
+            return
+    if stream.pinned is cython.NULL:
+        stream.listener = session.listener.plan
+    stream.request.done = 0  # what follows in this connection is not to be trusted
+    stream.request.framing = FRAMING_CHUNKED
+    answer(worker, session, status)
+
+
+def after_answer(worker, session):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    count(cython.address(session.listener.counters.status[stream.status // 100 % 6]), 1)
+    stream_unpin(worker, stream)
+    if session.state == SESSION_CLOSED:
+        return
+    if stream.keep_alive:
+        session.in_.buffer.start += stream.head_size
+        session.in_.buffer.start += cython.cast(uint32_t, stream.request.left)
+    session_next(worker, session)
+
+
+def body_at_hand(session):
+    """Is the whole body in the buffer (so that the next request's place is known)?"""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    if stream.request.done:
+        stream.request.left = 0
+        return True
+    if stream.request.framing != FRAMING_LENGTH or not stream.replayable:
+        return False
+    return buffer.end - buffer.start - stream.head_size >= stream.request.left
+
+
+def stream_context(worker, session, context):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    memset(context, 0, cython.sizeof(HeadContext))
+    context.listener = stream.listener
+    context.route = stream.route
+    context.backend = stream.backend
+    context.scratch = worker.scratch
+    context.client_keep_alive = stream.keep_alive
+    context.client_version = stream.version
+    if stream.id_size > 0:
+        context.request_id.at = cython.address(stream.id[0])
+        context.request_id.size = stream.id_size

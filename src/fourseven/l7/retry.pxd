@@ -1,0 +1,20 @@
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fourseven.l7.heads cimport HeadContext
+from fourseven.l7.records cimport Session, Stream, Upstream
+from fourseven.protocols.message cimport Request
+from fourseven.snapshot.layout cimport Backend, Listener, Route
+from fourseven.worker.worker cimport Buffer, Worker
+
+# Why a try at a server failed.
+cpdef enum Failure:
+    FAILED_CONNECT = 0      # refused, unreachable, no descriptor
+    FAILED_CONNECT_TIME = 1
+    FAILED_RESET = 2        # closed or reset before the answer was whole
+    FAILED_TIME = 3         # no answer in time
+    FAILED_ANSWER = 4       # not HTTP, or against its rules
+
+# The server's connection failed: another try, an answer of our own, or the end of the client's.
+cdef void stream_failed "fourseven_stream_failed"(Worker *worker, Session *session, uint8_t failure) noexcept nogil
+cdef bint may_retry(const Session *session, uint8_t failure) noexcept nogil
+cdef void count_failure(Worker *worker, const Stream *stream, uint8_t failure) noexcept nogil

@@ -1,0 +1,113 @@
+"""When a try at a server failed: another one, an answer of our own, or the end of the connection.
+
+The request's head stays in the session's buffer until the stream ends. So another try needs no
+copy: the head is read again (half a microsecond) and written anew for the other server.
+
+Laws: only before the first byte of a response, only while the whole request is still at hand, and
+only if repeating is safe: nothing was sent, or the method is idempotent (RFC 9110 9.2.2). A pooled
+connection that the server has just closed is no failure of the server: once more on a new one.
+"""
+
+import cython
+from cython.cimports.fourseven.balancing.ewma import ewma_update
+from cython.cimports.fourseven.l7.answer import (
+    answer,
+)
+from cython.cimports.fourseven.l7.attempt import leave_server, try_server
+from cython.cimports.fourseven.l7.records import (
+    SESSION_HEAD,
+    Stream,
+    slot_of,
+)
+from cython.cimports.fourseven.l7.retry import (
+    FAILED_ANSWER,
+    FAILED_CONNECT,
+    FAILED_CONNECT_TIME,
+    FAILED_RESET,
+    FAILED_TIME,
+)
+from cython.cimports.fourseven.l7.stream import (
+    body_start,
+    stream_reread,
+)
+from cython.cimports.fourseven.l7.upstream import (
+    upstream_drop,
+)
+from cython.cimports.fourseven.native.atomics import (
+    count,
+)
+from cython.cimports.fourseven.protocols.message import (
+    FRAMING_CHUNKED,
+    METHOD_OTHER,
+    METHOD_PATCH,
+    METHOD_POST,
+)
+from cython.cimports.fourseven.snapshot.layout import TRIED_MAX
+from cython.cimports.fourseven.worker.tools import (
+    monotonic_ns,
+)
+from cython.cimports.libc.stdint import uint16_t
+
+
+def stream_failed(worker, session, failure):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stale: cython.bint = stream.upstream is not cython.NULL and stream.upstream.reused
+    status: uint16_t = 502
+    count_failure(worker, stream, failure)
+    if failure != FAILED_CONNECT:
+        ewma_update(slot_of(worker, stream.slot), monotonic_ns() - stream.started_ns, worker.now_ns)
+    if stream.response_begun:
+        session.broken = 1  # the client must see that the answer is not whole
+        return
+    if not may_retry(session, failure) or not stream_reread(worker, session):
+        leave_server(worker, stream)
+        if failure == FAILED_TIME or failure == FAILED_CONNECT_TIME:
+            status = 504
+        session.state = SESSION_HEAD
+        answer(worker, session, status)
+        return
+    count(cython.address(worker.counters.retries), 1)
+    stream.sent = 0
+    stream.sent_ns = 0
+    body_start(session, worker.request)
+    if stale and failure == FAILED_RESET:
+        stream.stale = (
+            1  # the server closed an idle connection: its right. Once more, on a new one.
+        )
+        upstream_drop(worker, stream.upstream)
+        stream.upstream = cython.NULL
+    else:
+        if stream.tried_count < TRIED_MAX:
+            stream.tried[stream.tried_count] = stream.slot
+            stream.tried_count += 1
+        stream.tries += 1
+        leave_server(worker, stream)
+    try_server(worker, session)
+
+
+def may_retry(session, failure):
+    stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
+    if not stream.replayable or session.listener.plan is cython.NULL:
+        return False
+    if stream.request.framing == FRAMING_CHUNKED:
+        return False
+    if failure == FAILED_ANSWER or failure == FAILED_TIME:
+        return False
+    stale: cython.bint = stream.upstream is not cython.NULL and stream.upstream.reused
+    if not (stale and not stream.stale) and stream.tries >= stream.backend.retries:
+        return False
+    if not stream.sent:
+        return True
+    return stream.method_id not in (METHOD_POST, METHOD_PATCH, METHOD_OTHER)
+
+
+def count_failure(worker, stream, failure):
+    counters = cython.address(worker.slot_counters[stream.slot])
+    if failure == FAILED_CONNECT or failure == FAILED_CONNECT_TIME:
+        count(cython.address(counters.connect_errors), 1)
+    elif failure == FAILED_RESET:
+        count(cython.address(counters.resets), 1)
+    elif failure == FAILED_TIME:
+        count(cython.address(counters.timeouts), 1)
+    else:
+        count(cython.address(counters.bad_answers), 1)
