@@ -42,6 +42,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    ValidationError,
     WithJsonSchema,
     create_model,
     field_validator,
@@ -82,6 +83,23 @@ def needs(need: Need) -> Any:
     return NeedOf(need)
 
 
+def _not_empty(value: Any) -> Any:
+    # Before the items are judged: pydantic's min_length counts only those without a fault.
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("the list is empty; give it at least one")
+    return value
+
+
+class NotEmpty:
+    """Annotation of a tuple: at least one thing stands in it."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_before_validator_function(_not_empty, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {**handler(schema), "minItems": 1}
+
+
 class OneOrMany:
     """Annotation of a tuple: one thing may stand where a list may."""
 
@@ -91,9 +109,7 @@ class OneOrMany:
     def listed(self, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             return [value]
-        if len(value) < self.least:
-            raise ValueError("the list is empty; give it at least one")
-        return value
+        return _not_empty(value) if self.least else value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         return core_schema.no_info_before_validator_function(self.listed, handler(source))
@@ -203,12 +219,17 @@ def _form(name: str, parent: type[FeatureForm], features: tuple[type[Feature], .
         name, __base__=parent, __module__=__name__, __doc__=parent.__doc__, **fields
     )
     form.feature_names = tuple(fields)
-    form.bare_keys = tuple(one.key for one in features if not _required(one))
+    form.bare_keys = tuple(one.key for one in features if _stands_alone(one))
     return form
 
 
-def _required(feature: type[Feature]) -> bool:
-    return any(field.is_required() for field in feature.model_fields.values())
+def _stands_alone(feature: type[Feature]) -> bool:
+    """Whether its name without any option is enough."""
+    try:
+        feature.model_validate({})
+    except ValidationError:
+        return False
+    return True
 
 
 def _first_paragraph(feature: type[Feature]) -> str:
@@ -218,11 +239,11 @@ def _first_paragraph(feature: type[Feature]) -> str:
 class MatchForm(FeatureForm):
     """When a route takes a request: every key of it must hold."""
 
-    all_: tuple[RouteMatch, ...] = Field(
-        (), alias="all", min_length=1, description="All of these hold."
+    all_: Annotated[tuple[RouteMatch, ...], NotEmpty()] = Field(
+        (), alias="all", description="All of these hold."
     )
-    any_: tuple[RouteMatch, ...] = Field(
-        (), alias="any", min_length=1, description="One of these holds."
+    any_: Annotated[tuple[RouteMatch, ...], NotEmpty()] = Field(
+        (), alias="any", description="One of these holds."
     )
     not_: RouteMatch | None = Field(None, alias="not", description="This does not hold.")
 
@@ -322,8 +343,8 @@ class Server(Form):
 class Backend(Form):
     """A set of servers that are alike, and how one of them is picked."""
 
-    servers: tuple[Server, ...] = Field(
-        min_length=1, description="Addresses, or {address, weight}."
+    servers: Annotated[tuple[Server, ...], NotEmpty()] = Field(
+        description="Addresses, or {address, weight}."
     )
     balance: Balance | None = Field(
         None, description="How a server is picked; round_robin if left out."
@@ -400,7 +421,7 @@ class Listener(Form):
         description="0.0.0.0:80, [::]:80, :8080, udp://0.0.0.0:53, unix:/path, or a list.",
     )
     backend: Text | None = Field(None, description="Short for one route that takes everything.")
-    routes: tuple[Route, ...] = Field((), min_length=1, description="First match wins.")
+    routes: Annotated[tuple[Route, ...], NotEmpty()] = Field((), description="First match wins.")
     protocol: Protocol = Field(
         "auto",
         description="auto: the lowest layer that can decide. http: Layer 7 in any case."

@@ -52,5 +52,5 @@ def config(**route) -> Config:
 
 
 def test_a_route_without_a_path_takes_nothing_off():
-    (route,) = compile_routes(config(filters=[{"rewrite": "/pre"}]), "web")
+    (route,) = compile_routes(config(filters=[{"rewrite": "/pre"}]), "web", [])
     assert route.request_actions[0].name == b""

@@ -43,7 +43,7 @@ SERVERS_SHOWN = 8  # a line
 @click.option("--listener", "wanted", help="Which listener takes it; else the URL's port says.")
 @click.option("--all", "everything", is_flag=True, help="Every route, however many there are.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
-def explain(
+def explain(  # noqa: PLR0917 - click passes each by its name
     file: str,
     method: str | None,
     url: str | None,

@@ -148,7 +148,8 @@ def read(listener: ListenerPlan, asked: Asked) -> dict[str, Any]:
 def client_of(listener: ListenerPlan, asked: Asked, head: dict[str, Any]) -> str:
     """The peer, or whom a trusted peer speaks for."""
     preview = Preview(listener)
-    preview.ask({**head, "peer": asked.peer}, head["fields"])
+    fields: dict[str, Any] = {**head, "peer": asked.peer}
+    preview.ask(fields, head["fields"])
     return preview.client()[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fourseven.compiler.layer import decide
 from fourseven.compiler.routes import body_prefix, compile_routes
+from fourseven.errors import Problem
 from fourseven.model import Config, Listener
 from fourseven.plan import ListenerPlan
 from fourseven.snapshot.layout import ForwardedMode, Relax
@@ -15,22 +16,34 @@ RELAX = {
     "encoded_slash": Relax.RELAX_ENCODED_SLASH,
     "merge_slashes": Relax.RELAX_MERGE_SLASHES,
 }
-COPIED = (  # the same name and the same unit in the model and in the plan
-    "trusted", "connections_max", "head_max", "headers_max", "target_max", "body_max", "requests_max",
-    "flows_max", "head_timeout_ms", "body_timeout_ms", "body_rate_min", "idle_timeout_ms",
-    "send_timeout_ms", "tunnel_timeout_ms",
-)  # fmt: skip
+# The same name and the same unit in the model and in the plan.
+COPIED = [
+    "trusted",
+    "connections_max",
+    "head_max",
+    "headers_max",
+    "target_max",
+    "body_max",
+    "requests_max",
+    "flows_max",
+    "head_timeout_ms",
+    "body_timeout_ms",
+    "body_rate_min",
+    "idle_timeout_ms",
+    "send_timeout_ms",
+    "tunnel_timeout_ms",
+]
 
 
-def compile_listener(config: Config, name: str) -> ListenerPlan:
-    """How one listener is served."""
+def compile_listener(config: Config, name: str, problems: list[Problem]) -> ListenerPlan:
+    """How one listener is served; what cannot be built is added to `problems`."""
     listener = config.listeners[name]
     decision = decide(config, name)
     return ListenerPlan(
         name=name,
         bind=listener.bind,
         mode=decision.mode,
-        routes=compile_routes(config, name),
+        routes=compile_routes(config, name, problems),
         layer=decision.layer,
         plane=decision.plane,
         because=decision.because,

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from fourseven.compiler.prefix import prefix_of
-from fourseven.model import Config, MatchForm, Route
+from fourseven.errors import Problem
+from fourseven.matching.rows import lower_rows
+from fourseven.model import Config, MatchForm, Path, Route
 from fourseven.plan import All, Any_, Expression, Not, RoutePlan
 
 ALWAYS = All()
 
 
-def compile_routes(config: Config, listener: str) -> tuple[RoutePlan, ...]:
-    """The routes of a listener in the order of the file."""
+def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tuple[RoutePlan, ...]:
+    """The routes of a listener in the order of the file; what cannot be built is in `problems`."""
     said = config.listeners[listener]
-    path: tuple[str | int, ...] = ("listeners", listener, "routes")
-    if not said.routes:
-        place = config.at("listeners", listener, "backend")
-        return tuple(_route(route, "backend", place) for route in said.all_routes)
-    return tuple(
-        _route(route, route.name or f"routes[{i}]", config.at(*path, i))
-        for i, route in enumerate(said.routes)
-    )
+    found = []
+    for i, route in enumerate(said.all_routes):
+        path: Path = ("listeners", listener, *(("routes", i) if said.routes else ("backend",)))
+        name = route.name or f"routes[{i}]"
+        try:
+            found.append(_route(route, name, config.at(*path)))
+        except ValueError as error:
+            problems.append(config.problem(path, str(error)))
+    return tuple(found)
 
 
 def _route(route: Route, name: str, source: str) -> RoutePlan:
     match = expression(route.match) if route.match is not None else ALWAYS
+    lower_rows(match)  # it raises where the matcher would refuse the route
     below = prefix_of(match) if route.filters else b""
     steps = [form.feature.under(below) for form in route.filters]
     return RoutePlan(

@@ -44,12 +44,18 @@ def loads(raw: bytes, file: str) -> Config:
     """The configuration in these bytes; `file` names them, and its suffix says the format."""
     document, problems = read(raw, file)
     config, wrong_form = validate(document)
-    problems += wrong_form + unknown_backends(document)
+    problems += [one for one in wrong_form if not _holds_one_of(one, problems)]
+    problems += unknown_backends(document)
     if config is not None:
         problems += errors_of(config)
     if config is None or problems:
         raise ConfigErrors(problems)
     return config
+
+
+def _holds_one_of(problem: Problem, others: list[Problem]) -> bool:
+    """A part with a fault inside is not judged as a whole: that would be its echo."""
+    return any(other.path.startswith(f"{problem.path}.") for other in others)
 
 
 def read(raw: bytes, file: str) -> tuple[Document, list[Problem]]:
@@ -86,5 +92,7 @@ def validate(document: Document) -> tuple[Config | None, list[Problem]]:
 
 
 def _problem(document: Document, detail: Any) -> Problem:
-    at_key = detail["type"] == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)
-    return document.problem(detail["loc"], words(detail, Config), at_key=at_key)
+    path, text = detail["loc"], words(detail, Config)
+    if path[-1:] == ("[key]",):  # pydantic's step to a key of a mapping
+        return document.problem(path[:-1], text, at_key=True)
+    return document.problem(path, text, at_key=detail["type"] == "extra_forbidden")

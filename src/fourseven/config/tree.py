@@ -51,12 +51,14 @@ class Document:
     def find(self, path: Iterable[Step], at_key: bool = False) -> tuple[int, int, str]:
         """(line, column, path as shown) of a value; with at_key that of its key."""
         place, line, column, shown = self.place, self.place.line, self.place.column, ""
-        for step in path:
+        steps = tuple(path)
+        for i, step in enumerate(steps, 1):
             below, key_at = _descend(place, step)
             if below is None:
                 continue
             place = below
-            line, column = key_at if at_key and key_at else (place.line, place.column)
+            wants_key = at_key and key_at is not None and i == len(steps)
+            line, column = key_at if wants_key and key_at else (place.line, place.column)
             shown += f"[{step}]" if isinstance(step, int) else f".{step}" if shown else step
         return line, column, shown
 

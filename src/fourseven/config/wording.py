@@ -74,11 +74,6 @@ def _noun(wanted: str) -> str:
     return wanted.partition(",")[0]
 
 
-def _empty(error: ErrorDetails, _model: type[BaseModel]) -> str:
-    key = str(error["loc"][-1]) if error["loc"] else "it"
-    return f"{key} is empty; give it at least one, or leave it out"
-
-
 def _value(error: ErrorDetails, _model: type[BaseModel]) -> str:
     return str(error["ctx"]["error"]) if "error" in error.get("ctx", {}) else _plainly(error["msg"])
 
@@ -111,7 +106,7 @@ _WORDING: dict[str, Callable[[ErrorDetails, type[BaseModel]], str]] = {
     "greater_than": _bound("more than", "gt"),
     "less_than_equal": _bound("at most", "le"),
     "less_than": _bound("less than", "lt"),
-    "too_short": _empty,
+    "too_short": lambda _error, _model: "there is nothing in it; give it at least one",
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,
     "dict_type": _MAPPING,

@@ -45,6 +45,8 @@ _WORDS = {
 }
 _NUMERIC_START = frozenset("0123456789+-.")
 _MERGE = "<<"
+_NOTHING = "there is no value here; give one, or leave the key out"
+_NO_VALUE = "null is no value here; leave the key out, or put the word in quotes"
 
 
 def read(text: str, file: str) -> tuple[Any, Place, list[Problem]]:
@@ -132,7 +134,7 @@ class _Reader:
             self.key(self.open[-1], text, place, plain=not event.style)
             return
         if value is None:
-            self.fault(place, "there is no value here; give one, or leave the key out")
+            self.fault(place, _NO_VALUE if text else _NOTHING)
         self.add(value, place, event.anchor, 1)
 
     def key(self, top: _Open, text: str, place: Place, plain: bool) -> None:
