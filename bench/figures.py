@@ -27,6 +27,14 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What idle connections cost a proxy's processes; the kernel's part is alike for all."""
+
+    grown_bytes: float  # per connection, from 100 connections on
+    total_bytes: int  # with all of them: what was taken in advance shows here
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The medians over the valid rounds of one peer."""
 

@@ -49,7 +49,7 @@ def wrk(port: int, work: Work, seconds: float, cores: set[int], targets: Path | 
 
 def paced(port: int, work: Work, rate: int, seconds: float, cores: set[int]) -> dict:
     """Requests at a fixed rate; latency from the moment when each was due."""
-    command = [sys.executable, "-m", "fourseven.demo.traffic", ADDRESS, str(port)]
+    command = [sys.executable, "-m", "fourseven.demo.traffic", "load", ADDRESS, str(port)]
     command += ["--path", work.path, "--connections", str(work.connections)]
     command += ["--rate", str(rate), "--seconds", str(seconds)]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}

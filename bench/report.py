@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.figures import Sample, Summary, ratio_to_better, summarise
+from bench.figures import Memory, Sample, Summary, ratio_to_better, summarise
 from bench.peers import OURS
 from bench.works import RATE, ROUTES_FEW, ROUTES_MANY, THROUGHPUT, Work
 
@@ -33,7 +33,7 @@ def write(
     machine: Mapping[str, str],
     works: Sequence[Work],
     found: Found,
-    memory: Mapping[str, float],
+    memory: Mapping[str, Memory],
     direct: Sequence[Sample],
     folder: Path = HERE,
 ) -> Path:
@@ -44,7 +44,7 @@ def write(
             for work, peers in found.items()
         },
         "direct": [asdict(sample) for sample in direct],
-        "idle_bytes": dict(memory),
+        "idle": {peer: asdict(cost) for peer, cost in memory.items()},
     }
     (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     file = folder / "RESULTS.md"
@@ -56,7 +56,7 @@ def text(
     machine: Mapping[str, str],
     works: Sequence[Work],
     found: Found,
-    memory: Mapping[str, float],
+    memory: Mapping[str, Memory],
     direct: Sequence[Sample],
 ) -> str:
     summaries = {
@@ -152,10 +152,14 @@ def latency_section(
     return [title, note, head, *rows]
 
 
-def memory_table(memory: Mapping[str, float]) -> str:
-    rows = ["| peer | bytes per connection |", "|---|---:|"]
-    rows += [f"| {peer} | {value:,.0f} |" for peer, value in memory.items()]
-    return "\n".join(rows)
+def memory_table(memory: Mapping[str, Memory]) -> str:
+    rows = ["| peer | bytes per connection | MiB in all |", "|---|---:|---:|"]
+    for peer, cost in memory.items():
+        rows.append(f"| {peer} | {cost.grown_bytes:,.0f} | {cost.total_bytes / 2**20:,.1f} |")
+    note = (
+        "Keep-alive connections that had one answer each, 10,000 of them; memory of the processes."
+    )
+    return f"{note}\n\n" + "\n".join(rows)
 
 
 def invalid(found: Found) -> list[str]:

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import loads, machine, report
-from bench.figures import Sample, rotated, summarise
+from bench.figures import Memory, Sample, rotated, summarise
 from bench.origin import Origin, body
 from bench.peers import PEERS
 from bench.peers.peer import Peer, install
@@ -83,7 +83,7 @@ class Bench:
         self.peers, self.rounds, self.seconds = peers, rounds, seconds
         self.proxy_cores, self.load_cores = proxy, load
         self.found: dict[str, dict[str, list[Sample]]] = {}
-        self.memory: dict[str, float] = {}
+        self.memory: dict[str, Memory] = {}
         self.direct: list[Sample] = []
         self.failed = False
 
@@ -162,18 +162,19 @@ class Bench:
                 before = proxy.server.memory()
                 idle.add(work.connections)
                 time.sleep(0.2)  # frees that wait for the next turn of a loop
-                grown = proxy.server.memory() - before
+                total = proxy.server.memory()
                 alive = idle.alive()
             if alive < work.connections:
                 print(f"  {name} kept only {alive} of {work.connections} connections", flush=True)
                 self.failed = True
                 continue
-            self.memory[name] = grown / work.connections
+            self.memory[name] = Memory((total - before) / work.connections, total)
 
     def say(self, work: Work, proxy: Proxy) -> None:
         name = proxy.peer.name
         if name in self.memory and work.measure == IDLE:
-            print(f"  {name:10} {self.memory[name]:10,.0f} bytes a connection", flush=True)
+            grown, total = self.memory[name].grown_bytes, self.memory[name].total_bytes
+            print(f"  {name:10} {grown:10,.0f} bytes a connection, {total:,} in all", flush=True)
         if work.measure == IDLE:
             return
         for one in proxy.samples:

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from bench.figures import Sample
+from bench.figures import Memory, Sample
 from bench.peers import PEERS
 from bench.peers.peer import Peer
 from bench.report import text
@@ -46,10 +46,12 @@ def test_the_report_has_the_ratio_and_the_rounds_that_do_not_count():
         "rate": {"fourseven": rounds(9)},
     }
     direct = [Sample(2e4, 100, 200, 0.0)]
-    written = text({"cpu": "a test's"}, WORKS, found, {"fourseven": 1234.0}, direct)
+    written = text(
+        {"cpu": "a test's"}, WORKS, found, {"fourseven": Memory(1234.0, 3 << 20)}, direct
+    )
     assert "| fourseven | 8.0 | 0 % | 100,000 | 0.50 | 0.90 | 1.50 | 1.30 | 1.50 |" in written
     assert "| haproxy | no valid round |" in written
     assert "- 128B, haproxy, round 1: status 7" in written
     assert "fourseven 1.05" in written
     assert "| fourseven | 500 | 900 | 400 | 700 | 9.0 |" in written
-    assert "| fourseven | 1,234 |" in written
+    assert "| fourseven | 1,234 | 3.0 |" in written
