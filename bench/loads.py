@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Self
 
 from bench.figures import parse_wrk, wrk_errors
-from bench.processes import Failed
 from bench.works import Work, route_target
+from fourseven.demo.processes import Failed
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "src"

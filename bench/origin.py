@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from bench.processes import Pinned, free_port
+from fourseven.demo.processes import Child, free_port
 
 SMALL = b"x" * 128
 LARGE_SIZES = (1 << 16, 1 << 20)
@@ -71,7 +71,7 @@ class Origin:
             TEXT.format(folder=folder, port=self.port, small=SMALL.decode(), large=large)
         )
         command = ["nginx", "-p", str(folder), "-c", str(file)]
-        self.server = Pinned(command, cores, folder / "log")
+        self.server = Child(command, folder / "log", cores=cores)
 
     def __enter__(self) -> Self:
         try:

@@ -2,8 +2,9 @@
 
 import pytest
 from bench.figures import Sample, parse_wrk, ratio_to_better, rotated, summarise, wrk_errors
-from bench.processes import stat, tree
 from bench.works import ROUTES_MANY, WORKS, route_target
+
+from fourseven.demo.processes import stat, tree
 
 REPORT = (
     "Running 1s test @ http://127.0.0.1:1/128\n  1 threads and 64 connections\n"

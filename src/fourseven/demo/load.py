@@ -165,8 +165,7 @@ def wait_until_due(load, now):
         due = next_due(load, now)
         if due <= now:
             return
-        if due - now < sleep_ns:
-            sleep_ns = due - now
+        sleep_ns = min(sleep_ns, due - now)
     waited.fd = load.epoll
     waited.events = POLLIN
     wait.tv_sec = 0

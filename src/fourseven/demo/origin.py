@@ -176,8 +176,7 @@ def send_owed(origin, at):
     while client.owed > 0:
         offset = (origin.answer_size - client.owed % origin.answer_size) % origin.answer_size
         size = origin.block - offset
-        if size > client.owed:
-            size = client.owed
+        size = min(size, client.owed)
         sent = send(client.fd, origin.answers + offset, size, MSG_NOSIGNAL)
         if sent < 0:
             break

@@ -1,4 +1,4 @@
-"""Real processes, pinned to a core, measured through /proc, and stopped by their ids.
+"""Child processes: pinned to a core, measured through /proc, and stopped by their ids.
 
 A proxy may be one process or a master with workers, so every figure is a sum over the tree below
 the process that was started. CPU time is the scheduler's own run time (schedstat, nanoseconds);
@@ -12,6 +12,7 @@ Laws: nothing is stopped by name. `stop` returns only when the whole tree is gon
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -20,39 +21,63 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from fourseven.errors import FoursevenError
+
 TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 STOP_PATIENCE_SECONDS = 5.0  # a drain without connections takes far less; then SIGKILL
+PR_SET_PDEATHSIG = 1
 START_PATIENCE_SECONDS = 30.0  # 10,000 routes are compiled before the first accept
 
 
-class Failed(Exception):
-    """A process that the benchmark needs did not do what it should."""
+class Failed(FoursevenError):
+    """A process that the demo or the benchmark needs did not do what it should."""
 
 
-class Pinned:
-    """A child process on given cores, with its output in a file."""
+class Child:
+    """A child process, on given cores if any are given, with its words in a log."""
 
     def __init__(
         self,
         command: Sequence[str],
-        cores: Iterable[int],
         log: Path,
+        *,
+        cores: Iterable[int] = (),
         environment: Mapping[str, str] | None = None,
+        speaks: bool = False,  # its output is read line by line; else it goes to the log
+        patience_seconds: float = STOP_PATIENCE_SECONDS,
     ) -> None:
-        chosen = set(cores)
+        chosen = set(cores) or os.sched_getaffinity(0)
+        prctl = ctypes.CDLL(None).prctl
+
+        def before_exec() -> None:
+            os.sched_setaffinity(0, chosen)  # before the first thread
+            prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # even if we are killed, it is told to end
+
         self.command = list(command)
         self.log = log
-        with log.open("wb") as output:
+        self.patience_seconds = patience_seconds
+        with log.open("wb") as errors:
             self.process = subprocess.Popen(
                 self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdin=subprocess.PIPE,  # its end is how our own servers know that we are gone
+                stdout=subprocess.PIPE if speaks else errors,
+                stderr=errors,
                 env={**os.environ, **(environment or {})},
-                preexec_fn=lambda: os.sched_setaffinity(0, chosen),  # noqa: PLW1509 (no threads)
+                preexec_fn=before_exec,  # noqa: PLW1509 (no threads here)
                 start_new_session=True,  # Ctrl-C comes to us alone, and we stop it
             )
+
+    def read_line(self) -> str:
+        """The next line of its output; raises with the log when it ended without one."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().decode().strip()
+        if not line:
+            raise Failed(f"{' '.join(self.command)} said nothing:\n{self.log_tail()}")
+        return line
+
+    def log_tail(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:]
 
     def wait_for_port(self, port: int) -> None:
         """Returns once something answers on the port; raises with the log when it ended."""
@@ -64,8 +89,8 @@ class Pinned:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 return
             time.sleep(0.02)
-        text = self.log.read_text(errors="replace")[-2000:]
-        raise Failed(f"{' '.join(self.command)} does not listen on {port}:\n{text}")
+        command = " ".join(self.command)
+        raise Failed(f"{command} does not listen on {port}:\n{self.log_tail()}")
 
     def pids(self) -> list[int]:
         return tree(self.process.pid)
@@ -82,11 +107,14 @@ class Pinned:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_PATIENCE_SECONDS)
+            self.process.wait(self.patience_seconds)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
         wait_gone(pids)
 
 
