@@ -108,9 +108,7 @@ class Bench:
                 file = peer.write(work.setup.at(port, origin.port), home)
                 command = peer.command(file)
                 log = home / "log"
-                server = Child(
-                    command, log, cores=self.proxy_cores, environment=peer.environment()
-                )
+                server = Child(command, log, cores=self.proxy_cores, environment=peer.environment())
                 stack.callback(server.stop)
                 try:
                     server.wait_for_port(port)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -99,6 +100,4 @@ def test_a_set_ends_when_its_starter_is_killed(tmp_path):
 
 
 def ended_within(pidfd, seconds):
-    import select
-
     return bool(select.select([pidfd], [], [], seconds)[0])

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 
 from fourseven.demo.compare import compare
-from fourseven.demo.processes import Child, Failed, free_port
+from fourseven.demo.processes import Child, free_port
 from fourseven.demo.scene import LISTENERS, SETS, TOUR, curl, demo_file
 from fourseven.demo.show import comparison_table, conclusion, tour_table
 from fourseven.demo.tour import Seen, send
@@ -56,10 +56,8 @@ def demo(console: Console, quick: bool, keep: bool) -> bool:
         console.print(tour_table([(one, *reasons.of(one.visit)) for one in seen]))
         right = report_wrong(console, seen, stage)
         with console.status("measuring") as status:
-            folder = stage.folder
-            found = compare(
-                folder, run_fourseven, QUICK_SECONDS if quick else SECONDS, status.update
-            )
+            seconds = QUICK_SECONDS if quick else SECONDS
+            found = compare(stage.folder, run_fourseven, seconds, status.update)
         console.print(comparison_table(found))
         console.print(conclusion(found))
         if keep:
@@ -73,14 +71,8 @@ def running(folder: Path) -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         children = {}
         for one in SETS:
-            command = [
-                sys.executable,
-                "-m",
-                "fourseven.demo.servers",
-                one.kind,
-                one.name,
-                str(one.count),
-            ]
+            command = [sys.executable, "-m", "fourseven.demo.servers"]
+            command += [one.kind, one.name, str(one.count)]
             children[one.name] = Child(command, folder / f"{one.name}.log", speaks=True)
             stack.callback(children[one.name].stop)
         servers = {
@@ -98,16 +90,15 @@ def running(folder: Path) -> Iterator[Stage]:
 
 
 def run_fourseven(file: Path, log: Path, cores: set[int]) -> Child:
-    return Child([sys.executable, "-m", "fourseven", "run", str(file)], log, cores)
+    return Child([sys.executable, "-m", "fourseven", "run", str(file)], log, cores=cores)
 
 
 def report_wrong(console: Console, seen: list[Seen], stage: Stage) -> bool:
     """Says which rows are not as they must be; the balancer's log may say why."""
     wrong = [one for one in seen if not one.right]
     for one in wrong:
-        console.print(
-            f"[red]{one.visit.title} had to reach {one.visit.expected}: {one.server} {one.status}[/]"
-        )
+        found = f"{one.server} {one.status}"
+        console.print(f"[red]{one.visit.title} had to reach {one.visit.expected}: {found}[/]")
     if wrong:
         console.print((stage.folder / "fourseven.log").read_text(errors="replace")[-2000:])
     return not wrong
@@ -127,6 +118,3 @@ def wait_for_the_user(console: Console, stage: Stage) -> None:
 def end_orderly(_number: int, _frame: FrameType | None) -> None:
     """SIGTERM unwinds like Ctrl-C, so that every child is stopped."""
     raise KeyboardInterrupt
-
-
-__all__ = ["Failed", "demo"]

@@ -7,9 +7,9 @@ starts the clock when it gets round to sending hides just the delays one looks f
 omission).
 
 Laws: answers must have a Content-Length and a 2xx status, else they count as failed. A connection
-that breaks is not replaced. One thread; it sleeps on a timer of one nanosecond's slack, so it may
-share its core with the servers. It is a yardstick for the demo and the benchmark, and no more: no
-TLS, no pipelining, one request repeated.
+that breaks is not replaced, and requests that could not be sent count as failed. One thread; it
+sleeps on a timer of one nanosecond's slack, so it may share its core with the servers. It is a
+yardstick for the demo and the benchmark, and no more: no TLS, no pipelining, one request repeated.
 """
 
 import cython
@@ -87,7 +87,9 @@ def offer(fds, request, rate, seconds):
         took = min(now_ns(), load.end_ns) - load.start_ns
         kept = min(load.answered, load.room)
         latencies = [load.latency_ns[index] for index in range(kept)]
-        return load.answered, load.failed + load.busy, load.received, took, latencies
+        unsent = max(0, int(rate * seconds) - load.offered)
+        lost = load.failed + load.busy + unsent
+        return load.answered, lost, load.received, took, latencies
     finally:
         close(load.epoll)
         free(load.connections)
@@ -108,9 +110,8 @@ def run_load(load):
     at: cython.int
     now: uint64_t = load.start_ns
     while now < load.end_ns + GRACE_NS and load.alive > 0:
-        if now < load.end_ns:
-            hand_out(load, now)
-        elif load.busy == 0:
+        hand_out(load, now)
+        if now >= load.end_ns and load.busy == 0:
             break
         wait_until_due(load, now)
         ready = epoll_wait(load.epoll, events, EVENTS, 0)
@@ -125,7 +126,7 @@ def hand_out(load, now):
     due: uint64_t
     while load.idle_count > 0:
         due = next_due(load, now)
-        if due > now:
+        if due > now or due >= load.end_ns:
             return
         at = load.idle[load.idle_first]
         load.idle_first = (load.idle_first + 1) % load.count
@@ -161,11 +162,10 @@ def wait_until_due(load, now):
     wait: timespec
     due: uint64_t
     sleep_ns: uint64_t = TURN_NS
-    if load.gap_ns > 0 and load.idle_count > 0 and now < load.end_ns:
+    if load.gap_ns > 0 and load.idle_count > 0:
         due = next_due(load, now)
-        if due <= now:
-            return
-        sleep_ns = min(sleep_ns, due - now)
+        if due < load.end_ns:
+            sleep_ns = 0 if due <= now else min(sleep_ns, due - now)
     waited.fd = load.epoll
     waited.events = POLLIN
     wait.tv_sec = 0

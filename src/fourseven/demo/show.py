@@ -18,9 +18,8 @@ def tour_table(rows: Sequence[tuple[Seen, str, str]]) -> Table:
     table.add_column("server", no_wrap=True)
     table.add_column("why")
     for seen, layer, why in rows:
-        server = (
-            f"[green]{seen.server}[/]" if seen.right else f"[red]{seen.server or seen.status}[/]"
-        )
+        colour = "green" if seen.right else "red"
+        server = f"[{colour}]{seen.server or seen.status}[/]"
         table.add_row(seen.visit.title, layer, server, why)
     return table
 
