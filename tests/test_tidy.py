@@ -26,7 +26,7 @@ LEVELS = {
     "": 9,  # fourseven itself
     "__main__": 9,
     "cli": 9,
-    "demo": 9,
+    "demo": 8,
     "control": 8,
     "l4": 7,
     "l7": 7,

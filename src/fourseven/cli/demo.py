@@ -1,4 +1,4 @@
-"""`fourseven demo`: starts servers and a balancer on loopback, and shows what goes where, and why."""
+"""`fourseven demo`: servers and a balancer on loopback, what goes where, and why."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import click
 from rich.console import Console
 
+from fourseven.cli.why import Reasons
 from fourseven.demo.demo import demo as play
 
 
@@ -16,7 +17,7 @@ from fourseven.demo.demo import demo as play
 def demo(keep: bool, quick: bool) -> None:
     """Shows Layer 7 and Layer 4 from one file, with real servers, and what each costs here."""
     try:
-        right = play(Console(), quick=quick, keep=keep)
+        right = play(Console(), lambda file: Reasons(file).of, quick=quick, keep=keep)
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell says it: ended by SIGINT
     sys.exit(0 if right else 1)

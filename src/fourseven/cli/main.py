@@ -37,6 +37,7 @@ COMMANDS = {
         "fourseven.cli.explain:explain",
         "How each listener is served, or what becomes of a request.",
     ),
+    "demo": Command("fourseven.cli.demo:demo", "Real servers, real requests, and what each costs."),
     "config": Command("fourseven.cli.schema:config", "The file's JSON Schema, for editors."),
 }
 

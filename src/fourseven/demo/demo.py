@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,10 +25,9 @@ from rich.syntax import Syntax
 
 from fourseven.demo.compare import compare
 from fourseven.demo.processes import Child, free_port
-from fourseven.demo.scene import LISTENERS, SETS, TOUR, curl, demo_file
-from fourseven.demo.show import comparison_table, conclusion, tour_table
+from fourseven.demo.scene import LISTENERS, SETS, TOUR, Visit, curl, demo_file
+from fourseven.demo.show import Reason, comparison_table, conclusion, tour_table
 from fourseven.demo.tour import Seen, send
-from fourseven.demo.why import Reasons
 
 SECONDS, QUICK_SECONDS = 2.0, 0.5  # of each measurement; there are six
 
@@ -42,7 +41,12 @@ class Stage:
     ports: dict[str, int]
 
 
-def demo(console: Console, quick: bool, keep: bool) -> bool:
+def demo(
+    console: Console,
+    reasons_of: Callable[[Path], Callable[[Visit], Reason]],
+    quick: bool,
+    keep: bool,
+) -> bool:
     """Runs the demo; True when every request went where it had to."""
     signal.signal(signal.SIGTERM, end_orderly)
     with (
@@ -51,9 +55,9 @@ def demo(console: Console, quick: bool, keep: bool) -> bool:
     ):
         stage = stack.enter_context(running(Path(scratch)))
         console.print(Syntax(stage.file.read_text(), "yaml", background_color="default"))
-        reasons = Reasons(stage.file)
+        reason = reasons_of(stage.file)
         seen = [send(visit, stage.ports) for visit in TOUR]
-        console.print(tour_table([(one, *reasons.of(one.visit)) for one in seen]))
+        console.print(tour_table([(one, reason(one.visit)) for one in seen]))
         right = report_wrong(console, seen, stage)
         with console.status("measuring") as status:
             seconds = QUICK_SECONDS if quick else SECONDS

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from fourseven.demo.compare import RATE_PER_SECOND, Comparison
 from fourseven.demo.tour import Seen
 
 
-def tour_table(rows: Sequence[tuple[Seen, str, str]]) -> Table:
-    """Each row: what was seen, the layer of its listener, and why it went there."""
-    table = Table(title="Where each request went, and why", title_justify="left")
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """The layer of a visit's listener, the backend that is due, and why, as rich's markup."""
+
+    layer: str
+    backend: str
+    why: str
+
+
+def tour_table(rows: Sequence[tuple[Seen, Reason]]) -> Table:
+    """Each row: what was sent, which server answered, and what `explain` says of it."""
+    table = Table(title="Where each request went, and why", title_justify="left", show_lines=True)
     table.add_column("request")
     table.add_column("layer", no_wrap=True)
     table.add_column("server", no_wrap=True)
     table.add_column("why")
-    for seen, layer, why in rows:
+    for seen, reason in rows:
         colour = "green" if seen.right else "red"
         server = f"[{colour}]{seen.server or seen.status}[/]"
-        table.add_row(seen.visit.title, layer, server, why)
+        table.add_row(escape(seen.visit.title), reason.layer, server, reason.why)
     return table
 
 
