@@ -364,5 +364,5 @@ def test_what_a_file_must_not_say(said, words):
 
 @pytest.mark.parametrize("key", [f.key for f in FILTERS if "strip" in f.model_fields])
 def test_a_prefix_that_nobody_can_tell_is_asked_for(key):
-    with pytest.raises(ValueError, match="add e.g. strip: /videos/"):
+    with pytest.raises(ValueError, match=r"add e\.g\. strip: /videos/"):
         actions({key: {"prefix": "/"}}, below=None)

@@ -60,8 +60,8 @@ class TakesPrefix(Feature):
             return self
         if prefix is None:
             raise ValueError(
-                f"{self.key} has to know which prefix it takes off, and the route has no single one; "
-                "add e.g. strip: /videos/"
+                f"{self.key} has to know which prefix it takes off, and the route has no single "
+                "one; add e.g. strip: /videos/"
             )
         step = self.model_copy()
         step._below = prefix

@@ -24,7 +24,8 @@ class Respond(Filter):
 
         filters: [{respond: 404}]
         filters: [{respond: {status: 503, body: "Back at noon.\\n"}}]
-        filters: [{respond: {status: 200, body: '{"you": "{client.address}"}', content_type: application/json}}]
+        filters:
+          - respond: {body: '{"you": "{client.address}"}', content_type: application/json}
     """
 
     key: ClassVar[str] = "respond"

@@ -18,7 +18,8 @@ class Rewrite(TakesPrefix, Filter):
     r"""Changes the path before the server gets it; the query stays.
 
     A plain value is `prefix`: it stands in place of the prefix that the route matches (or that
-    `strip` names), by whole segments: in a route below /videos/, `rewrite: /` makes /videos/a to /a.
+    `strip` names), by whole segments: in a route below /videos/, `rewrite: /` makes /a of
+    /videos/a.
     `path` replaces the whole path. `regex` (Perl's) is looked for in the path, and the part that
     matches becomes `to`, where \1 to \9 are its groups; ^ and $ pin it to the ends.
 

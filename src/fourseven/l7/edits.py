@@ -11,8 +11,8 @@ never let it through.
 """
 
 import cython
-from cython.cimports.fourseven.l7.output import put_text, same_name
 from cython.cimports.fourseven.l7.output import put as put_bytes
+from cython.cimports.fourseven.l7.output import put_text, same_name
 from cython.cimports.fourseven.l7.templates import PLACE_HEADER, put_template
 from cython.cimports.fourseven.snapshot.layout import (
     ACTION_ADD_HEADER,

@@ -22,8 +22,13 @@ from cython.cimports.fourseven.l7.addresses import (
     cidr_holds,
     is_v4,
 )
+from cython.cimports.fourseven.l7.forwarded import (
+    HOPS_MAX,
+    REQUEST_ID_MAX,
+    REQUEST_ID_SIZE,
+    Hops,
+)
 from cython.cimports.fourseven.l7.output import (
-    Output,
     is_named,
     put,
     put_byte,
@@ -31,21 +36,13 @@ from cython.cimports.fourseven.l7.output import (
     put_text,
     same_name,
 )
-from cython.cimports.fourseven.l7.forwarded import (
-    HOPS_MAX,
-    REQUEST_ID_MAX,
-    REQUEST_ID_SIZE,
-    Hops,
-)
 from cython.cimports.fourseven.protocols.message import (
     HEADER_FORWARDED,
     HEADER_X_FORWARDED_FOR,
-    Address,
     Header,
-    Request,
     Span,
 )
-from cython.cimports.fourseven.snapshot.layout import FORWARDED_RFC7239, Listener
+from cython.cimports.fourseven.snapshot.layout import FORWARDED_RFC7239
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memchr
 

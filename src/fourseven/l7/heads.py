@@ -18,6 +18,7 @@ none). Sources: RFC 9112 for the form, RFC 9110 7.6.1 for the hop-by-hop, 15 for
 """
 
 import cython
+from cython.cimports.fourseven.l7.addresses import is_v4
 from cython.cimports.fourseven.l7.edits import Edits, edits_cover, edits_of, put_edits
 from cython.cimports.fourseven.l7.forwarded import (
     is_trusted,
@@ -25,11 +26,9 @@ from cython.cimports.fourseven.l7.forwarded import (
     put_forwarded,
     put_x_forwarded_for,
 )
-from cython.cimports.fourseven.l7.addresses import is_v4
 from cython.cimports.fourseven.l7.heads import HEAD_NO_ACTION, HEAD_REFUSED
 from cython.cimports.fourseven.l7.output import (
     Output,
-    put,
     put_byte,
     put_header,
     put_number,
@@ -128,7 +127,6 @@ def write_request_head(out, capacity, request, context):
 
 
 def put_host(to, request, context):
-    start: uint32_t = to.size
     begin: uint32_t
     found: int32_t = -1
     at: uint32_t
@@ -450,7 +448,7 @@ def put_redirect(to, action, values):
     put_template(to, cython.address(action.value), PLACE_URL, values)
     if to.full:
         return 0
-    # "//host" is another server to a browser, and so is "/\\host"; a path of a stranger must not be one.
+    # "//host" is another server to a browser; a stranger's path must not become one.
     if to.size == begin or (to.size > begin + 1 and to.at[begin] == 47 and to.at[begin + 1] == 47):
         return HEAD_REFUSED
     put_text(to, b"\r\nContent-Length: 0\r\n\r\n")

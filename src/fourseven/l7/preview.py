@@ -23,13 +23,12 @@ from cython.cimports.fourseven.protocols.message import (
     HEADERS_CAPACITY,
     METHOD_GET,
     Address,
-    Header,
     Request,
     Response,
     Span,
 )
-from cython.cimports.fourseven.snapshot.layout import Action, Cidr, Part, Route
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
+from cython.cimports.fourseven.snapshot.layout import Action, Cidr, Part
+from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy, memset
 
@@ -134,7 +133,7 @@ class Preview:
         return arena_text(self.arena, text)
 
     def read(self, head: bytes, **where) -> None:
-        """Takes a request head as a client sends it; ValueError with the status where it is refused."""
+        """Takes a request head as a client sends it; ValueError where it is refused."""
         text: Span = self.text(head)
         scanned: uint32_t = 0
         limits = HeadLimits(
@@ -152,7 +151,7 @@ class Preview:
         self.came(where)
 
     def ask(self, fields: dict, headers: list, **where) -> None:
-        """Takes a request as a reader might leave it: (name, value, known, drop) for each header."""
+        """Takes a request as a reader might leave it; headers as (name, value, known, drop)."""
         request: cython.pointer[Request] = self.request
         memset(request, 0, cython.sizeof(Request))
         request.method = self.text(fields.get("method", b"GET"))
@@ -239,9 +238,9 @@ class Preview:
         """For the benchmark: the same head, over and over."""
         out: bytearray = bytearray(65536)
         to: cython.p_char = out
-        at: cython.long
+        _: cython.long
         with cython.nogil:
-            for at in range(times):
+            for _ in range(times):
                 write_request_head(to, 65536, self.request, cython.address(self.context))
 
 

@@ -12,7 +12,7 @@ one before left. The query is not touched here.
 """
 
 import cython
-from cython.cimports.fourseven.l7.output import Output, put, put_span
+from cython.cimports.fourseven.l7.output import put, put_span
 from cython.cimports.fourseven.l7.rewrite import REWRITE_REFUSED
 from cython.cimports.fourseven.l7.templates import (
     GROUPS_MAX,

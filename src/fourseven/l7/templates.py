@@ -55,7 +55,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     PART_SCHEME,
     Part,
 )
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
+from cython.cimports.libc.stdint import uint8_t, uint32_t
 
 
 def values_of(values, request, context):
@@ -238,7 +238,7 @@ def put_json(out, value):
 
 
 def stands_in_url(byte, place):
-    """In a path what is plain in its canonical form, and '%'; in a whole URL also '?' and brackets."""
+    """In a path what is plain in its canonical form, and '%'; in a URL also '?', '[', ']'."""
     if byte == b"?" or byte == b"[" or byte == b"]":
         return place != PLACE_PATH
     return byte == b"%" or class_of(byte) & PLAIN != 0
