@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fourseven.cli.trial import Asked, client_of
 from fourseven.l7.preview import Preview
 from fourseven.plan import ListenerPlan
 from fourseven.snapshot.layout import ForwardedMode, ListenerMode
@@ -177,3 +178,10 @@ def test_a_network_holds_what_ipaddress_says(client, other, data):
         network.version == 6 and network.prefixlen < 96 and client.version == 4
     ):
         assert (got[1] == 0) == inside
+
+
+def test_explain_walks_the_same_way():
+    listener = ListenerPlan("web", (), ListenerMode.MODE_HTTP, (), trusted=TRUSTED)
+    head = b"GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n"
+    assert client_of(listener, Asked(head, b"", PEER)) == "198.51.100.1"
+    assert client_of(listener, Asked(head, b"", "198.51.100.9")) == "198.51.100.9"

@@ -99,7 +99,7 @@ def judge(plan: Plan, listener: ListenerPlan, asked: Asked) -> Verdict:
     head: dict[str, Any] = {} if relayed else read(listener, asked)
     if head.get("result", 1) <= 0:
         return _refused(listener, asked, head)
-    client = asked.peer if relayed else client_of(listener, asked, head)
+    client = asked.peer if relayed else client_of(listener, asked)
     scene = Scene(listener, asked, head, client)
     attempts = tuple(_attempts(listener, scene))
     taken = attempts[-1].number if attempts and attempts[-1].taken else -1
@@ -145,11 +145,10 @@ def read(listener: ListenerPlan, asked: Asked) -> dict[str, Any]:
     )
 
 
-def client_of(listener: ListenerPlan, asked: Asked, head: dict[str, Any]) -> str:
+def client_of(listener: ListenerPlan, asked: Asked) -> str:
     """The peer, or whom a trusted peer speaks for."""
     preview = Preview(listener)
-    fields: dict[str, Any] = {**head, "peer": asked.peer}
-    preview.ask(fields, head["fields"])
+    preview.read(asked.head, peer=asked.peer)
     return preview.client()[0]
 
 
