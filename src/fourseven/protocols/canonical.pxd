@@ -38,15 +38,17 @@ cdef int32_t read_authority "fourseven_read_authority"(
     const char *text, uint32_t size, char *out, uint32_t capacity, Span *host, int32_t *port
 ) noexcept nogil
 
+# The same for a host name alone, without port and brackets.
+cdef int32_t canonical_host "fourseven_canonical_host"(
+    const char *text, uint32_t size, char *out, uint32_t capacity, Span *host
+) noexcept nogil
+
 cdef int32_t put_escape(const char *at, uint32_t left, char *out, uint32_t relax) noexcept nogil
 cdef uint32_t put_encoded(unsigned char byte, char *out) noexcept nogil
 cdef char hex_digit(unsigned int value) noexcept nogil
 cdef uint32_t segment_kind(const char *at, uint32_t size) noexcept nogil
 cdef uint32_t parent(const char *out, uint32_t start) noexcept nogil
 cdef int32_t read_port(const char *at, uint32_t size) noexcept nogil
-cdef int32_t read_name(
-    const char *text, uint32_t size, char *out, uint32_t capacity, Span *host
-) noexcept nogil
 cdef int32_t read_literal(
     const char *text, uint32_t size, char *out, uint32_t capacity, Span *host
 ) noexcept nogil

@@ -170,7 +170,7 @@ def read_authority(text, size, out, capacity, host, port):
         found = cython.cast(cython.p_const_char, memchr(text, 0x3A, size))
         if found is not cython.NULL:
             name_size = cython.cast(uint32_t, found - text)
-        result = read_name(text, name_size, out, capacity, host)
+        result = canonical_host(text, name_size, out, capacity, host)
     if result < 0 or name_size == size:
         return result
     if text[name_size] != b":":
@@ -192,7 +192,7 @@ def read_port(at, size):
     return value if value <= 65535 else -1
 
 
-def read_name(text, size, out, capacity, host):
+def canonical_host(text, size, out, capacity, host):
     i: uint32_t
     seen: uint32_t = 0
     kind: uint32_t

@@ -14,6 +14,7 @@ from cython.cimports.fourseven.protocols.canonical import (
     read_authority,
 )
 from cython.cimports.fourseven.protocols.chunked import Chunked, chunked_read, chunked_start
+from cython.cimports.fourseven.protocols.clienthello import ClientHello, read_client_hello
 from cython.cimports.fourseven.protocols.grammar import Name, known_name, twin_name
 from cython.cimports.fourseven.protocols.http1 import HeadLimits, read_request, read_response
 from cython.cimports.fourseven.protocols.message import Request, Response, Span
@@ -21,6 +22,7 @@ from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
 
+from fourseven.protocols.clienthello import HelloResult
 from fourseven.protocols.http1 import Fault
 
 
@@ -141,6 +143,33 @@ def authority(data: bytes) -> tuple | int:
             return result
         return text_of(host), None if port == PORT_NONE else port
     finally:
+        free(copy)
+
+
+def client_hello(data: bytes) -> dict:
+    """Reads a ClientHello. `alpn` is the list of names, None when there is none."""
+    at: uint32_t = 0
+    i: uint32_t
+    copy: cython.p_char = exact_copy(data, len(data))
+    hello: cython.pointer[ClientHello] = cython.cast(
+        cython.pointer[ClientHello], calloc(1, cython.sizeof(ClientHello))
+    )
+    try:
+        result: int32_t = read_client_hello(copy, len(data), hello)
+        if result != HelloResult.HELLO_OK:
+            return {"result": result}
+        names = None if hello.alpn.at is cython.NULL else []
+        listed = text_of(hello.alpn) or b""
+        while at < len(listed):
+            names.append(listed[at + 1 : at + 1 + listed[at]])
+            at += 1 + listed[at]
+        versions = [hello.versions[i] for i in range(hello.version_count)]
+        return {
+            "result": result, "sni": text_of(hello.sni), "alpn": names, "versions": versions,
+            "size": hello.size,
+        }  # fmt: skip
+    finally:
+        free(hello)
         free(copy)
 
 
