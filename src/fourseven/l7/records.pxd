@@ -122,7 +122,8 @@ cdef struct Session:
     uint32_t scanned
     uint32_t requests
     uint32_t discarded
-    uint64_t window_bytes       # body bytes in this rate window
+    uint64_t window_bytes       # bytes in this rate window
+    uint64_t window_start_ms
     uint8_t fin_sent            # tunnel: we have closed our half towards the client
     uint64_t body_due_ms        # when the whole body must be here; 0: no such limit
     Window in_                  # from the client; the current request's head stays at its start

@@ -187,6 +187,9 @@ def begin_response(worker, session):
     if not stream.request.done or session.in_.ready > 0:
         stream.keep_alive = 0  # answered before the request was whole
         session.lingering = 1
+    if stream.upgrade and session.in_.raw < session.in_.buffer.end:
+        stream.keep_alive = 0  # bytes meant for another protocol are never a request
+        session.lingering = 1
     frame_response(session)
     upstream.in_.raw = upstream.in_.buffer.start
     upstream.in_.ready = 0

@@ -48,6 +48,8 @@ cdef bint make_room(Worker *worker, Session *session) noexcept nogil
 cdef void end(Worker *worker, Session *session) noexcept nogil
 cdef void settle(Worker *worker, Session *session) noexcept nogil
 cdef uint8_t waits_for(Worker *worker, const Session *session) noexcept nogil
+cdef void wait_begin(Worker *worker, Session *session) noexcept nogil
+cdef uint64_t body_due_ms(const Session *session) noexcept nogil
 cdef uint64_t patience_ms(const Session *session, uint8_t waiting) noexcept nogil
 cdef void session_timer(Worker *worker, Timer *timer) noexcept nogil
 cdef void body_timer(Worker *worker, Session *session) noexcept nogil

@@ -72,6 +72,7 @@ from cython.cimports.fourseven.worker.tools import (
     run_again,
     timer_clear,
     timer_put_off,
+    timer_set,
     unwatch,
     watch,
 )
@@ -250,6 +251,7 @@ def session_next(worker, session):
     """The answer is complete; `closing` says whether the connection is too."""
     buffer: cython.pointer[Buffer] = session.in_.buffer
     session.state = SESSION_HEAD
+    session.waiting = WAIT_NOTHING  # whatever it waits for next, its time begins anew
     session.scanned = 0
     session.requests += 1
     if not session.stream.keep_alive:
@@ -398,16 +400,34 @@ def settle(worker, session):
     waiting: uint8_t = waits_for(worker, session)
     if waiting != session.waiting:
         session.waiting = waiting
-        if waiting != WAIT_NOTHING:
-            timer_put_off(
-                worker,
-                cython.address(session.timer),
-                worker.now_ms + patience_ms(session, waiting),
-            )
+        wait_begin(worker, session)
     if waiting != WAIT_SERVER and not session.source.registered:
         if watch(worker, cython.address(session.source)) != 0:
             count(cython.address(worker.counters.memory_refused), 1)
             session_close(worker, session)
+
+
+def wait_begin(worker, session):
+    if session.waiting == WAIT_NOTHING:
+        return
+    if session.waiting == WAIT_BODY:
+        session.window_start_ms = worker.now_ms
+        session.window_bytes = 0
+        timer_set(worker, cython.address(session.timer), body_due_ms(session))
+        return
+    timer_put_off(
+        worker,
+        cython.address(session.timer),
+        worker.now_ms + patience_ms(session, session.waiting),
+    )
+
+
+def body_due_ms(session):
+    """When the body is looked at: at the end of its rate window, or of its whole time."""
+    due_ms: uint64_t = session.window_start_ms + BODY_WINDOW_MS
+    if session.body_due_ms != 0 and session.body_due_ms < due_ms:
+        return session.body_due_ms
+    return due_ms
 
 
 def waits_for(worker, session):
@@ -459,8 +479,6 @@ def patience_ms(session, waiting):
         return LINGER_MS
     if waiting == WAIT_SERVER:
         return REGISTER_MS
-    if waiting == WAIT_BODY:
-        return BODY_WINDOW_MS
     if plan is cython.NULL:
         return stored
     if waiting == WAIT_REQUEST:
@@ -511,10 +529,13 @@ def body_timer(worker, session):
     if plan is not cython.NULL:
         wanted = cython.cast(uint64_t, plan.body_rate_min) * BODY_WINDOW_MS // 1000
     late: cython.bint = session.body_due_ms != 0 and worker.now_ms >= session.body_due_ms
-    if late or session.window_bytes < wanted:
+    whole: cython.bint = worker.now_ms >= session.window_start_ms + BODY_WINDOW_MS
+    if late or (whole and session.window_bytes < wanted):
         count(cython.address(worker.counters.timeouts_body), 1)
         stream_refuse(worker, session, 408)
         session_run(worker, session)
         return
-    session.window_bytes = 0
-    timer_put_off(worker, cython.address(session.timer), worker.now_ms + BODY_WINDOW_MS)
+    if whole:
+        session.window_start_ms = worker.now_ms
+        session.window_bytes = 0
+    timer_set(worker, cython.address(session.timer), body_due_ms(session))

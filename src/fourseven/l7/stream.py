@@ -45,6 +45,7 @@ from cython.cimports.fourseven.native.atomics import (
     store_i64,
     store_release_i64,
 )
+from cython.cimports.fourseven.native.linux import SO_LINGER, SOL_SOCKET, linger, setsockopt
 from cython.cimports.fourseven.protocols.chunked import (
     CHUNKED_DECODE,
     Chunked,
@@ -54,6 +55,7 @@ from cython.cimports.fourseven.protocols.chunked import (
 from cython.cimports.fourseven.protocols.http1 import HeadLimits, read_request
 from cython.cimports.fourseven.protocols.message import (
     FRAMING_CHUNKED,
+    FRAMING_CLOSE,
     FRAMING_LENGTH,
     FRAMING_NONE,
     METHOD_CONNECT,
@@ -160,7 +162,6 @@ def admit(worker, session):
     if status != 0:
         stream_refuse(worker, session, status)
         return
-    session.window_bytes = 0
     session.body_due_ms = 0
     if listener.body_timeout_ms and not stream.request.done:
         session.body_due_ms = worker.now_ms + listener.body_timeout_ms
@@ -331,6 +332,17 @@ def stream_finish(worker, session):
 def stream_abort(worker, session):
     """The client left, or its connection is beyond use."""
     stream: cython.pointer[Stream] = cython.address(session.stream)
+    reset = cython.declare(linger)
+    if stream.response_begun and stream.response_framing == FRAMING_CLOSE:
+        reset.l_onoff = 1  # a close would say that the body is whole
+        reset.l_linger = 0
+        setsockopt(
+            session.source.fd,
+            SOL_SOCKET,
+            SO_LINGER,
+            cython.address(reset),
+            cython.sizeof(linger),
+        )
     leave_server(worker, stream)
     stream_unpin(worker, stream)
     count(cython.address(session.listener.counters.status[0]), 1)
