@@ -1,7 +1,7 @@
 """Globs over paths, in time that grows with the path alone.
 
     *       any bytes but /, also none          ?       one byte but /
-    **      any bytes, also /                   [a-z]   one of these; [!a-z] one of the others, never /
+    **      any bytes, also /                   [a-z]   one of these, [!a-z] another; never /
 
 Every other byte stands for itself; the whole path must match. A glob with two kinds of star
 cannot be matched greedily in linear time, and as a regular expression a hostile path would make

@@ -10,6 +10,13 @@ absent value never reaches a test.
 """
 
 import cython
+from cython.cimports.fourseven.matching.bodies import (
+    field_body,
+    field_body_json,
+    field_body_size,
+    field_body_type,
+)
+from cython.cimports.fourseven.matching.cookies import field_cookie
 from cython.cimports.fourseven.matching.fields import (
     field_client,
     field_header,
@@ -19,6 +26,7 @@ from cython.cimports.fourseven.matching.fields import (
 )
 from cython.cimports.fourseven.matching.glob import test_glob
 from cython.cimports.fourseven.matching.program import FIELDS, TESTS
+from cython.cimports.fourseven.matching.queries import field_query
 from cython.cimports.fourseven.matching.records import (
     FIELDS_USED,
     PAYLOAD_BYTES,
@@ -44,6 +52,7 @@ from cython.cimports.fourseven.matching.tests import (
     test_suffix,
     test_wildcard,
 )
+from cython.cimports.fourseven.matching.useragent import field_device
 from cython.cimports.fourseven.protocols.message import (
     FRAMING_CHUNKED,
     FRAMING_LENGTH,
@@ -59,13 +68,13 @@ FIELDS[:] = [
     field_path,
     field_method,
     field_header,
-    cython.NULL,
-    cython.NULL,
-    cython.NULL,
-    cython.NULL,
-    cython.NULL,
-    cython.NULL,
-    cython.NULL,
+    field_cookie,
+    field_query,
+    field_device,
+    field_body,
+    field_body_json,
+    field_body_size,
+    field_body_type,
 ]
 
 # In the order of records.Test.
