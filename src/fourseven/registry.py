@@ -25,8 +25,27 @@ from fourseven.filters.request_headers import RequestHeaders
 from fourseven.filters.respond import Respond
 from fourseven.filters.response_headers import ResponseHeaders
 from fourseven.filters.rewrite import Rewrite
+from fourseven.matching.address import Address
+from fourseven.matching.body import Body
+from fourseven.matching.cookie import Cookie
+from fourseven.matching.device import Device
+from fourseven.matching.header import Header
+from fourseven.matching.host import Host as HostMatch
+from fourseven.matching.method import Method
+from fourseven.matching.path import Path
+from fourseven.matching.query import Query
 
-MATCHES: tuple[type[Match], ...] = ()
+MATCHES: tuple[type[Match], ...] = (
+    Address,
+    Method,
+    HostMatch,
+    Path,
+    Header,
+    Query,
+    Cookie,
+    Device,
+    Body,
+)
 
 FILTERS: tuple[type[Filter], ...] = (
     Rewrite,

@@ -75,7 +75,7 @@ FOUND = [
     (b'{"a":"\n"}', b"/a", None),
     # nesting, arrays, several of one name: the last counts
     (b'{"u":{"p":{"q":[0,{"r":"s"}]}}}', b"/u/p/q/1/r", b"s"),
-    (b'[[1,2],[3,[4,5]]]', b"/1/1/0", b"4"),
+    (b"[[1,2],[3,[4,5]]]", b"/1/1/0", b"4"),
     (b'[{"a":1},{"a":2}]', b"/1/a", b"2"),
     (b'{"a":1,"a":2}', b"/a", b"2"),
     (b'{"a":{"b":1},"a":{"c":2}}', b"/a/b", None),
@@ -124,8 +124,8 @@ CUT = [
     (b'{"a":"x"', b"/a", b"x"),
     (b'{"u":{"a":"x","b', b"/u/a", b"x"),
     (b'{"u":{"a":"x","b', b"/u", None),
-    (b'[1,2,[3', b"/1", b"2"),
-    (b'[1,2,[3', b"/2/0", None),
+    (b"[1,2,[3", b"/1", b"2"),
+    (b"[1,2,[3", b"/2/0", None),
     (b'{"a":1,"a":[', b"/a", None),
     (b'{"a":"\\', b"/a", None),
     (b'{"a":"\\u00', b"/a", None),
@@ -147,9 +147,11 @@ def test_depth_is_bounded():
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-10**9, 10**9) | st.text(max_size=5),
-    lambda part: st.lists(part, max_size=4)
-    | st.dictionaries(st.text(alphabet='ab~/"\\é😀', max_size=3), part, max_size=4),
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=5),
+    lambda part: (
+        st.lists(part, max_size=4)
+        | st.dictionaries(st.text(alphabet='ab~/"\\é😀', max_size=3), part, max_size=4)
+    ),
     max_leaves=12,
 )
 

@@ -103,12 +103,12 @@ def enter_object(json, token):
 
 
 def enter_array(json, token):
-    n: int32_t
+    _: int32_t
     index: int32_t = index_of(token)
     if index < 0:
         return False
     json.i += 1
-    for n in range(index):
+    for _ in range(index):
         if skip_value(json) != JSON_DONE:
             return False
         skip_space(json)
@@ -367,7 +367,7 @@ def skip_space(json):
 
 
 def decode(inside, room, room_size):
-    """Writes the string without its escapes; the size, or -1 where one is wrong or room is short."""
+    """Writes the string without its escapes; the size, or -1: one is wrong, or room is short."""
     at: uint32_t = 0
     size: uint32_t = 0
     wrote: int32_t

@@ -5,7 +5,7 @@ from fourseven.protocols.message cimport Request, Span
 
 cdef enum:
     AGENT_MAX = 1024        # bytes of a User-Agent that count; browsers send < 300
-    BOTS = 15
+    BOTS = 15               # sizes of the lists below
     SCREENS = 9
     TABLETS = 4
     MOBILES = 9

@@ -102,7 +102,7 @@ def field_device(request, name, number, scratch, cursor):
 
 
 def device_of(agent, mobile, platform):
-    n: uint32_t
+    n: cython.int
     if is_bot(agent):
         return b"bot"
     if equals(mobile, b"?1"):
