@@ -51,9 +51,11 @@ _TOO_DEEP = f"this is nested deeper than {DEPTH_MAX} levels; flatten it"
 
 def _syntax(message: str, text: str, file: str) -> Problem:
     found = _WHERE.search(message)
-    line, column = (
-        (int(found[1]), int(found[2])) if found and found[1] else (text.count("\n") + 1, 1)
-    )
+    if found and found[1]:
+        line, column = int(found[1]), int(found[2])
+    else:
+        last = text.rpartition("\n")[2]
+        line, column = text.count("\n") + 1, len(last) + 1
     what = _WHERE.sub("", message)
     mend = "keep one of them" if "overwrite" in what or "twice" in what else "see https://toml.io"
     return Problem(file, line, column, "", f"{what[:1].lower()}{what[1:]}; {mend}")

@@ -61,9 +61,11 @@ def read(text: str, file: str) -> tuple[Any, Place, list[Problem]]:
         raise ConfigErrors(
             [Problem(file, line, column, "", f"{what}; {_mend(text, line)}")]
         ) from None
-    except yaml.YAMLError as error:
-        what = " ".join(str(error).split())
-        raise ConfigErrors([Problem(file, 0, 0, "", f"{what}; write plain UTF-8 text")]) from None
+    except yaml.reader.ReaderError as error:
+        before = text[: max(0, text.find(chr(error.character)))]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        what = f"the character U+{error.character:04X} cannot stand here; remove it"
+        raise ConfigErrors([Problem(file, line, column, "", what)]) from None
     return reader.value, reader.place, reader.problems
 
 
