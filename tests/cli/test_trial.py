@@ -28,7 +28,15 @@ NETWORK = condition(
 )
 
 
-def trial(*matches, url="http://example.com/x", method="GET", headers=(), client="192.0.2.7", body=None, **listener):
+def trial(
+    *matches,
+    url="http://example.com/x",
+    method="GET",
+    headers=(),
+    client="192.0.2.7",
+    body=None,
+    **listener,
+):
     routes = tuple(RoutePlan(f"r{i}", match, source=f"f:{i}") for i, match in enumerate(matches))
     plan = ListenerPlan("web", (), ListenerMode.MODE_HTTP, routes, **listener)
     return judge(Plan((plan,), ()), plan, asked(method, url, headers, client, body))
@@ -110,16 +118,16 @@ def test_a_payload_is_looked_at():
 
 
 def test_what_comes_from_a_client_is_shown_without_control_characters():
-    assert misses(TENANT, headers=["X-Tenant: \u00e9\u009b1m"])[0][2] == "\u00c3\\xa9\u00c2\\x9b1m".replace(
-        "\u00c3\\xa9", "Ã©"
-    )
+    assert misses(TENANT, headers=["X-Tenant: \u00e9\u009b1m"])[0][
+        2
+    ] == "\u00c3\\xa9\u00c2\\x9b1m".replace("\u00c3\\xa9", "Ã©")
 
 
 BACKEND = {"servers": ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]}
 SERVERS = [
-    ("round_robin", "the servers take turns; this one has the first"),
-    ("least_requests", "chance decides among equals, and all servers are idle here; one draw"),
-    ("random", "chance decides among equals, and all servers are idle here; one draw"),
+    ("round_robin", "the servers take turns, and all are idle here: this one has the first"),
+    ("least_requests", "the servers take turns, and all are idle here: this one has the first"),
+    ("random", "chance decides, and all servers are idle here: this is one draw"),
     ("source_hash", "the client's address (192.0.2.7) decides: the same goes there while that server takes work"),
     ({"hash": {"header": "X-Key"}}, "header x-key (k1) decides: the same goes there while that server takes work"),
     ({"maglev": {"cookie": "none"}}, "the client's address (192.0.2.7) decides: the same goes there while that server takes work"),
@@ -154,7 +162,9 @@ def test_a_server_that_is_hashed_is_the_one_the_engine_picks():
     for client in range(40):
         listener = {"bind": "127.0.0.1:80", "backend": "web"}
         backend = {**BACKEND, "balance": "source_hash"}
-        config = Config.model_validate({"listeners": {"in": listener}, "backends": {"web": backend}})
+        config = Config.model_validate(
+            {"listeners": {"in": listener}, "backends": {"web": backend}}
+        )
         plan = compile_plan(config)
         request = asked("GET", "http://h/", (), f"192.0.2.{client}", None)
         found[client] = judge(plan, plan.listeners[0], request).server

@@ -26,7 +26,9 @@ def host(text: str) -> Condition:
 
 
 def methods(*names: str) -> Condition:
-    return Condition(Field.FIELD_METHOD, Test.TEST_ANY_OF, b"", pack_list(n.encode() for n in names))
+    return Condition(
+        Field.FIELD_METHOD, Test.TEST_ANY_OF, b"", pack_list(n.encode() for n in names)
+    )
 
 
 def method(name: str) -> Condition:
@@ -74,11 +76,15 @@ def test_shadowed(matches, expected):
     assert list(shadowed(routes)) == expected
 
 
-LEAVES = st.sampled_from(
-    [path(""), path("/a"), path("/a/b"), path("/a", Test.TEST_EXACT), path("/a/b", Test.TEST_EXACT)]
-    + [host("a.com"), host("*.a.com"), host("www.a.com"), host("*.www.a.com")]
-    + [method("GET"), methods("GET", "PUT"), header("x", "1"), header("x", test=Test.TEST_PRESENT)]
-)
+PATHS = [path(""), path("/a"), path("/a/b"), *(path(p, Test.TEST_EXACT) for p in ("/a", "/a/b"))]
+HOSTS = [host("a.com"), host("*.a.com"), host("www.a.com"), host("*.www.a.com")]
+OTHERS = [
+    method("GET"),
+    methods("GET", "PUT"),
+    header("x", "1"),
+    header("x", test=Test.TEST_PRESENT),
+]
+LEAVES = st.sampled_from([*PATHS, *HOSTS, *OTHERS])
 MATCHES = st.recursive(
     LEAVES,
     lambda inner: st.one_of(

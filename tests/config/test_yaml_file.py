@@ -126,7 +126,7 @@ def test_any_text_is_a_value_or_a_problem(text: str):
         found = yaml_file.read(text, "f.yaml")[2]
     except ConfigErrors as errors:
         found = list(errors.problems)
-        assert found  # noqa: PT017 - either way the same is asked of each problem
+        assert found
     lines = text.count("\n") + 2
     assert all(1 <= problem.line <= lines and problem.column >= 1 for problem in found)
 

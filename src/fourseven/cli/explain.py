@@ -87,7 +87,7 @@ def asked(method: str, url: str, headers: tuple[str, ...], client: str, body: st
     split = urlsplit(url)
     if not split.netloc:
         raise click.UsageError(f"{url!r} is no URL; write e.g. http://example.com/path")
-    target = url.partition(split.netloc)[2].partition("#")[0] or "/"
+    target = url.partition("://")[2].removeprefix(split.netloc).partition("#")[0]
     lines = [f"{method} {target if target.startswith('/') else '/' + target} HTTP/1.1"]
     named = {line.partition(":")[0].strip().lower() for line in headers}
     if "host" not in named:

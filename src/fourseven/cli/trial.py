@@ -335,12 +335,12 @@ def pick(backend: BackendPlan, scene: Scene) -> tuple[str, str]:
     if len(backend.servers) == 1:
         return server, "it is the only one"
     if {probe.pick(hash=key, random=DRAWS[0]) for _ in DRAWS} != {at}:
-        return server, "the servers take turns; this one has the first"
+        return server, "the servers take turns, and all are idle here: this one has the first"
     if len({probe.pick(hash=draw, random=DRAWS[0]) for draw in DRAWS}) > 1:
         return server, f"{key_name} decides: the same goes there while that server takes work"
     if len({probe.pick(hash=key, random=draw) for draw in DRAWS}) > 1:
-        return server, "chance decides among equals, and all servers are idle here; one draw"
-    return server, "it is the best of those that take work, with all servers idle"
+        return server, "chance decides, and all servers are idle here: this is one draw"
+    return server, "it is the best while all servers are idle"
 
 
 def _key(backend: BackendPlan, scene: Scene) -> tuple[int, str]:
