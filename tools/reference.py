@@ -116,7 +116,9 @@ def kind(schema: dict[str, Any]) -> str:
         return f"a list of: {inner}" if inner else "a list"
     if "$ref" in schema:
         return ""
-    return KINDS.get(schema.get("type", ""), "")
+    types = schema.get("type", [])
+    words = [KINDS.get(one, "") for one in ([types] if isinstance(types, str) else types)]
+    return " or ".join(word for word in words if word)
 
 
 KINDS = {

@@ -19,6 +19,8 @@ def prefix_of(match: Expression) -> bytes | None:
             return None
         case All(parts):
             found = {prefix_of(part) for part in parts} - {b""}
+            if len(found) > 1:  # a glob beside a prefix makes the prefix no less certain
+                found.discard(None)
             return found.pop() if len(found) == 1 else None if found else b""
         case Any_(parts):
             found = {prefix_of(part) for part in parts}
