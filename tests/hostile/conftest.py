@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.balancer import Balancer
-from support.front import Front, config
+from support.balancer import Balancer, Config, site
+from support.front import Front
 from support.recorder import Recorder
 
 
@@ -23,16 +23,37 @@ def shared() -> Iterator[dict[str, Front]]:
         front.server.stop()
 
 
+def with_admin_denied(config: Config) -> Config:
+    """The configuration with a rule in front that denies /admin."""
+    denied = {"match": {"path": "/admin"}, "filters": [{"respond": 403}]}
+    config["listeners"]["web"]["routes"].insert(0, denied)
+    return config
+
+
+CONFIGS = {"front": lambda config: config, "guarded": with_admin_denied}
+
+
 @pytest.fixture
 def front(shared: dict[str, Front]) -> Iterator[Front]:
-    if "front" not in shared:
+    """The default configuration."""
+    yield from lend(shared, "front")
+
+
+@pytest.fixture
+def guarded(shared: dict[str, Front]) -> Iterator[Front]:
+    """The same with /admin denied."""
+    yield from lend(shared, "guarded")
+
+
+def lend(shared: dict[str, Front], name: str) -> Iterator[Front]:
+    if name not in shared:
         server = Recorder("server")
         try:
-            shared["front"] = Front(server, Balancer(config(server)))
+            shared[name] = Front(server, Balancer(CONFIGS[name](site(server.address))))
         except BaseException:
             server.stop()
             raise
-    now = shared["front"]
+    now = shared[name]
     now.server.scripts.clear()
     now.server.forget()
     try:
@@ -42,6 +63,6 @@ def front(shared: dict[str, Front]) -> Iterator[Front]:
         assert not now.server.faults, "the server could not read what it got"
     finally:
         if not now.balancer.alive() or now.server.faults:
-            del shared["front"]
+            del shared[name]
             now.balancer.stop()
             now.server.stop()

@@ -114,11 +114,11 @@ def get(target: bytes) -> bytes:
 
 @pytest.mark.parametrize("target", DENIED, ids=repr)
 @pytest.mark.parametrize("form", ["whole", "bytes"])
-def test_denied(front: Front, target: bytes, form: str) -> None:
-    with front.wire() as wire:
+def test_denied(guarded: Front, target: bytes, form: str) -> None:
+    with guarded.wire() as wire:
         wire.send_each([get(target)] if form == "whole" else each_byte(get(target)))
         assert wire.read().status in (403, 400)
-    front.verify_nothing_came()
+    guarded.verify_nothing_came()
 
 
 @pytest.mark.parametrize("target", REFUSED, ids=repr)
@@ -144,6 +144,6 @@ def test_forwarded(front: Front, target: bytes, canonical: bytes) -> None:
 @pytest.mark.parametrize(
     "target", [b"/administrator", b"/adminX", b"/x/admin", b"/Admin", b"/admi"]
 )
-def test_matching_is_by_segment(front: Front, target: bytes) -> None:
+def test_matching_is_by_segment(guarded: Front, target: bytes) -> None:
     """What only resembles /admin is not denied."""
-    assert front.balancer.ask(get(target)).body == b"server"
+    assert guarded.balancer.ask(get(target)).body == b"server"

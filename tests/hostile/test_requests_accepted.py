@@ -124,6 +124,7 @@ FIELDS = [
     Forwarded("options-star", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", b"OPTIONS", target=b"*"),
     Forwarded("method-unknown", b"BREW /x HTTP/1.1\r\nHost: a\r\n\r\n", b"BREW"),
     Forwarded("method-lower-case-is-another", b"get /x HTTP/1.1\r\nHost: a\r\n\r\n", b"get"),
+    Forwarded("method-with-a-hyphen", b"VERSION-CONTROL /x HTTP/1.1\r\nHost: a\r\n\r\n", b"VERSION-CONTROL"),
     Forwarded("query-kept", get(target=b"/x?a=%2f..%5c/../%00&b=//c"), target=b"/x?a=%2f..%5c/../%00&b=//c"),
     Forwarded("query-empty", get(target=b"/x?"), target=b"/x?"),
     Forwarded("query-question", get(target=b"/x??a?b"), target=b"/x??a?b"),

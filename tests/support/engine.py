@@ -24,24 +24,39 @@ def main() -> None:
     if int(files_max):
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(files_max), int(files_max)))
     fds: dict[str, list[int]] = json.loads(sockets)
+    plan = compile_plan(load(file))
     plane = DataPlane(int(workers))
     plane.start()
-    plane.publish(compile_plan(load(file)), fds)
+    try:
+        plane.publish(plan, fds)
+        obey(plane, fds)
+    finally:
+        plane.stop()  # its threads would outlive an exception, and hang the process
 
-    def reload(path: str) -> None:
+
+def obey(plane: DataPlane, fds: dict[str, list[int]]) -> None:
+    """Runs commands until the end of the input."""
+
+    def reload(path: str) -> int:
         plane.publish(compile_plan(load(path)), fds)
+        return plane.reclaim()
+
+    def counters() -> dict[str, Any]:
+        seen = plane.counters()
+        seen["servers"] = {" ".join(key): row for key, row in seen["servers"].items()}
+        return seen
 
     commands = {
-        "counters": plane.counters,
+        "counters": counters,
         "busy": plane.busy,
         "drain": plane.drain,
         "reload": reload,
+        "reclaim": plane.reclaim,
     }
     say("ready")
     for line in sys.stdin:
         command, *arguments = json.loads(line)
         say(commands[command](*arguments))
-    plane.stop()
 
 
 def say(answer: Any) -> None:

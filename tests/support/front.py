@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from support.balancer import Config, Process
+from support.balancer import Balancer, Config, Process, require_engine, site
 from support.recorder import Recorder
 from support.wire import Wire
 
@@ -35,16 +35,41 @@ class Front:
         assert self.server.received.count(b"\r\n\r\n") == but + 1, self.server.received
 
 
-def config(server: Recorder) -> Config:
-    """The defaults, with a rule that denies /admin."""
-    return {
-        "listeners": {
-            "web": {
-                "routes": [
-                    {"match": {"path": "/admin"}, "filters": [{"respond": {"status": 403}}]},
-                    {"backend": "all"},
-                ],
-            }
-        },
-        "backends": {"all": {"servers": [server.address]}},
-    }
+class Stage:
+    """Starts balancers and servers for a scenario, and ends them all."""
+
+    def __init__(self) -> None:
+        require_engine()
+        self.servers: list[Recorder] = []
+        self.balancers: list[Balancer] = []
+
+    def server(self, name: str = "server", **more: Any) -> Recorder:
+        self.servers.append(Recorder(name, **more))
+        return self.servers[-1]
+
+    def balancer(self, config: Config, **more: Any) -> Balancer:
+        self.balancers.append(Balancer(config, **more))
+        return self.balancers[-1]
+
+    def front(self, backend: Config | None = None, workers: int = 1, **listener: Any) -> Front:
+        """A balancer with one server; the options are the listener's, `backend` the backend's."""
+        server = self.server()
+        config = site(server.address, **listener)
+        config["backends"]["all"].update(backend or {})
+        return Front(server, self.balancer(config, workers=workers))
+
+    def verify(self) -> None:
+        """Every balancer is alive, and every server could read what it got."""
+        for balancer in self.balancers:
+            balancer.verify_alive()
+        for server in self.servers:
+            assert not server.faults, f"{server.name} could not read what it got"
+
+    def strike(self) -> None:
+        """Ends everything, whatever fails on the way."""
+        try:
+            while self.balancers:
+                self.balancers.pop().stop()
+        finally:
+            for server in self.servers:
+                server.stop()

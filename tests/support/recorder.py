@@ -131,8 +131,7 @@ class Recorder:
 
     def __init__(self, name: str = "server", host: str = "127.0.0.1", port: int = 0) -> None:
         self.name = name
-        self.scripts: dict[bytes, Script] = {}
-        self.default: Script = whole_answer
+        self.scripts: dict[bytes, Script] = {}  # by path; b"" is the default
         self.conversations: list[Conversation] = []
         self.changed = threading.Condition()
         self.listening = socket.create_server((host, port), backlog=1024)
@@ -183,14 +182,15 @@ class Recorder:
 
     def script_for(self, request: Message) -> Script:
         self.tell()
-        return self.scripts.get(request.target.split(b"?")[0], self.default)
+        default = self.scripts.get(b"", whole_answer)
+        return self.scripts.get(request.target.split(b"?")[0], default)
 
     def tell(self) -> None:
         with self.changed:
             self.changed.notify_all()
 
     def on(self, path: bytes, script: Script) -> Recorder:
-        """Runs the script for requests of exactly this path."""
+        """Runs the script for requests of exactly this path; b"" for all that have none."""
         self.scripts[path] = script
         return self
 
@@ -217,6 +217,11 @@ class Recorder:
     def open(self) -> list[Conversation]:
         """Connections that have not ended yet."""
         return [each for each in list(self.conversations) if not each.finished.is_set()]
+
+    def gone(self, path: bytes = b"/x") -> bool:
+        """Every connection that asked for this path has ended, and there was one."""
+        asked = [each for each in list(self.conversations) if path in targets(each)]
+        return bool(asked) and all(each.finished.is_set() for each in asked)
 
     def wait(self, holds: Callable[[], object], within_s: float = WAIT_S) -> None:
         """Waits until the record shows it; fails loudly when it never does."""
@@ -262,6 +267,10 @@ class Recorder:
                 each.socket.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
+
+
+def targets(conversation: Conversation) -> list[bytes]:
+    return [head.target for head in list(conversation.heads)]
 
 
 def readable(watched: socket.socket) -> bool:

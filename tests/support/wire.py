@@ -271,6 +271,14 @@ def read_chunked(source: Stream) -> tuple[bytes, Headers]:
     return bytes(body), parse_head(b"x\r\n" + bytes(trailers) + b"\r\n")[1] if trailers else []
 
 
+class Memory(Stream):
+    """Bytes that are all there, read like a connection that has ended."""
+
+    def __init__(self, data: bytes) -> None:
+        self.buffer = bytearray(data)
+        self.end = CLOSED
+
+
 def each_byte(data: bytes) -> list[bytes]:
     """The data as single bytes."""
     return [data[at : at + 1] for at in range(len(data))]

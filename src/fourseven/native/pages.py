@@ -18,13 +18,6 @@ from cython.cimports.fourseven.native.linux import (
 
 
 def pages_new(size):
-    at: cython.p_void = pages_try(size)
-    if at is cython.NULL:
-        raise MemoryError
-    return at
-
-
-def pages_try(size):
     at: cython.p_void = mmap(
         cython.NULL,
         size,
@@ -33,7 +26,9 @@ def pages_try(size):
         -1,
         0,
     )
-    return cython.NULL if at == MAP_FAILED else at
+    if at == MAP_FAILED:
+        raise MemoryError
+    return at
 
 
 def pages_drop(at, size):

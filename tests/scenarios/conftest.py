@@ -1,0 +1,52 @@
+"""The stage of a scenario: balancers and servers that are gone when it ends, and the checks then.
+
+`stage.front()` gives a balancer with one server behind it; one with the default configuration is
+shared by all scenarios that ask for no option of their own. When a scenario ends, every balancer is
+alive, and no server has got anything that it could read in two ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.front import Front, Stage
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    stage = Stage()
+    try:
+        yield stage
+        stage.verify()
+    finally:
+        stage.strike()
+
+
+@pytest.fixture(scope="session")
+def kept() -> Iterator[list[Stage]]:
+    stages: list[Stage] = []
+    yield stages
+    for stage in stages:
+        stage.strike()
+
+
+@pytest.fixture
+def front(kept: list[Stage]) -> Iterator[Front]:
+    """The shared front with the default configuration, its record emptied."""
+    if not kept:
+        kept.append(Stage())
+        kept[0].front()
+    stage = kept[0]
+    now = Front(stage.servers[0], stage.balancers[0])
+    now.server.scripts.clear()
+    now.server.forget()
+    try:
+        yield now
+        now.server.settle()
+        stage.verify()
+    finally:
+        if not now.balancer.alive() or now.server.faults:
+            kept.clear()
+            stage.strike()
