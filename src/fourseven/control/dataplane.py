@@ -192,10 +192,15 @@ class DataPlane:
         the names are those of worker.h, and a server also has `in_flight` and `ewma_ns`.
         """
         workers: dict = {}
+        counted: dict
         at: cython.int
+        accepted: list = []
         for at in range(self.worker_count):
-            add(workers, self.workers[at].counters[0])
+            counted = self.workers[at].counters[0]
+            accepted.append(counted["accepted"])
+            add(workers, counted)
         if workers:
+            workers["accepted_by_worker"] = accepted
             workers["faults"] = {
                 fault.name.removeprefix("FAULT_").lower(): n
                 for fault, n in zip(Fault, workers["faults"], strict=False)

@@ -42,7 +42,7 @@ cpdef enum:
     LINGER_BYTES_MAX = 1048576  # what we read and throw away meanwhile
     REGISTER_MS = 250           # a request that takes longer has its client watched for leaving
     INTERIM_MAX = 32            # 1xx answers to one request; real servers send one or two
-    ACCEPTS_MAX = 64            # new connections a turn, so that the old ones have theirs
+    ACCEPTS_MAX = 8             # new connections a turn: more, and one worker would take a whole burst
 
 # Bytes of a body on their way through: cooked ones stand at buffer[at : at + ready] and may be sent
 # as they are; raw ones, not yet checked, at buffer[raw : end].

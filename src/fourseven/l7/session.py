@@ -43,6 +43,12 @@ from cython.cimports.fourseven.l7.records import (
     session_of_timer,
 )
 from cython.cimports.fourseven.l7.response import exchange_step
+from cython.cimports.fourseven.l7.session import (
+    READ_BROKEN,
+    READ_END,
+    READ_LATER,
+    READ_NO_MEMORY,
+)
 from cython.cimports.fourseven.l7.stream import (
     stream_abort,
     stream_begin,
