@@ -100,23 +100,9 @@ class NotEmpty:
         return {**handler(schema), "minItems": 1}
 
 
-class OneOrMany:
-    """Annotation of a tuple: one thing may stand where a list may."""
-
-    def __init__(self, least: int = 0) -> None:
-        self.least = least
-
-    def listed(self, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            return [value]
-        return _not_empty(value) if self.least else value
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        return core_schema.no_info_before_validator_function(self.listed, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        many = handler(schema)
-        return {"anyOf": [many["items"], {**many, "minItems": self.least}]}
+def _listed(value: Any) -> Any:
+    """One thing where a list may stand."""
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _name(value: str) -> str:
@@ -383,7 +369,7 @@ class Route(Form):
 
     name: Text | None = Field(None, description="For explain, logs and metrics.")
     match: RouteMatch | None = Field(None, description="When; left out: always.")
-    filters: Annotated[tuple[RouteFilter, ...], OneOrMany()] = Field(
+    filters: Annotated[tuple[RouteFilter, ...], BeforeValidator(_listed)] = Field(
         (), description="What is done, in this order."
     )
     backend: Text | None = Field(None, description="Where to.")
@@ -417,7 +403,7 @@ class Route(Form):
 class Listener(Form):
     """Where clients come in, and what is allowed there."""
 
-    bind: Annotated[tuple[Bind, ...], OneOrMany(least=1)] = Field(
+    bind: Annotated[tuple[Bind, ...], NotEmpty(), BeforeValidator(_listed)] = Field(
         description="0.0.0.0:80, [::]:80, :8080, udp://0.0.0.0:53, unix:/path, or a list.",
     )
     backend: Text | None = Field(None, description="Short for one route that takes everything.")
@@ -429,10 +415,10 @@ class Listener(Form):
     )
     plane: Plane = Field("auto", description="Which data plane; auto: the cheapest that serves.")
     # trust
-    trusted: Annotated[tuple[Network, ...], OneOrMany(), L7] = Field(
+    trusted: Annotated[tuple[Network, ...], BeforeValidator(_listed), L7] = Field(
         _LISTENER.trusted, description="Networks whose X-Forwarded-* headers are believed."
     )
-    forwarded: Annotated[tuple[ForwardedHeader, ...], OneOrMany(), L7] = Field(
+    forwarded: Annotated[tuple[ForwardedHeader, ...], BeforeValidator(_listed), L7] = Field(
         ("x-forwarded",), description="Headers that tell servers who the client is; [] for none."
     )
     request_id: Annotated[str | bool, L7] = Field(
@@ -487,7 +473,7 @@ class Listener(Form):
         alias="tunnel_timeout",
         description="After an Upgrade (WebSocket): no byte either way.",
     )
-    relax: Annotated[tuple[Relaxed, ...], OneOrMany(), L7] = Field(
+    relax: Annotated[tuple[Relaxed, ...], BeforeValidator(_listed), L7] = Field(
         (), description="Defences that are switched off, by name; check warns of each."
     )
 

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
 from fourseven.model import Config
 from fourseven.units import SIZE_PATTERN, TIME_PATTERN, format_duration, format_size
 
@@ -20,13 +23,27 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schema() -> dict[str, Any]:
     """The whole schema, as plain data."""
-    made = _as_written(Config.model_json_schema(by_alias=True))
+    made = _as_written(Config.model_json_schema(by_alias=True, schema_generator=OneOrMany))
     return {
         "$schema": DIALECT,
         "title": "fourseven",
         **made,
         "patternProperties": {"^x-": {"description": "Yours: a place for anchors."}},
     }
+
+
+class OneOrMany(GenerateJsonSchema):
+    """Knows of a validator that makes a list of one thing, and so takes one where a list stands."""
+
+    def function_before_schema(
+        self, schema: core_schema.BeforeValidatorFunctionSchema
+    ) -> JsonSchemaValue:
+        made = super().function_before_schema(schema)
+        if made.get("type") != "array" or schema["function"]["type"] != "no-info":
+            return made
+        one: Any = object()
+        lists = schema["function"]["function"]
+        return {"anyOf": [made["items"], made]} if lists(one) == [one] else made
 
 
 def _as_written(node: Any) -> Any:
