@@ -14,6 +14,7 @@ import threading
 
 import cython
 from cython.cimports.fourseven.compiler.pack import pack
+from cython.cimports.fourseven.l4.relay import relay_tcp_plane, relay_udp_plane
 from cython.cimports.fourseven.l7.http import http_plane
 from cython.cimports.fourseven.native.atomics import (
     load_acquire_i32,
@@ -23,7 +24,13 @@ from cython.cimports.fourseven.native.atomics import (
     store_release_u32,
 )
 from cython.cimports.fourseven.snapshot.cell import Cell
-from cython.cimports.fourseven.snapshot.layout import MODE_HTTP, Slot, Snapshot
+from cython.cimports.fourseven.snapshot.layout import (
+    MODE_HTTP,
+    MODE_RELAY_TCP,
+    MODE_RELAY_UDP,
+    Slot,
+    Snapshot,
+)
 from cython.cimports.fourseven.worker.worker import (
     MODES,
     RUNNING,
@@ -57,6 +64,8 @@ class DataPlane:
         for mode in range(MODES):
             planes[mode] = cython.NULL
         planes[cython.cast(cython.int, MODE_HTTP)] = http_plane()
+        planes[cython.cast(cython.int, MODE_RELAY_TCP)] = relay_tcp_plane()
+        planes[cython.cast(cython.int, MODE_RELAY_UDP)] = relay_udp_plane()
         for at in range(workers):
             self.workers[at] = worker_new(self.cell.shared, at, self.fatal_fd)
             self.workers[at].seen = cython.address(self.cell.seen[at])

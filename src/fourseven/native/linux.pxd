@@ -57,6 +57,18 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendto(int fd, const void *buffer, size_t size, int flags, const sockaddr *address, socklen_t address_size)
     ssize_t recvmsg(int fd, msghdr *message, int flags)
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
+    struct mmsghdr:
+        msghdr msg_hdr
+        unsigned int msg_len
+    struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level
+        int cmsg_type
+    cmsghdr *CMSG_FIRSTHDR(msghdr *message)
+    cmsghdr *CMSG_NXTHDR(msghdr *message, cmsghdr *part)
+    unsigned char *CMSG_DATA(cmsghdr *part)
+    int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *wait)
+    int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
     struct linger:
         int l_onoff
         int l_linger
@@ -76,6 +88,14 @@ cdef extern from "<netinet/in.h>" nogil:
         uint16_t sin6_port
         in6_addr sin6_addr
         uint32_t sin6_scope_id
+    struct in_pktinfo:
+        int ipi_ifindex
+        in_addr ipi_spec_dst
+        in_addr ipi_addr
+    struct in6_pktinfo:
+        in6_addr ipi6_addr
+        unsigned int ipi6_ifindex
+    int IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
     uint16_t ntohs(uint16_t value)
     uint16_t htons(uint16_t value)
 

@@ -18,6 +18,13 @@ from cython.cimports.fourseven.native.linux import (
 
 
 def pages_new(size):
+    at: cython.p_void = pages_try(size)
+    if at is cython.NULL:
+        raise MemoryError
+    return at
+
+
+def pages_try(size):
     at: cython.p_void = mmap(
         cython.NULL,
         size,
@@ -26,9 +33,7 @@ def pages_new(size):
         -1,
         0,
     )
-    if at == MAP_FAILED:
-        raise MemoryError
-    return at
+    return cython.NULL if at == MAP_FAILED else at
 
 
 def pages_drop(at, size):

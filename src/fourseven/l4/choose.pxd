@@ -1,0 +1,30 @@
+from libc.stdint cimport int32_t, uint32_t
+
+from fourseven.protocols.message cimport Address
+from fourseven.snapshot.layout cimport TRIED_MAX, Backend
+from fourseven.worker.worker cimport Worker, WorkerListener
+
+# What a session or a flow has of its server; numbers only, so that it outlives snapshots.
+cdef struct Lease:
+    uint32_t backend        # number of the BackendState
+    uint32_t slot           # the last of `tried`, while `held`
+    uint32_t held           # 1: counted in flight at both
+    uint32_t tried_count
+    uint32_t[TRIED_MAX] tried
+
+# The backend that the listener's routes name for this client, or NULL. Valid in this turn.
+cdef const Backend *route_address "fourseven_route_address"(
+    Worker *worker, const WorkerListener *listener, const Address *client
+) noexcept nogil
+# The same backend in the snapshot of this turn; NULL when the file no longer has it.
+cdef const Backend *backend_now "fourseven_backend_now"(const Worker *worker, uint32_t number) noexcept nogil
+# Picks a server that this lease has not tried and counts it in flight; 0, or -1: nobody.
+cdef int32_t lease_take "fourseven_lease_take"(
+    Worker *worker, const Backend *backend, const Address *client, Lease *lease
+) noexcept nogil
+cdef void lease_end "fourseven_lease_end"(Worker *worker, Lease *lease) noexcept nogil
+# A connected (or connecting) non-blocking socket to the lease's server; -errno when it failed at once.
+cdef int32_t lease_connect "fourseven_lease_connect"(Worker *worker, const Lease *lease, int32_t kind) noexcept nogil
+
+# of choose.py alone
+cdef uint32_t chosen(Worker *worker, const WorkerListener *listener, uint32_t route) noexcept nogil

@@ -1,0 +1,70 @@
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+from fourseven.l4.choose cimport Lease
+from fourseven.l4.pump cimport Pipes, Side
+from fourseven.protocols.message cimport Address
+from fourseven.snapshot.layout cimport Backend, ListenerState
+from fourseven.worker.worker cimport (
+    Dead, ListenerCounters, Plane, Source, Timer, Worker, WorkerListener,
+)
+
+cdef enum:
+    ACCEPTS_MAX = 16        # connections taken in a turn; then others, and other workers, have theirs
+
+cdef struct Session:
+    Dead dead               # first
+    Session *next
+    Session **link
+    Side client
+    Side server
+    Timer timer             # of the connect, then of idleness
+    Lease lease
+    Address address         # the client's
+    uint64_t connect_began_ns
+    uint32_t connecting
+    uint32_t idle_timeout_ms
+    ListenerState *state
+    ListenerCounters *counters
+
+cdef struct Relay:          # of one worker
+    Session *sessions
+    uint64_t count
+    Pipes pipes
+
+cdef enum:
+    RELAY_TCP = 1           # MODE_RELAY_TCP, as an index
+
+cdef Plane PLANE
+
+# ---- of relay_tcp.py alone ----
+cdef int32_t start(Worker *worker) noexcept nogil
+cdef int32_t open(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void accept "fourseven_relay_accept"(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void shut(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void drain(Worker *worker) noexcept nogil
+cdef uint64_t busy(Worker *worker) noexcept nogil
+cdef void stop(Worker *worker) noexcept nogil
+
+cdef bint exhausted(int32_t error) noexcept nogil
+cdef bint enter(WorkerListener *listener) noexcept nogil
+cdef void begin(Worker *worker, WorkerListener *listener, int32_t fd, const Address *client) noexcept nogil
+cdef Session *session_new(Worker *worker, WorkerListener *listener, int32_t fd, const Address *client) noexcept nogil
+cdef void try_server(Worker *worker, Session *session, const Backend *backend) noexcept nogil
+cdef void try_another(Worker *worker, Session *session) noexcept nogil
+cdef void connected(Worker *worker, Session *session) noexcept nogil
+cdef void ready "fourseven_relay_ready"(Worker *worker, Source *source, uint32_t events) noexcept nogil
+cdef void connecting(Worker *worker, Side *side, uint32_t events) noexcept nogil
+cdef bint move "fourseven_relay_move"(Worker *worker, Session *session, Side *side) noexcept nogil
+cdef void expired(Worker *worker, Timer *timer) noexcept nogil
+cdef void cut(Worker *worker, Session *session) noexcept nogil
+cdef void reset_on_close(int32_t fd) noexcept nogil
+cdef void no_delay(int32_t fd) noexcept nogil
+cdef void finish(Worker *worker, Session *session) noexcept nogil
+cdef void bury_session(Worker *worker, Dead *dead) noexcept nogil
+
+cdef inline Session *timed(Timer *timer) noexcept nogil:
+    cdef Session *none = NULL
+    return <Session *> (<char *> timer - <size_t> &none.timer)
+
+cdef inline Relay *relay_of(Worker *worker) noexcept nogil:
+    return <Relay *> worker.plane_state[RELAY_TCP]

@@ -1,0 +1,394 @@
+"""The user-space plane for TCP: a connection comes, a server is chosen, bytes go both ways.
+
+Needs no privilege and no kernel feature. The life of a session:
+
+    accept -> limit -> route by addresses -> pick -> connect -> pump both ways -> close
+
+The client's first bytes are not waited for: in many protocols the server speaks first. A server
+that does not take the connection in time is followed by another one, as often as the backend
+allows; after that nobody else is tried, for bytes may have been seen.
+
+A FIN is passed on alone (half close), a reset as a reset. Whoever is refused (the limit, no
+server, nobody took the connection) gets a reset at once: an orderly end would look like an empty
+answer.
+
+Laws: a session that is open lives on when its listener or its server leaves the file, for it
+holds numbers and its own copies. The limit is exact over all workers. On the hot path there are
+two reads and two writes for a question and its answer, and epoll is told nothing.
+"""
+
+import cython
+from cython.cimports.fourseven.balancing.ewma import ewma_update
+from cython.cimports.fourseven.l4.choose import (
+    backend_now,
+    lease_connect,
+    lease_end,
+    lease_take,
+    route_address,
+)
+from cython.cimports.fourseven.l4.pump import (
+    BROKEN,
+    Side,
+    note,
+    pending,
+    pipes_drop,
+    pump,
+    side_drop,
+)
+from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
+from cython.cimports.fourseven.native.linux import (
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLOUT,
+    IPPROTO_TCP,
+    SO_ERROR,
+    SO_LINGER,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    TCP_NODELAY,
+    accept4,
+    close,
+    getsockopt,
+    linger,
+    setsockopt,
+    sockaddr,
+    sockaddr_storage,
+    socklen_t,
+)
+from cython.cimports.fourseven.protocols.message import Address
+from cython.cimports.fourseven.snapshot.layout import Backend
+from cython.cimports.fourseven.worker.local import to_address
+from cython.cimports.fourseven.worker.tools import (
+    bury,
+    rest,
+    timer_clear,
+    timer_put_off,
+    timer_set,
+    unwatch,
+    watch,
+)
+from cython.cimports.fourseven.worker.worker import SlotCounters
+from cython.cimports.libc.errno import EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free
+
+# ---- the plane ----
+
+
+def start(worker):
+    relay: cython.p_void = calloc(1, cython.sizeof(Relay))
+    if relay is cython.NULL:
+        return ENOMEM
+    worker.plane_state[RELAY_TCP] = relay
+    return 0
+
+
+def open(worker, listener):
+    return 0
+
+
+def accept(worker, listener):
+    name = cython.declare(sockaddr_storage)
+    size: socklen_t
+    client: Address
+    fd: int32_t
+    _connection: uint32_t
+    for _connection in range(cython.cast(uint32_t, ACCEPTS_MAX)):
+        size = cython.sizeof(sockaddr_storage)
+        fd = accept4(
+            listener.source.fd,
+            cython.cast(cython.pointer[sockaddr], cython.address(name)),
+            cython.address(size),
+            SOCK_NONBLOCK | SOCK_CLOEXEC,
+        )
+        if fd >= 0:
+            to_address(cython.address(name), cython.address(client))
+            begin(worker, listener, fd, cython.address(client))
+        elif errno == EAGAIN:
+            return
+        elif exhausted(errno):
+            count(cython.address(worker.counters.accept_errors), 1)
+            rest(worker, listener)
+            return
+        # Any other error is of the one connection, which its client has given up.
+
+
+def exhausted(error):
+    return error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
+
+
+def shut(worker, listener):
+    """Its sessions live on."""
+
+
+def drain(worker):
+    """Nothing is idle here: who holds a connection may be in the middle of anything."""
+
+
+def busy(worker):
+    return relay_of(worker).count
+
+
+def stop(worker):
+    relay: cython.pointer[Relay] = relay_of(worker)
+    if relay is cython.NULL:
+        return
+    while relay.sessions is not cython.NULL:
+        cut(worker, relay.sessions)
+    pipes_drop(worker, cython.address(relay.pipes))
+    worker.plane_state[RELAY_TCP] = cython.NULL
+    free(relay)
+
+
+# ---- a session begins ----
+
+
+def begin(worker, listener, fd, client):
+    session: cython.pointer[Session]
+    backend: cython.pointer[cython.const[Backend]]
+    count(cython.address(worker.counters.accepted), 1)
+    count(cython.address(listener.counters.accepted), 1)
+    if not enter(listener):
+        count(cython.address(listener.counters.refused_limit), 1)
+        reset_on_close(fd)
+        close(fd)
+        return
+    session = session_new(worker, listener, fd, client)
+    if session is cython.NULL:
+        count(cython.address(worker.counters.memory_refused), 1)
+        fetch_add_i64(cython.address(listener.state.sessions), -1)
+        reset_on_close(fd)
+        close(fd)
+        return
+    backend = route_address(worker, listener, client)
+    if backend is cython.NULL or watch(worker, cython.address(session.client.source)) != 0:
+        cut(worker, session)
+        return
+    try_server(worker, session, backend)
+
+
+def enter(listener):
+    """Is there room for one more? Then it is counted."""
+    before: int64_t = fetch_add_i64(cython.address(listener.state.sessions), 1)
+    if listener.plan.connections_max == 0 or before < listener.plan.connections_max:
+        return True
+    fetch_add_i64(cython.address(listener.state.sessions), -1)
+    return False
+
+
+def session_new(worker, listener, fd, client):
+    relay: cython.pointer[Relay] = relay_of(worker)
+    session: cython.pointer[Session] = cython.cast(
+        cython.pointer[Session], calloc(1, cython.sizeof(Session))
+    )
+    if session is cython.NULL:
+        return session
+    session.dead.bury = bury_session
+    session.client.source.ready = ready
+    session.client.source.fd = fd
+    session.client.session = session
+    session.client.other = cython.address(session.server)
+    session.server.source.fd = -1
+    session.server.session = session
+    session.server.other = cython.address(session.client)
+    session.timer.fire = expired
+    session.address = client[0]
+    session.connecting = 1
+    session.idle_timeout_ms = listener.plan.idle_timeout_ms
+    session.state = listener.state
+    session.counters = listener.counters
+    session.next = relay.sessions
+    session.link = cython.address(relay.sessions)
+    if session.next is not cython.NULL:
+        session.next.link = cython.address(session.next)
+    relay.sessions = session
+    relay.count += 1
+    count(cython.address(worker.counters.sessions_opened), 1)
+    no_delay(fd)
+    return session
+
+
+def try_server(worker, session, backend):
+    """Begins to connect to a server that this session has not tried; the last way out is a reset."""
+    server: cython.pointer[Side] = cython.address(session.server)
+    fd: int32_t
+    while session.lease.tried_count <= backend.retries and not lease_take(
+        worker, backend, cython.address(session.address), cython.address(session.lease)
+    ):
+        session.connect_began_ns = worker.now_ns
+        fd = lease_connect(worker, cython.address(session.lease), SOCK_STREAM)
+        if fd >= 0:
+            no_delay(fd)
+            server.source.fd = fd
+            server.source.ready = ready
+            server.readable = 0
+            server.hung = 0
+            if watch(worker, cython.address(server.source)) != 0:
+                break
+            timer_set(
+                worker,
+                cython.address(session.timer),
+                worker.now_ms + backend.connect_timeout_ms,
+            )
+            return
+        count(cython.address(worker.slot_counters[session.lease.slot].connect_errors), 1)
+        lease_end(worker, cython.address(session.lease))
+    cut(worker, session)
+
+
+def try_another(worker, session):
+    """The connect failed; the lease ends, and another server may be tried."""
+    backend: cython.pointer[cython.const[Backend]] = backend_now(worker, session.lease.backend)
+    lease_end(worker, cython.address(session.lease))
+    unwatch(worker, cython.address(session.server.source))
+    if backend is cython.NULL:
+        cut(worker, session)
+        return
+    count(cython.address(worker.counters.retries), 1)
+    try_server(worker, session, backend)
+
+
+def connected(worker, session):
+    slot: uint32_t = session.lease.slot
+    session.connecting = 0
+    count(cython.address(session.counters.requests), 1)
+    count(cython.address(worker.slot_counters[slot].connects), 1)
+    count(cython.address(worker.slot_counters[slot].requests), 1)
+    ewma_update(
+        cython.address(worker.shared.slots[slot]),
+        worker.now_ns - session.connect_began_ns,
+        worker.now_ns,
+    )
+    timer_clear(worker, cython.address(session.timer))
+    if session.idle_timeout_ms != 0:
+        timer_set(worker, cython.address(session.timer), worker.now_ms + session.idle_timeout_ms)
+    if session.client.readable and not move(worker, session, cython.address(session.client)):
+        return
+    if session.server.readable:
+        move(worker, session, cython.address(session.server))
+
+
+# ---- a session goes on ----
+
+
+def ready(worker, source, events):
+    side: cython.pointer[Side] = cython.cast(cython.pointer[Side], source)
+    session: cython.pointer[Session] = cython.cast(cython.pointer[Session], side.session)
+    note(side, events)
+    if session.connecting:
+        connecting(worker, side, events)
+        return
+    if side.ended and events & EPOLLERR:  # nothing is read there any more, so nobody else sees it
+        cut(worker, session)
+        return
+    if pending(side.other) and not move(worker, session, side.other):
+        return
+    if side.readable:
+        move(worker, session, side)
+
+
+def connecting(worker, side, events):
+    session: cython.pointer[Session] = cython.cast(cython.pointer[Session], side.session)
+    error: cython.int = 0
+    size: socklen_t = cython.sizeof(cython.int)
+    if side == cython.address(session.client):
+        if events & (EPOLLERR | EPOLLHUP):
+            cut(worker, session)
+        return
+    getsockopt(side.source.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
+    if error == 0 and events & EPOLLOUT:
+        connected(worker, session)
+    elif error != 0 or events & (EPOLLERR | EPOLLHUP):
+        count(cython.address(worker.slot_counters[session.lease.slot].connect_errors), 1)
+        try_another(worker, session)
+
+
+def move(worker, session, side):
+    """Moves this direction's bytes; whether the session is still there."""
+    slot: cython.pointer[SlotCounters] = cython.address(worker.slot_counters[session.lease.slot])
+    broken: cython.bint = pump(worker, cython.address(relay_of(worker).pipes), side) == BROKEN
+    if side == cython.address(session.client):
+        count(cython.address(session.counters.bytes_in), side.given)
+        count(cython.address(slot.bytes_to), side.given)
+    else:
+        count(cython.address(session.counters.bytes_out), side.given)
+        count(cython.address(slot.bytes_from), side.given)
+    side.given = 0
+    if broken:
+        count(cython.address(slot.resets), 1)
+        cut(worker, session)
+        return False
+    if session.client.shut and session.server.shut:
+        finish(worker, session)
+        return False
+    if side.progress and session.idle_timeout_ms != 0:
+        timer_put_off(
+            worker, cython.address(session.timer), worker.now_ms + session.idle_timeout_ms
+        )
+    side.progress = 0
+    return True
+
+
+def expired(worker, timer):
+    session: cython.pointer[Session] = timed(timer)
+    if session.connecting:
+        count(cython.address(worker.slot_counters[session.lease.slot].timeouts), 1)
+        try_another(worker, session)
+        return
+    count(cython.address(worker.counters.timeouts_idle), 1)
+    finish(worker, session)
+
+
+# ---- a session ends ----
+
+
+def cut(worker, session):
+    """Ends it for both by a reset."""
+    if session.connecting:
+        count(cython.address(session.counters.status[0]), 1)
+    reset_on_close(session.client.source.fd)
+    reset_on_close(session.server.source.fd)
+    finish(worker, session)
+
+
+def reset_on_close(fd):
+    now: linger
+    now.l_onoff = 1
+    now.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, cython.address(now), cython.sizeof(linger))
+
+
+def no_delay(fd):
+    """The bytes come from another socket, which has gathered them already. A unix socket says no."""
+    on: cython.int = 1
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, cython.address(on), cython.sizeof(cython.int))
+
+
+def finish(worker, session):
+    relay: cython.pointer[Relay] = relay_of(worker)
+    timer_clear(worker, cython.address(session.timer))
+    side_drop(worker, cython.address(relay.pipes), cython.address(session.client))
+    side_drop(worker, cython.address(relay.pipes), cython.address(session.server))
+    lease_end(worker, cython.address(session.lease))
+    fetch_add_i64(cython.address(session.state.sessions), -1)
+    session.link[0] = session.next
+    if session.next is not cython.NULL:
+        session.next.link = session.link
+    relay.count -= 1
+    count(cython.address(worker.counters.sessions_closed), 1)
+    bury(worker, cython.address(session.dead))
+
+
+def bury_session(worker, dead):
+    free(dead)
+
+
+PLANE.start = start
+PLANE.open = open
+PLANE.accept = accept
+PLANE.shut = shut
+PLANE.drain = drain
+PLANE.busy = busy
+PLANE.stop = stop

@@ -1,0 +1,62 @@
+"""Fixtures of the relay's tests: what was started is stopped, and nothing is left of it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.relay import Relay, Server, Udp, descriptors, echo
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """No descriptor stays behind."""
+    before = descriptors()
+    yield
+    gc.collect()
+    assert descriptors() == before, "descriptors are left"
+
+
+@pytest.fixture
+def serve(nothing_left) -> Iterator[Callable[..., Server]]:
+    """Starts TCP servers and stops them."""
+    made: list[Server] = []
+
+    def make(what=echo, host="127.0.0.1") -> Server:
+        made.append(Server(what, host))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def serve_udp(nothing_left) -> Iterator[Callable[..., Udp]]:
+    """Starts UDP servers and stops them."""
+    made: list[Udp] = []
+
+    def make(*args, **more) -> Udp:
+        made.append(Udp(*args, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def relay(serve, serve_udp) -> Iterator[Callable[..., Relay]]:
+    """Starts relays; at the end no session is open and nothing in flight."""
+    made: list[Relay] = []
+
+    def make(servers, udp=False, host="127.0.0.1", workers=1, **more) -> Relay:
+        made.append(Relay(udp, host, workers))
+        made[-1].publish(servers, **more)
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+    made.clear()
