@@ -121,3 +121,37 @@ def test_written_once_or_twice_is_the_same(method, target, query, headers):
 
 def test_known_headers_fit_the_word_in_which_the_writer_marks_them():
     assert max(KnownHeader) < 64
+
+
+status = st.sampled_from([100, 103, 200, 204, 206, 304, 404, 418, 503, 599, 999])
+reason = st.text("OK no\té", max_size=8)
+
+
+@given(status, reason, headers, st.sampled_from([10, 11]), st.booleans(), st.sampled_from([1, 2]))
+@example(200, "OK", [("Content-Length", "17")], 11, True, 2)
+@example(304, "", [("Content-Length", "17"), ("Transfer-Encoding", "chunked")], 11, True, 1)
+def test_an_answer_is_read_alike(status, reason, headers, version, keep_alive, method):
+    rows = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    head = f"HTTP/1.1 {status} {reason}\r\n{rows}\r\n".encode("latin-1")
+    before = probe.response(head, method_id=method)
+    assume(before["result"] > 0)
+    framing = before["framing"]
+    if version == 10 and framing == Framing.FRAMING_CHUNKED:
+        framing = int(Framing.FRAMING_CLOSE)  # as the engine does
+    at = Preview(ListenerPlan("web", (), ListenerMode.MODE_HTTP, ()))
+    at.to_client(version, keep_alive)
+    at.frame(framing, before["content_length"])
+    out = at.response_head(status, before["reason"] or b"", before["fields"])
+    if status < 200 and version == 10:
+        assert out == b""
+        return
+    after = probe.response(out, method_id=method)
+    assert after["result"] == len(out), after["fault"]
+    for key in ("status", "reason", "content_length"):
+        assert after[key] == before[key], key
+    assert after["framing"] == framing
+    assert passing(after) == passing(before)
+    if status >= 200:
+        closes = framing == Framing.FRAMING_CLOSE or not keep_alive
+        said = [value for name, value, _, _ in after["fields"] if name == b"Connection"]
+        assert said == ([b"close"] if closes else [] if version == 11 else [b"keep-alive"])

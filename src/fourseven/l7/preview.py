@@ -1,13 +1,15 @@
 """The window through which tests and `explain` look at heads: what would be sent, as bytes.
 
-A Preview packs one listener and one route as the snapshot's writer would, holds one request and
-one answer, and calls the very functions that the engine calls. It is slow and allocates; it runs
+A Preview packs one listener with one route as a snapshot holds them, reads one request, and calls
+the very functions that the engine calls. It is slow and allocates; it runs
 in the control plane only.
 """
 
 import ipaddress
+from dataclasses import replace
 
 import cython
+from cython.cimports.fourseven.compiler.pack import pack_listener
 from cython.cimports.fourseven.l7.forwarded import client_address, request_id
 from cython.cimports.fourseven.l7.heads import (
     write_action_answer,
@@ -15,9 +17,8 @@ from cython.cimports.fourseven.l7.heads import (
     write_request_head,
     write_response_head,
 )
-from cython.cimports.fourseven.matching.regex import regex_compile
 from cython.cimports.fourseven.matching.table import match_scratch_drop, match_scratch_new
-from cython.cimports.fourseven.native.arena import arena_drop, arena_new, arena_take, arena_text
+from cython.cimports.fourseven.native.arena import arena_drop, arena_new, arena_text
 from cython.cimports.fourseven.protocols.http1 import HeadLimits, read_request
 from cython.cimports.fourseven.protocols.message import (
     HEADERS_CAPACITY,
@@ -68,7 +69,10 @@ class Preview:
     def __init__(self, listener, route=None, backend: bytes = b""):
         """`listener` and `route` are plan.ListenerPlan and plan.RoutePlan."""
         memset(cython.address(self.context), 0, cython.sizeof(self.context))
-        self.pack_listener(listener)
+        routes = () if route is None else (route,)
+        names = {name: 0 for name, _ in (route.backends if routes else ())}
+        plan = replace(listener, routes=routes)
+        pack_listener(self.arena, cython.address(self.listener), plan, names)
         self.context.scratch = self.scratch
         self.context.listener = cython.address(self.listener)
         self.context.client_version = 11
@@ -76,58 +80,8 @@ class Preview:
         if backend:
             self.backend.name = self.text(backend)
             self.context.backend = cython.address(self.backend)
-        if route is not None:
-            self.route.name = self.text(route.name.encode())
-            self.route.request_actions = self.pack_actions(route.request_actions)
-            self.route.request_action_count = len(route.request_actions)
-            self.route.response_actions = self.pack_actions(route.response_actions)
-            self.route.response_action_count = len(route.response_actions)
-            self.context.route = cython.address(self.route)
-
-    def pack_listener(self, plan):
-        at: uint32_t
-        address: Address
-        self.listener.name = self.text(plan.name.encode())
-        self.listener.forwarded = plan.forwarded
-        self.listener.relax = plan.relax
-        if plan.request_id:
-            self.listener.request_id = self.text(plan.request_id)
-        self.listener.trusted_count = len(plan.trusted)
-        self.listener.trusted = cython.cast(
-            cython.pointer[Cidr],
-            arena_take(self.arena, len(plan.trusted) * cython.sizeof(Cidr) + 1),
-        )
-        for at, text in enumerate(plan.trusted):
-            network = ipaddress.ip_network(text)
-            address = address_of(network.network_address, 0)
-            memcpy(self.listener.trusted[at].bytes, address.bytes, 16)
-            self.listener.trusted[at].prefix = network.prefixlen + (
-                96 if network.version == 4 else 0
-            )
-
-    def pack_actions(self, plans):
-        at: uint32_t
-        actions: cython.pointer[Action] = cython.cast(
-            cython.pointer[Action], arena_take(self.arena, len(plans) * cython.sizeof(Action) + 1)
-        )
-        for at, plan in enumerate(plans):
-            actions[at].kind = plan.kind
-            actions[at].status = plan.status
-            actions[at].name = self.text(plan.name)
-            self.pack_template(cython.address(actions[at].value), plan.value)
-            if plan.regex:
-                actions[at].regex = regex_compile(self.arena, plan.regex)
-        return actions
-
-    def pack_template(self, template, parts):
-        at: uint32_t
-        template.count = len(parts)
-        template.parts = cython.cast(
-            cython.pointer[Part], arena_take(self.arena, len(parts) * cython.sizeof(Part) + 1)
-        )
-        for at, part in enumerate(parts):
-            template.parts[at].kind = part.kind
-            template.parts[at].text = self.text(part.text)
+        if routes:
+            self.context.route = cython.address(self.listener.routes[0])
 
     def text(self, text):
         return arena_text(self.arena, text)
