@@ -28,7 +28,6 @@ from cython.cimports.fourseven.protocols.message import (
     Response,
     Span,
 )
-from cython.cimports.fourseven.snapshot.layout import Action, Cidr, Part
 from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy, memset
