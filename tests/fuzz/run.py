@@ -88,7 +88,11 @@ def compile_all(modules: list[str]) -> None:
     for package in ("fourseven", "fourseven/native", "fourseven/protocols", "fourseven/snapshot"):
         shutil.copy(ROOT / "src" / package / "__init__.py", LIBRARY / package)
     library = sysconfig.get_config_var("LIBDIR")
-    link = [f"-L{library}", f"-Wl,-rpath,{library}", f"-lpython{sysconfig.get_config_var('LDVERSION')}"]
+    link = [
+        f"-L{library}",
+        f"-Wl,-rpath,{library}",
+        f"-lpython{sysconfig.get_config_var('LDVERSION')}",
+    ]
     harness = [str(HERE / "harness.c"), *include, *link]
     subprocess.run(
         ["clang", *FLAGS, SANITIZE + ",fuzzer", *harness, "-o", str(HARNESS)], check=True
@@ -183,7 +187,9 @@ def fuzz(target: str, limit: str) -> bool:
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("targets", nargs="*", metavar="target", help=", ".join(TARGETS))
-    arguments.add_argument("--runs", type=int, default=RUNS, help="executions of each (%(default)s)")
+    arguments.add_argument(
+        "--runs", type=int, default=RUNS, help="executions of each (%(default)s)"
+    )
     arguments.add_argument("--seconds", type=int, help="instead of --runs: the time for each")
     arguments.add_argument("--replay", type=Path, help="run this input alone")
     chosen = arguments.parse_args()
@@ -199,9 +205,12 @@ def main() -> int:
     targets = chosen.targets or TARGETS
     if chosen.replay:
         command = [str(HARNESS), str(chosen.replay)]
-        return max(subprocess.run(command, env=environment(t), check=False).returncode for t in targets)
+        return max(
+            subprocess.run(command, env=environment(t), check=False).returncode for t in targets
+        )
     limit = f"-max_total_time={chosen.seconds}" if chosen.seconds else f"-runs={chosen.runs}"
-    return 0 if all([fuzz(target, limit) for target in targets]) else 1
+    results = [fuzz(target, limit) for target in targets]  # all of them, whatever one finds
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

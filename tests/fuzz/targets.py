@@ -145,9 +145,7 @@ def response(data, size):
     while n < size and slow == 0:
         n += 1
         unpoison(at, n)
-        slow = read_response(
-            at, n, cython.address(scanned), cython.address(limits), method, other
-        )
+        slow = read_response(at, n, cython.address(scanned), cython.address(limits), method, other)
     unpoison(at, size)
     check(whole == slow or (whole < 0 and slow == 0))
     if slow < 0:
@@ -189,7 +187,15 @@ def chunked(data, size):
         check(sizes[1] == sizes[0] and done[1] == done[0])
         check(memcmp(out, out + size, sizes[0]) == 0)
         feed(data, size, size, 1, out + 2 * size, cython.address(sizes[2]), cython.address(done[2]))
-        feed(out, sizes[0], step, 1, out + 3 * size, cython.address(sizes[3]), cython.address(done[3]))
+        feed(
+            out,
+            sizes[0],
+            step,
+            1,
+            out + 3 * size,
+            cython.address(sizes[3]),
+            cython.address(done[3]),
+        )
         check(sizes[2] == sizes[3] and done[2] == done[3])
         check(memcmp(out + 2 * size, out + 3 * size, sizes[2]) == 0)
     free(out)
@@ -199,29 +205,27 @@ def feed(data, size, step, mode, out, wrote, done):
     """Feeds `step` bytes at a time; 0 or -400. What a call leaves is given to the next one."""
     state = cython.declare(Chunked)
     used: uint32_t = 0
-    kept: uint32_t = 0
+    read: uint32_t = 0
     came: uint32_t = 0
-    part: uint32_t
-    result: int32_t
-    at: cython.p_char
+    result: int32_t = 0
+    at: cython.p_char = copied(data, size)
+    poison(at, size)
     wrote[0] = 0
     chunked_start(cython.address(state), mode)
     while came < size and not state.done:
-        part = min(step, size - came)
-        at = copied(data + came - kept, kept + part)
-        result = chunked_read(cython.address(state), at, kept + part, cython.address(used))
-        came += part
+        came = min(came + step, size)
+        unpoison(at, came)
+        result = chunked_read(cython.address(state), at + read, came - read, cython.address(used))
         if result < 0:
-            free(at)
-            done[0] = False
-            return result
-        check(result <= cython.cast(int32_t, used) and used <= kept + part)
-        memcpy(out + wrote[0], at, result)
+            break
+        check(result <= cython.cast(int32_t, used) and used <= came - read)
+        memcpy(out + wrote[0], at + read, result)
         wrote[0] += result
-        kept = kept + part - used
-        free(at)
+        read += used
     done[0] = state.done
-    return 0
+    unpoison(at, size)
+    free(at)
+    return min(result, 0)
 
 
 def client_hello(data, size):
@@ -311,7 +315,9 @@ def check_headers(headers, count, at, size):
 def check_canonical(text, relax):
     capacity: uint32_t = text.size + 4
     out: cython.p_char = cython.cast(cython.p_char, malloc(capacity))
-    check(canonical_path(text.at, text.size, out, capacity, relax) == cython.cast(int32_t, text.size))
+    check(
+        canonical_path(text.at, text.size, out, capacity, relax) == cython.cast(int32_t, text.size)
+    )
     check(memcmp(out, text.at, text.size) == 0)
     free(out)
 

@@ -131,7 +131,7 @@ def test_canonical_means_done(path: bytes, relax: int) -> None:
     if not relax & Relax.RELAX_MERGE_SLASHES:
         assert b"//" not in once
     if not relax & Relax.RELAX_ENCODED_SLASH:
-        assert b"%2F" not in once and b"%5C" not in once
+        assert not re.search(rb"%2F|%5C", once)
 
 
 @given(rough)

@@ -129,7 +129,12 @@ def test_the_longest_size_is_accepted() -> None:
 def test_lines_are_bounded() -> None:
     fits = CHUNK_LINE_MAX - 4
     assert probe.chunked([b"1;" + b"a" * fits + b"\r\nx"])["out"] == b"1\r\nx"
-    for line in (b"1;" + b"a" * 5000, b"0" * 5000, b'1;a="' + b"b" * 5000, b"0\r\nA: " + b"b" * 5000):
+    for line in (
+        b"1;" + b"a" * 5000,
+        b"0" * 5000,
+        b'1;a="' + b"b" * 5000,
+        b"0\r\nA: " + b"b" * 5000,
+    ):
         assert probe.chunked([line])["result"] == -400
         assert probe.chunked([line[i : i + 1] for i in range(len(line))])["result"] == -400
 
@@ -174,7 +179,7 @@ def test_what_is_passed_on_is_the_same_body(
         pieces.append(data[at : at + step])
         at += step
     kept = probe.chunked(pieces, KEEP)
-    assert kept["done"] and kept["total"] == len(body)
+    assert (kept["done"], kept["total"]) == (True, len(body))
     again = probe.chunked([kept["out"]], KEEP)
     assert again["out"] == kept["out"], "the plain form is stable"
     assert probe.chunked([kept["out"]], DECODE)["out"] == body

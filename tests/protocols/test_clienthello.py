@@ -90,7 +90,12 @@ def test_spread_over_records() -> None:
 def test_without_extensions() -> None:
     bare = body()[:-2]
     seen = probe.client_hello(records(message(bare)))
-    assert (seen["result"], seen["sni"], seen["alpn"], seen["versions"]) == (OK, None, None, [0x0303])
+    assert (seen["result"], seen["sni"], seen["alpn"], seen["versions"]) == (
+        OK,
+        None,
+        None,
+        [0x0303],
+    )
 
 
 NAMES = {

@@ -141,9 +141,7 @@ ACCEPTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "data, wanted", [r[1:] for r in ACCEPTED], ids=[r[0] for r in ACCEPTED]
-)
+@pytest.mark.parametrize("data, wanted", [r[1:] for r in ACCEPTED], ids=[r[0] for r in ACCEPTED])
 def test_accepted(data: bytes, wanted: dict) -> None:
     whole = probe.request(data)
     assert whole["fault"] == "FAULT_NONE"

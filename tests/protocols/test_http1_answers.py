@@ -133,7 +133,9 @@ def test_length_is_passed_on_only_where_it_frames_nothing() -> None:
 
 
 def test_hop_by_hop_fields_of_an_answer_are_dropped() -> None:
-    seen = probe.response(ok(CL5, b"Connection: X-Own\r\nX-Own: 1\r\nUpgrade: h2c\r\nServer: s\r\n"))
+    seen = probe.response(
+        ok(CL5, b"Connection: X-Own\r\nX-Own: 1\r\nUpgrade: h2c\r\nServer: s\r\n")
+    )
     assert {name for name, *_, drop in seen["fields"] if not drop} == {b"Server"}
 
 

@@ -19,15 +19,15 @@ import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fourseven.protocols import probe
+from fourseven.protocols.chunked import ChunkedMode
+from fourseven.protocols.message import Framing, Method
 from protocols.test_chunked import ACCEPTED as CHUNKED
 from protocols.test_http1_accepted import ACCEPTED
 from protocols.test_http1_answers import ACCEPTED as ANSWERS
 from protocols.test_http1_answers import REFUSED as BAD_ANSWERS
 from protocols.test_http1_refused import REFUSED
-
-from fourseven.protocols import probe
-from fourseven.protocols.chunked import ChunkedMode
-from fourseven.protocols.message import Framing, Method
 
 BODY = b"hello"
 CHUNKS = b"3\r\nhel\r\n2;a=b\r\nlo\r\n0\r\nX-T: 1\r\n\r\n"
@@ -121,6 +121,7 @@ def llhttp(data: bytes, answer: bool = False) -> Reading | str:
 
 
 def h11_reading(data: bytes, method: bytes | None = None) -> Reading | str:
+    """Its reading, or why it refused; with a method, `data` is the answer to such a request."""
     connection = h11.Connection(h11.SERVER if method is None else h11.CLIENT)
     found = Reading()
     try:
@@ -128,25 +129,28 @@ def h11_reading(data: bytes, method: bytes | None = None) -> Reading | str:
             connection.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
             connection.send(h11.EndOfMessage())
         connection.receive_data(data)
-        while True:
-            event: Any = connection.next_event()
-            if event is h11.NEED_DATA or event is h11.PAUSED:
-                return found
-            if isinstance(event, h11.Request):
-                found.method, found.target = event.method, event.target
-                found.fields = list(event.headers)
-            elif isinstance(event, h11.Response | h11.InformationalResponse):
-                found.status, found.fields = event.status_code, list(event.headers)
-                if isinstance(event, h11.InformationalResponse):
-                    found.complete = True
-                    return found
-            elif isinstance(event, h11.Data):
-                found.body += bytes(event.data)
-            else:
-                found.complete = True
-                return found
+        while take(found, connection.next_event()):
+            pass
     except h11.RemoteProtocolError as error:
         return str(error)
+    return found
+
+
+def take(found: Reading, event: Any) -> bool:
+    """Adds what h11 says next; false at the end of the message or of the bytes."""
+    if event is h11.NEED_DATA or event is h11.PAUSED:
+        return False
+    if isinstance(event, h11.Request):
+        found.method, found.target = event.method, event.target
+        found.fields = list(event.headers)
+    elif isinstance(event, h11.Response | h11.InformationalResponse):
+        found.status, found.fields = event.status_code, list(event.headers)
+        found.complete = isinstance(event, h11.InformationalResponse)
+    elif isinstance(event, h11.Data):
+        found.body += bytes(event.data)
+    else:
+        found.complete = True
+    return not found.complete
 
 
 # Why a peer may refuse what we accept.
@@ -260,5 +264,9 @@ def test_the_comparison_compares() -> None:
     with pytest.raises(AssertionError):
         agree(mine, llhttp(data.replace(b"h: 5", b"h: 4")), data)
     accepted = [row[1] for row in ACCEPTED]
-    together = [d for d in accepted if isinstance(llhttp(d), Reading) and isinstance(h11_reading(d), Reading)]
+    together = [
+        d
+        for d in accepted
+        if isinstance(llhttp(d), Reading) and isinstance(h11_reading(d), Reading)
+    ]
     assert len(together) > 0.8 * len(accepted)

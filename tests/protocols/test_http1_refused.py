@@ -220,7 +220,9 @@ TOO_LONG = [
 ]
 
 
-@pytest.mark.parametrize("data, status, fault", [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+@pytest.mark.parametrize(
+    "data, status, fault", [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED]
+)
 @pytest.mark.parametrize("tail", [b"", b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n", b"\x00\xff" * 9])
 def test_refused(data: bytes, status: int, fault: str, tail: bytes) -> None:
     for step in (0, 1, 7):

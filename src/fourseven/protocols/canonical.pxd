@@ -4,7 +4,7 @@ from fourseven.protocols.message cimport Span
 
 cpdef enum:
     PATH_MALFORMED = -1     # '%' without two hexadecimal digits
-    PATH_ENCODED_SLASH = -2 # %2F, %5C or a raw backslash
+    PATH_ENCODED_SLASH = -2  # %2F, %5C or a raw backslash
     PATH_NUL = -3           # %00
     PATH_DOTS = -4          # a dot segment with parameters
     PATH_LONG = -5          # the canonical form does not fit

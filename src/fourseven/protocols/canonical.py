@@ -38,7 +38,6 @@ from cython.cimports.fourseven.protocols.canonical import (
     inet_pton,
 )
 from cython.cimports.fourseven.protocols.grammar import HOST, PLAIN, UPPER, class_of, hex_value
-from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import RELAX_ENCODED_SLASH, RELAX_MERGE_SLASHES
 from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.string import memchr, memcpy, strlen

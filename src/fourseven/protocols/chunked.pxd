@@ -20,7 +20,7 @@ cdef struct Chunked:
     uint64_t remaining  # of the chunk's data
     uint64_t total      # data bytes so far, for the body limit
     uint32_t trailers   # bytes of trailers so far
-    uint32_t extensions # bytes of extensions so far
+    uint32_t extensions  # bytes of extensions so far
     uint8_t state
     uint8_t mode
     uint8_t done        # the last chunk and the trailers have passed

@@ -36,7 +36,7 @@ cdef struct ClientHello:
     uint16_t[VERSIONS_MAX] versions     # as offered, GREASE too; the legacy one where none are listed
     uint8_t seen            # extensions so far
     char[SNI_ROOM] sni_text
-    char[HELLO_MAX] scratch # the message, when it is spread over records
+    char[HELLO_MAX] scratch  # the message, when it is spread over records
 
 # Some bytes of the message that are still to be read.
 cdef struct Block:

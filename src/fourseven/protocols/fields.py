@@ -288,6 +288,7 @@ def settle_hops(fields, upgrade):
     at: uint32_t
     element: Span = Span(at=cython.NULL, size=0)
     header: cython.pointer[Header]
+    value: cython.pointer[Span]
     if not upgrade and not fields.seen & SAID_NAMES:
         return
     for i in range(fields.count):
@@ -297,7 +298,9 @@ def settle_hops(fields, upgrade):
         if header.known != HEADER_CONNECTION:
             continue
         at = 0
-        while next_element(cython.address(header.value), cython.address(at), cython.address(element)):
+        while next_element(
+            cython.address(header.value), cython.address(at), cython.address(element)
+        ):
             drop_named(fields, cython.address(element))
 
 

@@ -26,9 +26,7 @@ from fourseven.protocols.clienthello import HelloResult
 from fourseven.protocols.http1 import Fault
 
 
-def request(
-    data: bytes, step=0, head_max=32768, headers_max=128, target_max=8192, relax=0
-) -> dict:
+def request(data: bytes, step=0, head_max=32768, headers_max=128, target_max=8192, relax=0) -> dict:
     """Reads a request head. `result`: its size, 0 for more bytes, or -STATUS."""
     limits = HeadLimits(
         head_max=head_max, headers_max=headers_max, target_max=target_max, relax=relax
@@ -57,9 +55,7 @@ def request(
         free(message)
 
 
-def response(
-    data: bytes, method_id=1, step=0, head_max=32768, headers_max=128, relax=0
-) -> dict:
+def response(data: bytes, method_id=1, step=0, head_max=32768, headers_max=128, relax=0) -> dict:
     """Reads a response head; `method_id` is of the request that it answers."""
     limits = HeadLimits(head_max=head_max, headers_max=headers_max, target_max=0, relax=relax)
     scanned: uint32_t = 0
