@@ -1,0 +1,253 @@
+"""The listening sockets: the supervisor owns them, so that no engine's end closes one.
+
+One TCP or unix socket serves all workers and all engines: a connection that waits in its queue is
+taken by whoever lives. UDP has no queue of connections, so each worker has a socket of its own and
+the kernel spreads flows over them (SO_REUSEPORT).
+
+A socket is known by its bind, canonical text such as `tcp://[::]:443`. `[::]` takes IPv4 too, unless
+0.0.0.0 is bound to the same port beside it. Congestion control is the system's.
+
+Laws: opening is all or nothing, so a reload that fails leaves no trace. A socket that is given up
+stops listening at once, for every process that still holds it. What systemd opened is systemd's: we
+never shut it, only let go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fourseven.addresses import bind_parts
+from fourseven.control.notify import Activated
+
+BACKLOG_MIN = 4096  # connections that wait while an engine restarts; the kernel caps it at somaxconn
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A socket that a plan needs."""
+
+    listener: str
+    bind: str
+    copies: int = 1  # UDP: one for each worker
+
+
+@dataclass(slots=True)
+class Opened:
+    """The sockets of one bind."""
+
+    bind: str
+    socks: list[socket.socket] = field(default_factory=list)
+    given: bool = False  # by systemd
+    inode: tuple[int, int] | None = None  # of a unix socket's path, to delete only our own
+
+    @property
+    def address(self) -> str:
+        """Where it really listens: port 0 has become a number."""
+        name = self.socks[0].getsockname()
+        if isinstance(name, str | bytes):
+            return self.bind
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        return f"{self.bind.partition('://')[0]}://{host}:{name[1]}"
+
+
+class Sockets:
+    """Every listening socket of this supervisor, by bind."""
+
+    def __init__(self, given: Sequence[Activated] = ()) -> None:
+        self._given = list(given)
+        self._opened: dict[str, Opened] = {}
+
+    def __getitem__(self, bind: str) -> Opened:
+        return self._opened[bind]
+
+    def __contains__(self, bind: str) -> bool:
+        return bind in self._opened
+
+    def open(self, wants: Sequence[Want]) -> list[str]:
+        """Opens what is missing. Says what is wrong; then nothing has changed."""
+        fresh: list[Opened] = []
+        grown: list[tuple[Opened, socket.socket]] = []
+        problems = []
+        binds = {want.bind for want in wants} | set(self._opened)
+        for want in wants:
+            try:
+                there = self._opened.get(want.bind) or self._adopt(want)
+                opened = there or Opened(want.bind)
+                if there is None:
+                    fresh.append(opened)
+                while not opened.given and len(opened.socks) < want.copies:
+                    sock = _listen(opened, binds)
+                    opened.socks.append(sock)
+                    grown.append((opened, sock))
+            except OSError as error:
+                problems.append(f"listeners.{want.listener}: {_explain(want.bind, error)}")
+        if not problems:
+            self._opened |= {opened.bind: opened for opened in fresh}
+            return []
+        for opened, sock in grown:
+            opened.socks.remove(sock)
+            sock.close()
+            if not opened.socks:
+                _unlink(opened)
+        return problems
+
+    def keep(self, wants: Iterable[Want]) -> list[str]:
+        """Gives up what is not wanted any more, and says which binds that were."""
+        copies = {want.bind: want.copies for want in wants}
+        for bind, opened in self._opened.items():
+            while not opened.given and len(opened.socks) > max(copies.get(bind, 0), 1):
+                opened.socks.pop().close()
+        gone = [bind for bind in self._opened if bind not in copies]
+        for bind in gone:
+            self._give_up(self._opened.pop(bind))
+        return gone
+
+    def close(self) -> None:
+        self.keep(())
+
+    def _give_up(self, opened: Opened) -> None:
+        if opened.given:
+            # Back on the shelf: a later reload may want it again.
+            self._given.append(Activated("", opened.socks[0]))
+            return
+        for sock in opened.socks:
+            # A copy in another process would listen on; a shut socket listens nowhere.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        _unlink(opened)
+
+    def _adopt(self, want: Want) -> Opened | None:
+        """The socket that systemd has opened for this bind: same address, or the listener's name."""
+        for given in self._given:
+            if _serves(given.sock, want.bind) or (
+                given.name == want.listener and _kind(given.sock) == want.bind.partition(":")[0]
+            ):
+                self._given.remove(given)
+                opened = Opened(want.bind, [given.sock], given=True)
+                self._opened[want.bind] = opened
+                return opened
+        return None
+
+
+def _kind(sock: socket.socket) -> str:
+    if sock.family == socket.AF_UNIX:
+        return "unix"
+    return "tcp" if sock.type == socket.SOCK_STREAM else "udp"
+
+
+def _serves(sock: socket.socket, bind: str) -> bool:
+    name = sock.getsockname()
+    if bind.startswith("unix:"):
+        return _kind(sock) == "unix" and name == bind.removeprefix("unix:")
+    scheme, host, port = bind_parts(bind)
+    return _kind(sock) == scheme and tuple(name[:2]) == (host, port)
+
+
+def _listen(opened: Opened, binds: set[str]) -> socket.socket:
+    if opened.bind.startswith("unix:"):
+        return _listen_unix(opened)
+    scheme, host, port = bind_parts(opened.bind)
+    if opened.socks:
+        port = opened.socks[0].getsockname()[1]  # of 0, the first copy has made a number
+    beside = f"{scheme}://0.0.0.0:{port}" in binds
+    try:
+        return _listen_inet(scheme, host, port, v6_only=beside)
+    except OSError as error:
+        no_v6 = error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+        if host != "::" or beside or not no_v6:
+            raise
+        return _listen_inet(scheme, "0.0.0.0", port, v6_only=False)  # a host without IPv6
+
+
+def _listen_inet(scheme: str, host: str, port: int, *, v6_only: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    kind = socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6_only)
+        if scheme == "udp":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind((host, port))
+            return sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it on Linux: one system call less for each connection.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((host, port))
+        sock.listen(backlog())
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _listen_unix(opened: Opened) -> socket.socket:
+    path = opened.bind.removeprefix("unix:")
+    _clear_stale(path)
+    sock = socket.socket(
+        socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    )
+    try:
+        sock.bind(path)
+        found = os.lstat(path)
+        opened.inode = (found.st_dev, found.st_ino)
+        sock.listen(backlog())
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _clear_stale(path: str) -> None:
+    """Removes the path of a socket on which nobody listens any more."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EEXIST, "the path is there and is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        if probe.connect_ex(path) != errno.ECONNREFUSED:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    os.unlink(path)
+
+
+def _unlink(opened: Opened) -> None:
+    path = opened.bind.removeprefix("unix:")
+    with contextlib.suppress(OSError):
+        found = os.lstat(path) if opened.inode else None
+        if found and (found.st_dev, found.st_ino) == opened.inode:
+            os.unlink(path)
+
+
+def backlog() -> int:
+    try:
+        somaxconn = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    except (OSError, ValueError):
+        return BACKLOG_MIN
+    return max(somaxconn, BACKLOG_MIN)
+
+
+def _explain(bind: str, error: OSError) -> str:
+    """What is wrong with a bind, and what would be right."""
+    shown = bind if bind.startswith("unix:") else bind.partition("://")[2]
+    mends = {
+        errno.EADDRINUSE: "another process listens there (`ss -lntup` names it)",
+        errno.EADDRNOTAVAIL: "this host does not have the address (`ip address` lists those it has)",
+    }
+    if error.errno in (errno.EACCES, errno.EPERM) and not bind.startswith("unix:"):
+        port = bind_parts(bind)[2]
+        return (
+            f"cannot listen on {shown}: a port below 1024 needs a privilege; run under systemd with "
+            "AmbientCapabilities=CAP_NET_BIND_SERVICE or a .socket unit, or allow it on this host "
+            f"(sysctl net.ipv4.ip_unprivileged_port_start={port}), or bind a port from 1024"
+        )
+    mend = mends.get(error.errno or 0, error.strerror or str(error))
+    return f"cannot listen on {shown}: {mend}"
