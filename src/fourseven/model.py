@@ -53,7 +53,7 @@ from pydantic_core import core_schema
 from fourseven import addresses, units
 from fourseven.errors import Problem, Severity
 from fourseven.features import Algorithm, Feature, Filter, Match, Need
-from fourseven.plan import BackendPlan, ListenerPlan, ServerPlan
+from fourseven.plan import BackendPlan, ListenerPlan, Plan, ServerPlan
 from fourseven.registry import ALGORITHMS, FILTERS, MATCHES
 
 WEIGHT_MAX = 1_000_000  # a larger ratio is a slip of the finger; sums stay far below 64 bits
@@ -64,6 +64,7 @@ NAME = re.compile(
 _LISTENER = ListenerPlan("", (), 0, ())
 _BACKEND = BackendPlan("", (), "", 0)
 _SERVER = ServerPlan("")
+_PLAN = Plan((), ())
 
 
 class Form(BaseModel):
@@ -518,6 +519,11 @@ class Config(Form):
     backends: dict[Name, Backend] = Field(default_factory=dict, description="By name.")
     workers: Annotated[int, Field(strict=True, ge=0, le=64)] = Field(
         0, description="Data-plane threads; 0: one for each core."
+    )
+    shutdown_timeout_ms: Time = Field(
+        _PLAN.shutdown_timeout_ms,
+        alias="shutdown_timeout",
+        description="How long a stop or an upgrade waits for what runs before it cuts.",
     )
 
     _source: Any = PrivateAttr(None)  # config.tree.Document: where everything stands; None in tests

@@ -152,4 +152,5 @@ class Plan:
     listeners: tuple[ListenerPlan, ...]
     backends: tuple[BackendPlan, ...]
     workers: int = 0  # 0: one for each core
+    shutdown_timeout_ms: int = 30_000  # how long a drain waits before it cuts
     warnings: tuple[str, ...] = field(default=())

@@ -32,6 +32,10 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "init": Command("fourseven.cli.init:init", "Writes a commented file to start from."),
+    "run": Command("fourseven.cli.run:run", "Serves a file, in the foreground."),
+    "reload": Command("fourseven.cli.reload:reload", "Puts the changed file in force."),
+    "upgrade": Command("fourseven.cli.reload:upgrade", "Starts the installed version in place."),
+    "status": Command("fourseven.cli.reload:status", "What runs, and where it listens."),
     "check": Command("fourseven.cli.check:check", "Says what is wrong with a file, all at once."),
     "explain": Command(
         "fourseven.cli.explain:explain",

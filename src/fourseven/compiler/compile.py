@@ -24,7 +24,12 @@ def compile_plan(config: Config) -> Plan:
     backends = _backends(config, problems)
     if problems:
         raise ConfigErrors(problems)
-    return Plan(listeners=listeners, backends=backends, workers=config.workers)
+    return Plan(
+        listeners=listeners,
+        backends=backends,
+        workers=config.workers,
+        shutdown_timeout_ms=config.shutdown_timeout_ms,
+    )
 
 
 def _backends(config: Config, problems: list[Problem]) -> tuple[BackendPlan, ...]:

@@ -61,6 +61,11 @@ class Channel:
         self._out.append((frame, batches[0] if batches else []))
         self._write()
 
+    def drain(self) -> None:
+        """Takes in all that has come, now; for a peer that has ended."""
+        while self._sock.fileno() >= 0 and self._read():
+            pass
+
     def close(self) -> None:
         """Ends it from this side; `closed` is not called."""
         if self._sock.fileno() < 0:
@@ -96,13 +101,14 @@ class Channel:
                 self._out.appendleft((data[sent:], []))
         self._loop.remove_writer(self._sock)
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """One read. Says whether there may be more."""
         try:
             data, rights, _, _ = self._sock.recvmsg(
                 1 << 18, socket.CMSG_SPACE(FDS_AT_ONCE * 4), socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data, rights = b"", []
         for level, kind, raw in rights:
@@ -115,6 +121,7 @@ class Channel:
             self._received(*frame)
         if not data and self._sock.fileno() >= 0:
             self._lost()
+        return bool(data)
 
     def _next_frame(self) -> tuple[Message, list[int]] | None:
         if len(self._in) < _HEAD.size:

@@ -123,7 +123,9 @@ def unsafe(path: Path) -> str:
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         return "not a directory"
-    shared = path.parent.stat().st_mode & stat.S_IWOTH  # anyone could have made it first, as in /tmp
+    shared = (
+        path.parent.stat().st_mode & stat.S_IWOTH
+    )  # anyone could have made it first, as in /tmp
     if found.st_uid != os.geteuid() and (shared or os.geteuid() != 0):
         return f"belongs to user {found.st_uid}"
     if found.st_mode & 0o077:

@@ -4,8 +4,9 @@ One TCP or unix socket serves all workers and all engines: a connection that wai
 taken by whoever lives. UDP has no queue of connections, so each worker has a socket of its own and
 the kernel spreads flows over them (SO_REUSEPORT).
 
-A socket is known by its bind, canonical text such as `tcp://[::]:443`. `[::]` takes IPv4 too, unless
-0.0.0.0 is bound to the same port beside it. Congestion control is the system's.
+A socket is known by its bind, canonical text such as `tcp://[::]:443` (with the listener's name
+where the port is 0: each gets a free one of its own). `[::]` takes IPv4 too, unless 0.0.0.0 stands
+beside it with the same port. Congestion control is the system's.
 
 Laws: opening is all or nothing, so a reload that fails leaves no trace. A socket that is given up
 stops listening at once, for every process that still holds it. What systemd opened is systemd's: we
@@ -26,7 +27,9 @@ from pathlib import Path
 from fourseven.addresses import bind_parts
 from fourseven.control.notify import Activated
 
-BACKLOG_MIN = 4096  # connections that wait while an engine restarts; the kernel caps it at somaxconn
+BACKLOG_MIN = (
+    4096  # connections that wait while an engine restarts; the kernel caps it at somaxconn
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,10 @@ class Want:
     bind: str
     copies: int = 1  # UDP: one for each worker
 
+    @property
+    def key(self) -> str:
+        return f"{self.bind}#{self.listener}" if self.bind.endswith(":0") else self.bind
+
 
 @dataclass(slots=True)
 class Opened:
@@ -44,7 +51,7 @@ class Opened:
 
     bind: str
     socks: list[socket.socket] = field(default_factory=list)
-    given: bool = False  # by systemd
+    given: str | None = None  # by systemd, under this name
     inode: tuple[int, int] | None = None  # of a unix socket's path, to delete only our own
 
     @property
@@ -58,64 +65,61 @@ class Opened:
 
 
 class Sockets:
-    """Every listening socket of this supervisor, by bind."""
+    """Every listening socket of this supervisor, by `Want.key`."""
 
     def __init__(self, given: Sequence[Activated] = ()) -> None:
         self._given = list(given)
         self._opened: dict[str, Opened] = {}
 
-    def __getitem__(self, bind: str) -> Opened:
-        return self._opened[bind]
-
-    def __contains__(self, bind: str) -> bool:
-        return bind in self._opened
+    def __getitem__(self, key: str) -> Opened:
+        return self._opened[key]
 
     def open(self, wants: Sequence[Want]) -> list[str]:
         """Opens what is missing. Says what is wrong; then nothing has changed."""
-        fresh: list[Opened] = []
+        fresh: dict[str, Opened] = {}
         grown: list[tuple[Opened, socket.socket]] = []
         problems = []
-        binds = {want.bind for want in wants} | set(self._opened)
+        binds = {want.bind for want in wants}
         for want in wants:
+            opened = self._opened.get(want.key) or self._adopt(want) or Opened(want.bind)
+            if want.key not in self._opened:
+                fresh[want.key] = opened
             try:
-                there = self._opened.get(want.bind) or self._adopt(want)
-                opened = there or Opened(want.bind)
-                if there is None:
-                    fresh.append(opened)
-                while not opened.given and len(opened.socks) < want.copies:
+                while opened.given is None and len(opened.socks) < want.copies:
                     sock = _listen(opened, binds)
                     opened.socks.append(sock)
                     grown.append((opened, sock))
             except OSError as error:
                 problems.append(f"listeners.{want.listener}: {_explain(want.bind, error)}")
         if not problems:
-            self._opened |= {opened.bind: opened for opened in fresh}
+            self._opened |= fresh
             return []
         for opened, sock in grown:
             opened.socks.remove(sock)
             sock.close()
-            if not opened.socks:
-                _unlink(opened)
+        for opened in fresh.values():
+            if opened.given is not None:
+                self._shelve(opened)
+            _unlink(opened)
         return problems
 
     def keep(self, wants: Iterable[Want]) -> list[str]:
-        """Gives up what is not wanted any more, and says which binds that were."""
-        copies = {want.bind: want.copies for want in wants}
-        for bind, opened in self._opened.items():
-            while not opened.given and len(opened.socks) > max(copies.get(bind, 0), 1):
+        """Gives up what is not wanted any more, and says which those were."""
+        copies = {want.key: want.copies for want in wants}
+        for key, opened in self._opened.items():
+            while opened.given is None and len(opened.socks) > max(copies.get(key, 0), 1):
                 opened.socks.pop().close()
-        gone = [bind for bind in self._opened if bind not in copies]
-        for bind in gone:
-            self._give_up(self._opened.pop(bind))
+        gone = [key for key in self._opened if key not in copies]
+        for key in gone:
+            self._give_up(self._opened.pop(key))
         return gone
 
     def close(self) -> None:
         self.keep(())
 
     def _give_up(self, opened: Opened) -> None:
-        if opened.given:
-            # Back on the shelf: a later reload may want it again.
-            self._given.append(Activated("", opened.socks[0]))
+        if opened.given is not None:
+            self._shelve(opened)
             return
         for sock in opened.socks:
             # A copy in another process would listen on; a shut socket listens nowhere.
@@ -124,6 +128,10 @@ class Sockets:
             sock.close()
         _unlink(opened)
 
+    def _shelve(self, opened: Opened) -> None:
+        """Lets go of what is systemd's; a later reload may want it again."""
+        self._given.append(Activated(opened.given or "", opened.socks[0]))
+
     def _adopt(self, want: Want) -> Opened | None:
         """The socket that systemd has opened for this bind: same address, or the listener's name."""
         for given in self._given:
@@ -131,9 +139,7 @@ class Sockets:
                 given.name == want.listener and _kind(given.sock) == want.bind.partition(":")[0]
             ):
                 self._given.remove(given)
-                opened = Opened(want.bind, [given.sock], given=True)
-                self._opened[want.bind] = opened
-                return opened
+                return Opened(want.bind, [given.sock], given=given.name)
         return None
 
 

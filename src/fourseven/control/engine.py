@@ -1,0 +1,296 @@
+"""The engine's control thread: turns files into plans and plans into what the workers serve.
+
+    python -m fourseven.control.engine --channel FD
+
+One asyncio loop, started by the supervisor and led by its messages (child.py lists them). A file
+comes as bytes; it is checked and compiled; the sockets it needs are asked for; the data plane gets
+plan and sockets in one step. Nothing is half in force: until `publish` returns, the old plan is.
+
+Laws: the data plane is touched by this thread alone. A worker that fails takes the process down:
+the supervisor has the next one up within a second, on the same sockets, which beats a limping one.
+A descriptor that a plan has lost is closed only after every worker must have let go of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from fourseven.compiler.compile import compile_plan
+from fourseven.config.load import loads
+from fourseven.control import logs
+from fourseven.control.channel import Channel, Message
+from fourseven.control.sockets import Want
+from fourseven.errors import ConfigErrors, FoursevenError
+from fourseven.plan import ListenerPlan, Plan
+from fourseven.snapshot.layout import WORKERS_MAX, ListenerMode
+
+FATAL = 70  # EX_SOFTWARE
+RECLAIM_S = 0.1  # a retired snapshot waits for a turn of each worker, mostly milliseconds
+# A worker is woken by each publish and lets go in that turn. A turn is far below a millisecond; even
+# on a machine that is short of cores, a woken thread runs within this.
+LET_GO_S = 2.0
+DRAIN_LOOK_S = 0.05
+DEFER_ACCEPT_S = (
+    1  # the kernel hands a connection over when its first bytes are there, or after this
+)
+
+
+class Plane(Protocol):
+    """What control asks of the data plane (dataplane.DataPlane)."""
+
+    fatal_fd: int
+
+    def start(self) -> None: ...
+    def publish(self, plan: Plan, fds: dict[str, list[int]]) -> None: ...
+    def reclaim(self) -> int: ...
+    def drain(self) -> None: ...
+    def busy(self) -> int: ...
+    def stop(self) -> None: ...
+
+
+def plan_of(raw: bytes, file: str) -> Plan:
+    return compile_plan(loads(raw, file))
+
+
+class Engine:
+    """One process's control half."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        new_plane: Callable[[int], Plane],
+        read_plan: Callable[[bytes, str], Plan] = plan_of,
+    ) -> None:
+        self._new_plane = new_plane
+        self._read_plan = read_plan
+        self._loop = asyncio.get_running_loop()
+        self._channel = Channel(sock, self._received, self._orphaned)
+        self._plane: Plane | None = None
+        self._workers = 0
+        self._fds: dict[str, list[int]] = {}  # by Want.key; open while a plan in force needs them
+        self._loading: tuple[int, Plan] | None = None
+        self._deadline_ms = 30_000
+        self._reclaiming = False
+        self._draining = False
+        self._done = asyncio.Event()
+
+    async def run(self) -> None:
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(signum, self._drain, None)
+        self._loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the supervisor's business
+        await self._done.wait()
+        self._channel.close()
+
+    # ---- messages ----
+
+    def _received(self, message: Message, fds: list[int]) -> None:
+        try:
+            match message["type"]:
+                case "load":
+                    self._load(message)
+                case "opened":
+                    self._opened(message, fds)
+                case "drain":
+                    self._drain(message["deadline_ms"])
+                case "ping":
+                    self._channel.send({"type": "pong"})
+        except Exception as error:  # a fault of ours: the old plan stays, and somebody must know
+            logs.LOG.exception("engine.fault")
+            self._refuse("fault", [f"a fault in fourseven: {error!r} (see the log)"])
+
+    def _load(self, message: Message) -> None:
+        self._loading = None
+        identity = message["id"]
+        try:
+            plan = self._read_plan(message["content"].encode("latin-1"), message["file"])
+        except ConfigErrors as errors:
+            return self._refuse("config", [str(problem) for problem in errors.problems], identity)
+        self._loading = (identity, plan)
+        self._workers = self._workers or worker_count(plan.workers)
+        wants = [[want.listener, want.bind, want.copies] for want in wants_of(plan, self._workers)]
+        self._channel.send({"type": "open", "id": identity, "wants": wants})
+
+    def _opened(self, message: Message, fds: list[int]) -> None:
+        fresh: dict[str, list[int]] = {}
+        for key, count in message["shares"]:
+            fresh[key], fds = fds[:count], fds[count:]
+        if self._loading is None or self._loading[0] != message["id"] or self._draining:
+            return _close(fresh)
+        if message["problems"]:
+            return self._refuse("sockets", message["problems"])
+        began = time.monotonic()
+        try:
+            self._publish(self._loading[1], fresh)
+        except (FoursevenError, ValueError, OSError, MemoryError) as error:
+            _close(fresh)
+            return self._refuse("plane", [f"the data plane refuses the file: {error}"])
+        self._loaded(round((time.monotonic() - began) * 1000))
+
+    def _loaded(self, took_ms: int) -> None:
+        assert self._loading is not None
+        identity, plan = self._loading
+        self._loading = None
+        self._deadline_ms = plan.shutdown_timeout_ms
+        problems = list(plan.warnings)
+        if plan.workers and plan.workers != self._workers:
+            problems.append(f"workers: {plan.workers} takes effect with `fourseven upgrade`")
+        for listener in plan.listeners:
+            logs.say("listener", **_told(listener))
+        logs.say("engine.ready", pid=os.getpid(), workers=self._workers, publish_ms=took_ms)
+        self._channel.send(
+            {
+                "type": "loaded",
+                "id": identity,
+                "problems": problems,
+                "shutdown_timeout_ms": self._deadline_ms,
+            }
+        )
+
+    def _refuse(self, kind: str, problems: list[str], identity: int = 0) -> None:
+        if self._loading is not None:
+            identity = self._loading[0]
+            self._loading = None
+        self._channel.send({"type": "refused", "id": identity, "kind": kind, "problems": problems})
+
+    def _orphaned(self) -> None:
+        """The supervisor is gone. Nobody could reload or stop us: finish what runs, and go."""
+        logs.fail("engine.orphaned", pid=os.getpid())
+        self._drain(None)
+
+    # ---- the data plane ----
+
+    def _publish(self, plan: Plan, fresh: dict[str, list[int]]) -> None:
+        """Puts the plan in force with the sockets that it needs."""
+        if self._plane is None:
+            self._plane = self._new_plane(self._workers)
+            self._loop.add_reader(self._plane.fatal_fd, self._fatal)
+            self._plane.start()
+        there = self._fds | fresh
+        wants = wants_of(plan, self._workers)
+        kept = {want.key: there[want.key] for want in wants}
+        by_listener: dict[str, list[int]] = {}
+        for want in wants:
+            by_listener.setdefault(want.listener, []).extend(kept[want.key])
+        modes = {listener.name: listener.mode for listener in plan.listeners}
+        waiting = {w.key: modes[w.listener] == ListenerMode.MODE_HTTP for w in wants}
+        # A protocol in which the server speaks first must not wait for the client: off before,
+        # on after.
+        defer_accept(kept, [key for key, http in waiting.items() if not http], 0)
+        self._plane.publish(plan, by_listener)
+        defer_accept(kept, [key for key, http in waiting.items() if http], DEFER_ACCEPT_S)
+        lost = {key: fds for key, fds in there.items() if key not in kept}
+        self._fds = kept
+        if lost:
+            self._loop.call_later(LET_GO_S, _close, lost)
+        if not self._reclaiming:
+            self._reclaim()
+
+    def _reclaim(self) -> None:
+        """Frees old snapshots; comes again while some are still in use."""
+        assert self._plane is not None
+        self._reclaiming = self._plane.reclaim() > 0
+        if self._reclaiming:
+            self._loop.call_later(RECLAIM_S, self._reclaim)
+
+    def _fatal(self) -> None:
+        logs.fail("worker.failed", pid=os.getpid(), counters=getattr(self._plane, "fatal", ""))
+        os._exit(FATAL)  # the other workers may be in any state: the kernel cleans up
+
+    # ---- the end ----
+
+    def _drain(self, deadline_ms: int | None) -> None:
+        """Takes no new connection, and ends when the last one has, or at the deadline."""
+        if self._draining:
+            return
+        self._draining = True
+        limit_ms = self._deadline_ms if deadline_ms is None else deadline_ms
+        if self._plane is not None:
+            self._plane.drain()
+            self._loop.call_later(min(LET_GO_S, limit_ms / 1000), self._let_go)
+        self._channel.send({"type": "draining"})
+        self._look(self._loop.time() + limit_ms / 1000)
+
+    def _let_go(self) -> None:
+        _close(self._fds)
+        self._fds = {}
+
+    def _look(self, deadline: float) -> None:
+        busy = self._plane.busy() if self._plane is not None else 0
+        if busy and self._loop.time() < deadline:
+            self._loop.call_later(DRAIN_LOOK_S, self._look, deadline)
+            return
+        if busy:
+            logs.warn("drain.cut", connections=busy)
+        if self._plane is not None:
+            self._loop.remove_reader(self._plane.fatal_fd)
+            self._plane.stop()
+        logs.say("engine.drained", pid=os.getpid())
+        self._done.set()
+
+
+def wants_of(plan: Plan, workers: int) -> list[Want]:
+    """Every socket that a plan needs, in the order of its listeners and their binds."""
+    return [
+        Want(listener.name, bind, workers if bind.startswith("udp:") else 1)
+        for listener in plan.listeners
+        if listener.mode != ListenerMode.MODE_NONE
+        for bind in listener.bind
+    ]
+
+
+def worker_count(asked: int) -> int:
+    """0 is one worker for each core that we may use."""
+    return min(asked or len(os.sched_getaffinity(0)), WORKERS_MAX)
+
+
+def defer_accept(fds: dict[str, list[int]], keys: Sequence[str], seconds: int) -> None:
+    """TCP_DEFER_ACCEPT on the TCP sockets among these."""
+    for key in keys:
+        if key.startswith("tcp:"):
+            with socket.socket(fileno=os.dup(fds[key][0])) as sock:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, seconds)
+
+
+def _told(listener: ListenerPlan) -> dict[str, Any]:
+    told = {
+        "name": listener.name,
+        "bind": ",".join(listener.bind),
+        "layer": listener.layer,
+        "plane": listener.plane,
+        "because": listener.because,
+    }
+    return told | ({"refused": "; ".join(listener.refused)} if listener.refused else {})
+
+
+def _close(fds: dict[str, list[int]]) -> None:
+    for some in fds.values():
+        for fd in some:
+            os.close(fd)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    # The workers are native: loaded here, so that this module can be read and tested without them.
+    from fourseven.control.dataplane import DataPlane
+
+    parser = argparse.ArgumentParser(description="Started by `fourseven run`.")
+    parser.add_argument("--channel", type=int, required=True)
+    channel = socket.socket(fileno=parser.parse_args(arguments).channel)
+    channel.set_inheritable(False)
+    logs.set_up()
+
+    async def serve() -> None:
+        await Engine(channel, DataPlane).run()
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
