@@ -25,7 +25,9 @@ class Quiet:
 
 def plan_of(listeners=(), servers=()):
     return Plan(
-        tuple(ListenerPlan(name, (f"tcp://127.0.0.1:{n}",), 0, ()) for n, name in enumerate(listeners)),
+        tuple(
+            ListenerPlan(name, (f"tcp://127.0.0.1:{n}",), 0, ()) for n, name in enumerate(listeners)
+        ),
         (BackendPlan("b", tuple(ServerPlan(s) for s in servers), "round_robin", 0),),
     )
 

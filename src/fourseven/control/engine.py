@@ -21,10 +21,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
+from fourseven.config.warnings import warnings_of
 from fourseven.control import logs
 from fourseven.control.channel import Channel, Message
 from fourseven.control.sockets import Want
@@ -34,8 +36,8 @@ from fourseven.snapshot.layout import WORKERS_MAX, ListenerMode
 
 FATAL = 70  # EX_SOFTWARE
 RECLAIM_S = 0.1  # a retired snapshot waits for a turn of each worker, mostly milliseconds
-# A worker is woken by each publish and lets go in that turn. A turn is far below a millisecond; even
-# on a machine that is short of cores, a woken thread runs within this.
+# A worker is woken by each publish and lets go in that turn. A turn is far below a millisecond;
+# even on a machine that is short of cores, a woken thread runs within this.
 LET_GO_S = 2.0
 DRAIN_LOOK_S = 0.05
 DEFER_ACCEPT_S = (
@@ -53,11 +55,15 @@ class Plane(Protocol):
     def reclaim(self) -> int: ...
     def drain(self) -> None: ...
     def busy(self) -> int: ...
+    def fatal(self) -> int: ...
     def stop(self) -> None: ...
 
 
 def plan_of(raw: bytes, file: str) -> Plan:
-    return compile_plan(loads(raw, file))
+    """The plan of a file, with its warnings. ConfigErrors says all that is wrong."""
+    config = loads(raw, file)
+    plan = compile_plan(config)
+    return replace(plan, warnings=tuple(str(problem) for problem in warnings_of(config, plan)))
 
 
 class Engine:
@@ -78,6 +84,7 @@ class Engine:
         self._fds: dict[str, list[int]] = {}  # by Want.key; open while a plan in force needs them
         self._loading: tuple[int, Plan] | None = None
         self._deadline_ms = 30_000
+        self._told: dict[str, dict[str, Any]] = {}  # what the log knows of each listener
         self._reclaiming = False
         self._draining = False
         self._done = asyncio.Event()
@@ -112,7 +119,8 @@ class Engine:
         try:
             plan = self._read_plan(message["content"].encode("latin-1"), message["file"])
         except ConfigErrors as errors:
-            return self._refuse("config", [str(problem) for problem in errors.problems], identity)
+            self._refuse("config", [str(problem) for problem in errors.problems], identity)
+            return
         self._loading = (identity, plan)
         self._workers = self._workers or worker_count(plan.workers)
         wants = [[want.listener, want.bind, want.copies] for want in wants_of(plan, self._workers)]
@@ -123,15 +131,18 @@ class Engine:
         for key, count in message["shares"]:
             fresh[key], fds = fds[:count], fds[count:]
         if self._loading is None or self._loading[0] != message["id"] or self._draining:
-            return _close(fresh)
+            _close(fresh)
+            return
         if message["problems"]:
-            return self._refuse("sockets", message["problems"])
+            self._refuse("sockets", message["problems"])
+            return
         began = time.monotonic()
         try:
             self._publish(self._loading[1], fresh)
         except (FoursevenError, ValueError, OSError, MemoryError) as error:
             _close(fresh)
-            return self._refuse("plane", [f"the data plane refuses the file: {error}"])
+            self._refuse("plane", [f"the data plane refuses the file: {error}"])
+            return
         self._loaded(round((time.monotonic() - began) * 1000))
 
     def _loaded(self, took_ms: int) -> None:
@@ -142,8 +153,11 @@ class Engine:
         problems = list(plan.warnings)
         if plan.workers and plan.workers != self._workers:
             problems.append(f"workers: {plan.workers} takes effect with `fourseven upgrade`")
-        for listener in plan.listeners:
-            logs.say("listener", **_told(listener))
+        told = {listener.name: _told(listener) for listener in plan.listeners}
+        for name, fields in told.items():
+            if self._told.get(name) != fields:
+                logs.say("listener", **fields)
+        self._told = told
         logs.say("engine.ready", pid=os.getpid(), workers=self._workers, publish_ms=took_ms)
         self._channel.send(
             {
@@ -201,7 +215,8 @@ class Engine:
             self._loop.call_later(RECLAIM_S, self._reclaim)
 
     def _fatal(self) -> None:
-        logs.fail("worker.failed", pid=os.getpid(), counters=getattr(self._plane, "fatal", ""))
+        error = self._plane.fatal() if self._plane is not None else 0
+        logs.fail("worker.failed", pid=os.getpid(), error=os.strerror(error))
         os._exit(FATAL)  # the other workers may be in any state: the kernel cleans up
 
     # ---- the end ----

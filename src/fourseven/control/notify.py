@@ -12,6 +12,7 @@ Source: sd_notify(3), sd_listen_fds(3).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -51,11 +52,9 @@ class Notifier:
         if not self._address:
             return
         text = "\n".join(f"{key}={value}" for key, value in state.items())
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            try:
-                sock.sendto(text.encode(), socket.MSG_DONTWAIT, self._address)
-            except OSError:
-                pass  # nobody listens any more: no reason to stop serving
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        with sock, contextlib.suppress(OSError):  # nobody listens any more: we serve on
+            sock.sendto(text.encode(), socket.MSG_DONTWAIT, self._address)
 
 
 @dataclass(frozen=True)

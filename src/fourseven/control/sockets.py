@@ -130,17 +130,27 @@ class Sockets:
 
     def _shelve(self, opened: Opened) -> None:
         """Lets go of what is systemd's; a later reload may want it again."""
-        self._given.append(Activated(opened.given or "", opened.socks[0]))
+        given, *deaf = opened.socks
+        for sock in deaf:
+            sock.close()
+        self._given.append(Activated(opened.given or "", given))
 
     def _adopt(self, want: Want) -> Opened | None:
-        """The socket that systemd has opened for this bind: same address, or the listener's name."""
+        """What systemd has opened for this bind: the same address, or the listener's name."""
         for given in self._given:
             if _serves(given.sock, want.bind) or (
                 given.name == want.listener and _kind(given.sock) == want.bind.partition(":")[0]
             ):
                 self._given.remove(given)
-                return Opened(want.bind, [given.sock], given=given.name)
+                # A single UDP socket serves the first worker; the others get one that hears
+                # nothing, for two workers on one socket would tear its flows apart.
+                deaf = [_deaf(given.sock) for _ in range(want.copies - 1)]
+                return Opened(want.bind, [given.sock, *deaf], given=given.name)
         return None
+
+
+def _deaf(sock: socket.socket) -> socket.socket:
+    return socket.socket(sock.family, sock.type | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
 def _kind(sock: socket.socket) -> str:
@@ -246,13 +256,13 @@ def _explain(bind: str, error: OSError) -> str:
     shown = bind if bind.startswith("unix:") else bind.partition("://")[2]
     mends = {
         errno.EADDRINUSE: "another process listens there (`ss -lntup` names it)",
-        errno.EADDRNOTAVAIL: "this host does not have the address (`ip address` lists those it has)",
+        errno.EADDRNOTAVAIL: "this host does not have the address (`ip address` lists its own)",
     }
     if error.errno in (errno.EACCES, errno.EPERM) and not bind.startswith("unix:"):
         port = bind_parts(bind)[2]
         return (
-            f"cannot listen on {shown}: a port below 1024 needs a privilege; run under systemd with "
-            "AmbientCapabilities=CAP_NET_BIND_SERVICE or a .socket unit, or allow it on this host "
+            f"cannot listen on {shown}: a port below 1024 needs a privilege; run under systemd with"
+            " AmbientCapabilities=CAP_NET_BIND_SERVICE or a .socket unit, or allow it on this host "
             f"(sysctl net.ipv4.ip_unprivileged_port_start={port}), or bind a port from 1024"
         )
     mend = mends.get(error.errno or 0, error.strerror or str(error))

@@ -45,6 +45,7 @@ LIVED_S = 10.0  # an engine that lived so long did not crash in a loop
 FREE_RESTARTS = 3  # without delay: one crash is bad luck, and clients wait
 DELAY_FIRST_S, DELAY_MAX_S = 0.25, 10.0
 OVERTIME_S = 5.0  # after the deadline of a drain, before SIGKILL
+TWICE_S = 0.5  # who signals a process and its whole group meant one signal, not two
 DESCRIPTORS_MAX = 1 << 20  # two for each relayed connection; what a host grants by default
 
 
@@ -72,6 +73,7 @@ class Supervisor:
         self._crashes = 0
         self._restarts = 0
         self._stopping = False
+        self._stopped_at = 0.0
         self._cut_by = 0
         self._gone = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -130,7 +132,7 @@ class Supervisor:
                 answer = await self._install(raw)
             elif isinstance(raw, bytes):
                 answer = await self._current.load(str(self._file), raw)
-                self._settle(self._current, raw, answer)
+                self._settle(raw, answer)
             else:
                 answer = raw
             self._ready()
@@ -176,10 +178,10 @@ class Supervisor:
             self._current = child
         else:
             child.kill()
-        self._settle(child, raw, answer)
+        self._settle(raw, answer)
         return answer
 
-    def _settle(self, child: Child, raw: bytes, answer: Message) -> None:
+    def _settle(self, raw: bytes, answer: Message) -> None:
         """What the supervisor keeps of an answer."""
         if answer["type"] == "loaded":
             self._good = raw
@@ -228,12 +230,15 @@ class Supervisor:
     def stop(self, signum: int) -> None:
         """Drains; the second time, cuts."""
         if self._stopping:
+            if time.monotonic() - self._stopped_at < TWICE_S:
+                return
             logs.warn("stop.cut", signal=signal.Signals(signum).name)
             self._cut_by = signum
             for child in self._children:
                 child.kill()
             return
         self._stopping = True
+        self._stopped_at = time.monotonic()
         logs.say("stop.drain", signal=signal.Signals(signum).name, deadline_ms=self._deadline_ms)
         self._notifier.stopping("draining")
         for child in self._children:
