@@ -88,7 +88,7 @@ def test_what_was_in_force_is_remembered_byte_for_byte_under_its_name(tmp_path):
 def test_a_directory_that_others_may_write_is_refused(tmp_path):
     (tmp_path / "open").mkdir(mode=0o700)
     (tmp_path / "open").chmod(0o770)
-    with pytest.raises(FoursevenError, match="open to others.*chmod 700"):
+    with pytest.raises(FoursevenError, match=r"open to others.*chmod 700"):
         runtime.make(str(tmp_path / "open"))
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -113,7 +113,7 @@ def test_the_places_in_their_order(monkeypatch):
 
 
 def test_nobody_runs(tmp_path):
-    with pytest.raises(FoursevenError, match="no running fourseven in .*--runtime-dir"):
+    with pytest.raises(FoursevenError, match=r"no running fourseven in .*--runtime-dir"):
         runtime.find(str(tmp_path))
 
 
