@@ -151,24 +151,31 @@ class Service:
         return self.process.wait(within_s)
 
     def stop(self) -> None:
-        """Ends it, with the engine, whatever state it is in."""
-        engines = []
+        """Ends it, with its engines, whatever state it is in."""
         if self.process.poll() is None:
-            with contextlib.suppress(Exception):
-                status = self.status()
-                engines = [pid for pid in (status["engine"], *status["draining"]) if pid]
+            engines = self._engines()
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                for pid in engines:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                self._cut(engines)
         self._notify.close()
         if self._own is not None:
             self._own.cleanup()
+
+    def _engines(self) -> list[int]:
+        try:
+            status = self.status()
+        except Exception:
+            return []  # it is in no state to answer
+        return [pid for pid in (status["engine"], *status["draining"]) if pid]
+
+    def _cut(self, engines: list[int]) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pid in engines:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def __enter__(self) -> Service:
         return self
