@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from support.relay import Relay, Server, Udp, descriptors, echo
 
 
@@ -51,8 +52,10 @@ def relay(serve, serve_udp) -> Iterator[Callable[..., Relay]]:
     """Starts relays; at the end no session is open and nothing in flight."""
     made: list[Relay] = []
 
-    def make(servers, udp=False, host="127.0.0.1", workers=1, **more) -> Relay:
+    def make(servers, udp=False, host="127.0.0.1", workers=1, before=None, **more) -> Relay:
         made.append(Relay(udp, host, workers))
+        if before is not None:
+            before(made[-1])
         made[-1].publish(servers, **more)
         return made[-1]
 

@@ -8,13 +8,13 @@ import threading
 import time
 
 import pytest
-from support.relay import descriptors, echo, reset, until
 
 from fourseven.balancing.least_requests import LeastRequests
 from fourseven.balancing.source_hash import SourceHash
 from fourseven.matching import records
 from fourseven.matching.table import Field
 from fourseven.plan import Condition, Not
+from support.relay import descriptors, echo, reset, until
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -33,10 +33,15 @@ def refused(through) -> bool:
         return True
 
 
+def address_of(sock: socket.socket) -> str:
+    host, port = sock.getsockname()
+    return f"{host}:{port}"
+
+
 def closed_port() -> str:
     """An address where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as one:
-        return "127.0.0.1:%d" % one.getsockname()[1]
+        return address_of(one)
 
 
 # ---- bytes and their ends ----
@@ -272,7 +277,7 @@ def test_a_server_that_does_not_answer_the_connect(relay, serve):
             one.connect_ex(where)
             fill.append(one)
         through = relay(
-            ["127.0.0.1:%d" % where[1], serve().address],
+            [address_of(deaf), serve().address],
             backend={"connect_timeout_ms": 100, "retries": 1},
         )
         with through.client() as client:
@@ -292,7 +297,7 @@ def test_a_client_that_leaves_while_we_connect(relay):
             one.setblocking(False)
             one.connect_ex(where)
             fill.append(one)
-        through = relay(["127.0.0.1:%d" % where[1]], backend={"connect_timeout_ms": 60_000})
+        through = relay([address_of(deaf)], backend={"connect_timeout_ms": 60_000})
         client = through.client()
         until(lambda: through.in_flight() == 1)
         reset(client)

@@ -111,6 +111,7 @@ class Udp:
         self.socket.bind((host, 0))
         self.answer = answer
         self.got: list[bytes] = []
+        self.log: list[tuple[bytes, object]] = []
         self.peers: set[object] = set()
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
@@ -124,6 +125,7 @@ class Udp:
                 return
             self.got.append(data)
             self.peers.add(peer)
+            self.log.append((data, peer))
             answer = self.answer(data)
             if answer is not None:
                 self.socket.sendto(answer, peer)

@@ -33,7 +33,7 @@ from cython.cimports.fourseven.snapshot.layout import (
 )
 from cython.cimports.fourseven.worker.tools import random_next
 from cython.cimports.libc.errno import EINPROGRESS, errno
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
 
 
 def route_address(worker, listener, client):
@@ -69,7 +69,7 @@ def route_address(worker, listener, client):
 
 
 def chosen(worker, listener, route):
-    """The index of the route's backend, drawn by weight; one that no snapshot has where it has none."""
+    """The index of the route's backend, drawn by weight; or one that no snapshot has."""
     rule: cython.pointer[Route] = cython.address(listener.plan.routes[route])
     drawn: uint32_t
     i: uint32_t

@@ -71,7 +71,7 @@ from cython.cimports.fourseven.worker.tools import (
 )
 from cython.cimports.fourseven.worker.worker import SlotCounters
 from cython.cimports.libc.errno import EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
-from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
 
 # ---- the plane ----
@@ -211,7 +211,7 @@ def session_new(worker, listener, fd, client):
 
 
 def try_server(worker, session, backend):
-    """Begins to connect to a server that this session has not tried; the last way out is a reset."""
+    """Begins to connect to a server that was not tried yet; the last way out is a reset."""
     server: cython.pointer[Side] = cython.address(session.server)
     fd: int32_t
     while session.lease.tried_count <= backend.retries and not lease_take(
@@ -361,7 +361,7 @@ def reset_on_close(fd):
 
 
 def no_delay(fd):
-    """The bytes come from another socket, which has gathered them already. A unix socket says no."""
+    """The bytes come from another socket, which has gathered them. A unix socket says no."""
     on: cython.int = 1
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, cython.address(on), cython.sizeof(cython.int))
 

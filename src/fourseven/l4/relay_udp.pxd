@@ -66,7 +66,9 @@ cdef int32_t receive "fourseven_udp_receive"(RelayUdp *relay, int32_t fd, bint n
 cdef uint32_t forward(Worker *worker, WorkerListener *listener, uint32_t at, uint32_t end) noexcept nogil
 cdef void key_of(RelayUdp *relay, WorkerListener *listener, uint32_t at, FlowKey *key, Address *client) noexcept nogil
 cdef void local_of(msghdr *message, Address *local) noexcept nogil
-cdef Flow *flow_new(Worker *worker, WorkerListener *listener, uint32_t at, const FlowKey *key, const Address *client) noexcept nogil
+cdef Flow *flow_new(
+    Worker *worker, WorkerListener *listener, uint32_t at, const FlowKey *key, const Address *client
+) noexcept nogil
 cdef Flow *admitted(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void reply_path(RelayUdp *relay, Flow *flow, uint32_t at) noexcept nogil
 cdef bint take_server(Worker *worker, Flow *flow, const Backend *backend) noexcept nogil

@@ -42,7 +42,6 @@ from cython.cimports.fourseven.l4.flows import (
 )
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64, load_relaxed_u32
 from cython.cimports.fourseven.native.linux import (
-    AF_INET6,
     CMSG_DATA,
     CMSG_FIRSTHDR,
     EPOLLERR,
@@ -60,12 +59,10 @@ from cython.cimports.fourseven.native.linux import (
     getsockopt,
     in6_pktinfo,
     in_pktinfo,
-    mmsghdr,
     msghdr,
     recvmmsg,
     sendmmsg,
     setsockopt,
-    sockaddr,
     sockaddr_storage,
     socklen_t,
 )
@@ -84,9 +81,8 @@ from cython.cimports.fourseven.worker.tools import (
     unwatch,
     watch,
 )
-from cython.cimports.fourseven.worker.worker import Source, WorkerListener
 from cython.cimports.libc.errno import EAGAIN, EMSGSIZE, ENOBUFS, ENOMEM, errno
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
 
@@ -128,8 +124,9 @@ def open(worker, listener):
         free(flows)
         return ENOMEM
     flows.any_address = any_address(cython.address(listener.local))
-    if flows.any_address:  # one of the two is of the other family, and fails
+    if flows.any_address and listener.local.bytes[10] == 0xFF:
         setsockopt(fd, IPPROTO_IP, IP_PKTINFO, cython.address(on), cython.sizeof(cython.int))
+    elif flows.any_address:  # [::] takes IPv4 too, and says of both in IPv6's form
         setsockopt(
             fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, cython.address(on), cython.sizeof(cython.int)
         )
@@ -244,7 +241,7 @@ def receive(relay, fd, names):
 
 
 def forward(worker, listener, at, end):
-    """Sends the datagrams that belong with the one at `at` to their server; where the rest begins."""
+    """Sends the datagram at `at`, and those after it of the same flow; where the rest begins."""
     relay: cython.pointer[RelayUdp] = relay_of(worker)
     key: FlowKey
     other: FlowKey
@@ -286,15 +283,17 @@ def key_of(relay, listener, at, key, client):
 def local_of(message, local):
     """The address of ours that the datagram was sent to."""
     part: cython.pointer[cmsghdr] = CMSG_FIRSTHDR(message)
-    v4: in_pktinfo
-    v6: in6_pktinfo
+    v4: cython.pointer[in_pktinfo]
+    v6: cython.pointer[in6_pktinfo]
     if part is cython.NULL:
         return
     if part.cmsg_level == IPPROTO_IP and part.cmsg_type == IP_PKTINFO:
-        memcpy(cython.address(v4), CMSG_DATA(part), cython.sizeof(in_pktinfo))
+        v4 = cython.cast(cython.pointer[in_pktinfo], CMSG_DATA(part))
+        if v4.ipi_spec_dst.s_addr == 0:  # it came before the socket was told to note this
+            v4.ipi_spec_dst = v4.ipi_addr
         memcpy(cython.address(local.bytes[12]), cython.address(v4.ipi_spec_dst), 4)
     elif part.cmsg_level == IPPROTO_IPV6 and part.cmsg_type == IPV6_PKTINFO:
-        memcpy(cython.address(v6), CMSG_DATA(part), cython.sizeof(in6_pktinfo))
+        v6 = cython.cast(cython.pointer[in6_pktinfo], CMSG_DATA(part))
         memcpy(cython.address(local.bytes[0]), cython.address(v6.ipi6_addr), 16)
 
 
