@@ -19,9 +19,14 @@ from pathlib import Path
 ISOLATED = "FOURSEVEN_BENCH_ISOLATED"  # set in the environment of the isolated run
 
 
+def isolated() -> bool:
+    """Whether this process runs in a network namespace of its own."""
+    return ISOLATED in os.environ
+
+
 def isolate(congestion: str) -> None:
     """Starts this program anew in a network namespace, when that is possible; else returns."""
-    if os.environ.get(ISOLATED) or os.geteuid() != 0 or not tools():
+    if isolated() or os.geteuid() != 0 or not tools():
         return
     os.environ[ISOLATED] = congestion
     os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
@@ -71,9 +76,7 @@ def describe() -> dict[str, str]:
         "system": system_name(),
         "python": platform.python_version(),
         "congestion control": congestion_in_use(),
-        "network": "loopback in a namespace of its own"
-        if os.environ.get(ISOLATED)
-        else "the system's loopback",
+        "network": "loopback in a namespace of its own" if isolated() else "the system's loopback",
         "load average at the start": " ".join(f"{load:.1f}" for load in os.getloadavg()),
     }
 

@@ -238,7 +238,8 @@ def present(names: list[str]) -> list[Peer]:
     found = []
     for name in names:
         if reason := PEERS[name].missing():
-            print(f"{name} is left out: {reason}", flush=True)
+            if not machine.isolated():  # else it was said before the namespace was entered
+                print(f"{name} is left out: {reason}", flush=True)
             continue
         found.append(PEERS[name])
     if not found:
