@@ -28,7 +28,7 @@ class Fourseven(Peer):
         return {"fourseven.yaml": "\n".join(lines) + "\n"}
 
     def command(self, file: Path) -> list[str]:
-        return [sys.executable, "-m", "fourseven", "run", str(file)]
+        return [sys.executable, "-m", "fourseven", "run", str(file), "--runtime-dir", f"{file}.run"]
 
     def check(self, file: Path) -> list[str]:
         return [sys.executable, "-m", "fourseven", "check", str(file)]

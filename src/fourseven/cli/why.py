@@ -33,7 +33,9 @@ class Reasons:
         listener = next(one for one in self.plan.listeners if one.name == visit.listener)
         verdict = judge(self.plan, listener, Asked(head(visit), visit.body, CLIENT))
         words = self.routes(verdict) if verdict.seen else escape(listener.because)
-        return Reason(verdict.layer, verdict.backend, f"{words}\n[dim]{escape(verdict.why)}[/]")
+        count = next(len(one.servers) for one in self.plan.backends if one.name == verdict.backend)
+        turn = f"{verdict.algorithm.replace('_', ' ')} over {count} servers"
+        return Reason(verdict.layer, f"{words}\n→ {verdict.backend}, [dim]{turn}[/]")
 
     def routes(self, verdict: Verdict) -> str:
         """Every route that was tried, with its match as the file has it."""

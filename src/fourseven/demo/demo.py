@@ -94,7 +94,9 @@ def running(folder: Path) -> Iterator[Stage]:
 
 
 def run_fourseven(file: Path, log: Path, cores: set[int]) -> Child:
-    return Child([sys.executable, "-m", "fourseven", "run", str(file)], log, cores=cores)
+    """`fourseven run` as a user starts it, apart from any other that runs on this machine."""
+    command = [sys.executable, "-m", "fourseven", "run", str(file)]
+    return Child([*command, "--runtime-dir", str(log) + ".run"], log, cores=cores)
 
 
 def report_wrong(console: Console, seen: list[Seen], stage: Stage) -> bool:

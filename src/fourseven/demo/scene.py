@@ -79,18 +79,20 @@ FILE = """\
 workers: 1
 
 listeners:
-  web:                                     # its routes look into requests: Layer 7
+  web:                              # its routes look into requests: Layer 7
     bind: 127.0.0.1:{web}
-    routes:                                # the first match wins
+    routes:                         # the first match wins
       - {{match: {{path: /videos/}}, backend: videos}}
       - {{match: {{path: /billing/}}, backend: billing}}
       - {{match: {{device: mobile}}, backend: mobile}}
-      - match: {{method: POST, body: {{json: {{/kind: invoice}}}}}}   # in the payload
+      - match:
+          method: POST
+          body: {{json: {{/kind: invoice}}}}     # in the payload
         backend: billing
       - {{backend: web}}
 
-  echo: {{bind: 127.0.0.1:{echo}, backend: echo}}                    # addresses suffice: Layer 4
-  datagrams: {{bind: udp://127.0.0.1:{datagrams}, backend: datagrams}}   # Layer 4
+  echo: {{bind: 127.0.0.1:{echo}, backend: echo}}   # addresses suffice: Layer 4
+  datagrams: {{bind: udp://127.0.0.1:{datagrams}, backend: datagrams}}
 
 backends:
 """

@@ -14,10 +14,9 @@ from fourseven.demo.tour import Seen
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """The layer of a visit's listener, the backend that is due, and why, as rich's markup."""
+    """The layer of a visit's listener, and why it goes where it goes, as rich's markup."""
 
     layer: str
-    backend: str
     why: str
 
 
