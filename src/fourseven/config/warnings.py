@@ -84,7 +84,7 @@ def routes_without_http(config: Config, _: Plan) -> Iterator[Problem]:
             and decide(config, name).need < Need.REQUEST
         ):
             text = "no rule here looks at a request, so connections are relayed at Layer 4; "
-            text += "write protocol: http for Layer 7, or backend: name in place of routes"
+            text += "write protocol: http for Layer 7, or protocol: tcp to say that it is meant"
             yield _warning(config, ("listeners", name, "routes"), text)
 
 
