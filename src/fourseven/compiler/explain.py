@@ -14,10 +14,12 @@ import yaml
 from fourseven.compiler.layer import SEES, decide
 from fourseven.model import Config
 from fourseven.plan import BackendPlan, ListenerPlan, Plan
+from fourseven.snapshot.layout import ListenerMode
 
 COSTS = {
     "http": "each request's head is parsed, routed and rewritten; bodies are forwarded, not kept",
     "relay": "each connection is taken and made anew in user space; its bytes are spliced",
+    "relay udp": "each flow's datagrams are taken and sent on in user space",
 }
 HIDES = {
     "http": "servers see this host's address; the client's is told in headers",
@@ -73,7 +75,8 @@ def _listener(
 ) -> ListenerReport:
     wish = config.listeners[plan.name].plane
     names = dict.fromkeys(name for route in plan.routes for name, _ in route.backends)
-    costs = [COSTS[plan.plane], HIDES[plan.plane]]
+    work = "relay udp" if plan.mode == ListenerMode.MODE_RELAY_UDP else plan.plane
+    costs = [COSTS[work], HIDES[plan.plane]]
     if plan.body_prefix_max:
         costs.append(f"up to {plan.body_prefix_max} bytes of a body wait for a payload match")
     return ListenerReport(
