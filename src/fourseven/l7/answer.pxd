@@ -13,3 +13,4 @@ cdef void answer_action(Worker *worker, Session *session) noexcept nogil
 cdef void after_answer(Worker *worker, Session *session) noexcept nogil
 cdef bint body_at_hand(Session *session) noexcept nogil
 cdef void stream_context(Worker *worker, Session *session, HeadContext *context) noexcept nogil
+cdef uint16_t terminal_status(const Route *route) noexcept nogil

@@ -10,6 +10,7 @@ session. After it the stream holds nothing: no server, no pin.
 import cython
 from cython.cimports.fourseven.l7.attempt import leave_server
 from cython.cimports.fourseven.l7.heads import (
+    HEAD_REFUSED,
     HeadContext,
     write_action_answer,
     write_answer,
@@ -34,6 +35,7 @@ from cython.cimports.fourseven.protocols.message import (
     FRAMING_CHUNKED,
     FRAMING_LENGTH,
 )
+from cython.cimports.fourseven.snapshot.layout import ACTION_REDIRECT, ACTION_RESPOND
 from cython.cimports.fourseven.worker.worker import Buffer
 from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.string import memset
@@ -74,13 +76,20 @@ def answer_action(worker, session):
         cython.address(http.out[0]), OUT_CAPACITY, worker.request, cython.address(context)
     )
     if size < 0:
-        answer(worker, session, 500)
+        answer(worker, session, 400 if size == HEAD_REFUSED else 500)
         return
-    session.stream.status = session.stream.route.request_actions[
-        session.stream.route.request_action_count - 1
-    ].status
+    session.stream.status = terminal_status(session.stream.route)
     session_write(worker, session, cython.address(http.out[0]), size)
     after_answer(worker, session)
+
+
+def terminal_status(route):
+    """Of the step that answered; others may follow it in the file."""
+    at: uint32_t
+    for at in range(route.request_action_count):
+        if route.request_actions[at].kind in (ACTION_REDIRECT, ACTION_RESPOND):
+            return route.request_actions[at].status
+    return 0
 
 
 def stream_refuse(worker, session, status):

@@ -12,6 +12,7 @@ from cython.cimports.fourseven.l7.answer import (
     stream_context,
 )
 from cython.cimports.fourseven.l7.heads import (
+    HEAD_REFUSED,
     HeadContext,
     write_request_head,
 )
@@ -118,7 +119,7 @@ def send_request(worker, session):
     if size < 0:
         leave_server(worker, stream)
         session.state = SESSION_HEAD
-        answer(worker, session, 431)
+        answer(worker, session, 400 if size == HEAD_REFUSED else 431)
         return
     count(cython.address(worker.slot_counters[stream.slot].requests), 1)
     if stream.request.framing == FRAMING_CHUNKED:
