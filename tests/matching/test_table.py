@@ -293,3 +293,55 @@ def test_a_long_list_of_hosts():
     probe = Probe(routes(listed, path(b"/x")))
     assert probe.request(host=b"h999.example", path=b"/x").find() == 0
     assert probe.request(host=b"h1000.example", path=b"/x").find() == 1
+
+
+def holds(match: Expression, truth: dict[Condition, bool]) -> bool:
+    """The same by recursion: what the rows must agree with."""
+    match match:
+        case All(parts):
+            return all(holds(part, truth) for part in parts)
+        case Any_(parts):
+            return any(holds(part, truth) for part in parts)
+        case Not(part):
+            return not holds(part, truth)
+    return truth[match]
+
+
+def leaves(match: Expression) -> list[Condition]:
+    match match:
+        case All(parts) | Any_(parts):
+            return [leaf for part in parts for leaf in leaves(part)]
+        case Not(part):
+            return leaves(part)
+    return [match]
+
+
+@given(matches=st.lists(MATCHES, min_size=1, max_size=4), asked=REQUESTS)
+def test_rows_agree_with_recursion_and_steps_with_both(matches, asked):
+    probe = Probe(routes(*matches)).request(**asked)
+    truths = []
+    for number, match in enumerate(matches):
+        conditions = leaves(match)
+        truth = {leaf: Probe(routes(leaf)).request(**asked).scan() == 0 for leaf in conditions}
+        truths.append(holds(match, truth))
+        steps = probe.steps(number)
+        assert [at for at, _, _ in steps] == sorted({at for at, _, _ in steps})
+        assert all(held == truth[conditions[at]] for at, held, _ in steps)
+    assert probe.find() == (truths.index(True) if True in truths else ROUTE_NONE)
+
+
+def test_steps_tell_what_was_seen():
+    match = All((path(b"/a"), Any_((header(b"x-n", EXACT, b"1"), host(b"h"))), host(b"i")))
+    probe = Probe(routes(All(), match)).request(path=b"/a/b", host=b"h", headers=[(b"X-N", b"2")])
+    assert probe.steps(0) == []
+    assert probe.steps(1) == [
+        (0, True, b"/a/b"),
+        (1, False, b"2"),
+        (2, True, b"h"),
+        (3, False, b"h"),
+    ]
+    body = Condition(Field.FIELD_BODY, CONTAINS, operand=b"x")
+    waiting = Probe(routes(All((path(b"/"), body)))).request(framing=2)
+    assert waiting.steps(0) == [(0, True, b"/"), (1, None, None)]
+    with pytest.raises(IndexError):
+        probe.steps(2)

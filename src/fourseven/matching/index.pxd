@@ -15,9 +15,9 @@ cdef struct Hosts:
     uint32_t exacts
 
 # Fills the index of a table; keys[n] are the keys.Key of route n.
-cdef int index_build(Arena *arena, MatchTable *table, list keys) except -1
-cdef int place_hosts(Arena *arena, MatchTable *table, dict numbers) except -1
-cdef int place_buckets(Arena *arena, MatchTable *table, dict routes) except -1
+cdef int index_build(Arena *arena, MatchTable *table, list keys, dict texts) except -1
+cdef int place_hosts(Arena *arena, MatchTable *table, dict numbers, dict texts) except -1
+cdef int place_buckets(Arena *arena, MatchTable *table, dict routes, dict texts) except -1
 cdef uint32_t size_for(uint32_t count) noexcept nogil
 
 # The stretches of route numbers that may match, in scratch.runs; their count, or -1: too many.

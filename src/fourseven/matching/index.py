@@ -23,14 +23,15 @@ from cython.cimports.fourseven.matching.records import (
     MatchHost,
     MatchHostKey,
 )
-from cython.cimports.fourseven.native.arena import arena_take, arena_text
+from cython.cimports.fourseven.matching.prepare import kept_text
+from cython.cimports.fourseven.native.arena import arena_take
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.hashing import hash_byte, hash_end, hash_number, hash_start
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcmp
 
 
-def index_build(arena, table, keys):
+def index_build(arena, table, keys, texts):
     numbers: dict = {None: 0}
     routes: dict = {}
     for route, alternatives in enumerate(keys):
@@ -39,12 +40,12 @@ def index_build(arena, table, keys):
             whole, text = path or (None, b"")
             # A dict keeps the order, and takes a route that has two such keys once.
             routes.setdefault((number, whole, text), {})[route] = True
-    place_hosts(arena, table, numbers)
-    place_buckets(arena, table, routes)
+    place_hosts(arena, table, numbers, texts)
+    place_buckets(arena, table, routes, texts)
     return 0
 
 
-def place_hosts(arena, table, numbers):
+def place_hosts(arena, table, numbers, texts):
     at: uint32_t
     h: uint64_t
     key: Span
@@ -63,7 +64,7 @@ def place_hosts(arena, table, numbers):
         kind, name = host
         if kind == HOST_WILDCARD:
             table.host_depths |= depth_bit(name.count(b"."))
-        key = arena_text(arena, name)
+        key = kept_text(arena, texts, name)
         h = hash_start()
         for at in range(key.size):
             h = hash_byte(h, cython.cast(cython.uchar, key.at[key.size - 1 - at]))
@@ -75,7 +76,7 @@ def place_hosts(arena, table, numbers):
     return 0
 
 
-def place_buckets(arena, table, routes):
+def place_buckets(arena, table, routes, texts):
     at: uint32_t
     used: uint32_t = 0
     h: uint64_t
@@ -95,16 +96,18 @@ def place_buckets(arena, table, routes):
         for route in here:
             table.numbers[used] = route
             used += 1
+        if len(here) == 1:
+            first = table.numbers[first]  # the record itself holds it: one look into memory less
         host: cython.pointer[MatchHost] = cython.address(table.hosts[cython.cast(uint32_t, number)])
         if whole is None:
-            host.any_first = first
+            host.any_first = used - len(here)
             host.any_count = len(here)
             continue
         if whole:
             host.exacts += 1
         else:
             host.depths |= depth_bit(text.count(b"/"))
-        key = arena_text(arena, text)
+        key = kept_text(arena, texts, text)
         owner = number * 2 + (1 if whole else 0)
         h = hash_start()
         for at in range(key.size):
@@ -228,6 +231,8 @@ def find_at(table, hosts, h, key, whole, scratch, runs):
         if runs == RUNS_MAX:
             return -1
         scratch.runs[runs].at = table.numbers + bucket.first
+        if bucket.count == 1:
+            scratch.runs[runs].at = cython.address(bucket.first)
         scratch.runs[runs].end = scratch.runs[runs].at + bucket.count
         runs += 1
     return runs

@@ -8,8 +8,11 @@ a caller gives hosts and paths in the canonical form that the reader makes.
 """
 
 import ipaddress
+import itertools
 
 import cython
+from cython.cimports.fourseven.matching.program import field_read, row_holds
+from cython.cimports.fourseven.matching.records import ROW_MISS, MatchCursor, MatchRow, MatchTable
 from cython.cimports.fourseven.matching.table import (
     field_value,
     match_scratch_drop,
@@ -25,6 +28,8 @@ from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
 
+from fourseven.matching.rows import lower_rows
+
 
 def packed_address(address: str) -> bytes:
     """The 16 bytes of an address; IPv4 in its mapped form."""
@@ -36,6 +41,8 @@ def packed_address(address: str) -> bytes:
 class Probe:
     def __cinit__(self, routes):
         self.kept = []
+        self.routes = list(routes)
+        self.firsts = []
         self.arena = arena_new()
         self.scratch = match_scratch_new()
         self.message = cython.cast(cython.pointer[Request], calloc(1, cython.sizeof(Request)))
@@ -103,6 +110,43 @@ class Probe:
         asked: Span = Span(at=name, size=len(name))
         found: Span = field_value(field, self.message, cython.address(asked), self.scratch)
         return None if found.at is cython.NULL else found.at[: found.size]
+
+    def steps(self, route: int) -> list:
+        """(condition, held, value) of each condition of a route that was looked at, in order.
+
+        Conditions count from 0 in the order of the file. The value is the first one of the field,
+        or None; held is None where the body would have to be there first.
+        """
+        table: cython.pointer[cython.const[MatchTable]] = cython.cast(
+            cython.pointer[cython.const[MatchTable]], self.listener.table
+        )
+        if not 0 <= route < table.route_count:
+            raise IndexError(f"there is no route {route}")
+        if len(self.firsts) == 0:
+            counts = [len(lower_rows(one.match)[1]) for one in self.routes]
+            self.firsts = [0, *itertools.accumulate(counts)]
+        found: list = []
+        row: cython.pointer[cython.const[MatchRow]]
+        first: uint32_t = self.firsts[route]
+        at: uint32_t = table.starts[route]
+        while at < ROW_MISS:
+            row = cython.address(table.rows[at])
+            held: int32_t = row_holds(row, self.message, self.scratch)
+            cursor = MatchCursor(line=0, at=0)
+            value: Span = field_read(
+                row.field,
+                self.message,
+                cython.address(row.name),
+                row.number,
+                self.scratch,
+                cython.address(cursor),
+            )
+            seen = None if value.at is cython.NULL else value.at[: value.size]
+            found.append((at - first, None if held < 0 else held == 1, seen))
+            if held < 0:
+                break
+            at = row.on_true if held else row.on_false
+        return found
 
     def limited(self) -> int:
         """Regular expressions that ran into a limit so far."""

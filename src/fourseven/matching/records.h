@@ -55,7 +55,7 @@ typedef struct {
     const char *key;       /* NULL: this place is free */
     uint32_t key_size;
     uint32_t owner;        /* host number * 2 + (1 when the whole path is the key) */
-    uint32_t first, count; /* the routes, as a stretch of `numbers` */
+    uint32_t first, count; /* the routes, as a stretch of `numbers`; a single one is `first` itself */
 } MatchBucket;
 
 struct RouteTable {

@@ -31,4 +31,4 @@ cdef Span field_value "fourseven_field_value"(
 
 # Packs the routes' expressions and their index into the arena. `routes` are plan.RoutePlan.
 cdef RouteTable *table_build(Arena *arena, routes) except NULL
-cdef int pack_row(Arena *arena, MatchRow *row, source) except -1
+cdef int pack_row(Arena *arena, MatchRow *row, source, dict kept) except -1

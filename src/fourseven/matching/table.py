@@ -12,7 +12,7 @@ says which route); asking cannot.
 
 import cython
 from cython.cimports.fourseven.matching.index import index_build, index_collect
-from cython.cimports.fourseven.matching.prepare import prepare
+from cython.cimports.fourseven.matching.prepare import kept_operand, kept_text
 from cython.cimports.fourseven.matching.program import field_read, route_holds
 from cython.cimports.fourseven.matching.records import (
     FIELD_BODY,
@@ -33,7 +33,7 @@ from cython.cimports.fourseven.matching.records import (
     MatchTable,
 )
 from cython.cimports.fourseven.matching.regex import scratch_free, scratch_prepare
-from cython.cimports.fourseven.native.arena import arena_take, arena_text
+from cython.cimports.fourseven.native.arena import arena_take
 from cython.cimports.fourseven.snapshot.layout import RouteTable
 from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
@@ -115,6 +115,7 @@ def table_build(arena, routes):
         )
     keys: list = []
     programs: list = []
+    kept: dict = {}
     total: cython.size_t = 0
     for route in routes:
         try:
@@ -139,7 +140,7 @@ def table_build(arena, routes):
         first: uint32_t = at
         for row in rows:
             try:
-                pack_row(arena, cython.address(table.rows[at]), row)
+                pack_row(arena, cython.address(table.rows[at]), row, kept)
             except ValueError as error:
                 raise ValueError(f"{routes[number].name}: {error}") from error
             table.rows[at].on_true = row.on_true if row.on_true >= ROW_MISS else first + row.on_true
@@ -147,11 +148,11 @@ def table_build(arena, routes):
                 row.on_false if row.on_false >= ROW_MISS else first + row.on_false
             )
             at += 1
-    index_build(arena, table, keys)
+    index_build(arena, table, keys, kept)
     return cython.cast(cython.pointer[RouteTable], table)
 
 
-def pack_row(arena, row, source):
+def pack_row(arena, row, source, kept):
     condition = source.condition
     row.field = condition.field
     row.test = condition.test
@@ -162,7 +163,7 @@ def pack_row(arena, row, source):
         row.payload = PAYLOAD_BYTES
     if condition.field == FIELD_BODY_SIZE:
         row.payload = PAYLOAD_SIZE
-    row.name = arena_text(arena, condition.name)
-    row.operand = arena_text(arena, condition.operand)
-    row.compiled = prepare(arena, condition.test, condition.operand)
+    row.name = kept_text(arena, kept, condition.name)
+    row.operand = kept_text(arena, kept, condition.operand)
+    row.compiled = kept_operand(arena, kept, condition.test, condition.operand)
     return 0
