@@ -14,6 +14,7 @@ host than HOSTS_MAX) is told by -1, and the caller reads all routes in order ins
 
 import cython
 from cython.cimports.fourseven.matching.index import DEPTH_LAST, Hosts
+from cython.cimports.fourseven.matching.prepare import kept_text
 from cython.cimports.fourseven.matching.records import (
     HOST_EXACT,
     HOST_WILDCARD,
@@ -23,7 +24,6 @@ from cython.cimports.fourseven.matching.records import (
     MatchHost,
     MatchHostKey,
 )
-from cython.cimports.fourseven.matching.prepare import kept_text
 from cython.cimports.fourseven.native.arena import arena_take
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.hashing import hash_byte, hash_end, hash_number, hash_start
