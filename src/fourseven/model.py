@@ -174,6 +174,9 @@ class Short:
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         long = handler(schema)
         short = self.feature.shorthand
+        own = any("from_file" in vars(one) for one in self.feature.__mro__ if one is not Feature)
+        if short is None and own:  # a short form that only the feature knows: some word
+            return {"anyOf": [{"type": "string"}, long]}
         resolved = handler.resolve_ref_schema(long)
         plain = resolved.get("properties", {}).get(short) if short else None
         return {"anyOf": [plain, long]} if plain else long

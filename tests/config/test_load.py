@@ -109,8 +109,8 @@ ERRORS = {
     "a word out of a fixed set": (
         "listeners: {web: {bind: ':80', backend: web, protocol: https, relax: [underscore]}}\n",
         [
-            "f.yaml:1:56: listeners.web.protocol: 'https' is not one of them; did you mean 'http'?",
-            "f.yaml:1:71: listeners.web.relax[0]: 'underscore' is not one of them; did you mean 'underscores'?",
+            "f.yaml:1:56: listeners.web.protocol: 'https' is not known here; did you mean 'http'?",
+            "f.yaml:1:71: listeners.web.relax[0]: 'underscore' is not known here; did you mean 'underscores'?",
         ],
     ),
     "a wait without an end": (

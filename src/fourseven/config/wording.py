@@ -54,7 +54,7 @@ def _missing(error: ErrorDetails, _model: type[BaseModel]) -> str:
 
 def _word(error: ErrorDetails, _model: type[BaseModel]) -> str:
     known = [item.strip("'") for item in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-    return f"{_shown(error)} is not one of them; {did_you_mean(str(error['input']), known)}"
+    return f"{_shown(error)} is not known here; {did_you_mean(str(error['input']), known)}"
 
 
 def _bound(text: str, name: str) -> Callable[[ErrorDetails, type[BaseModel]], str]:
