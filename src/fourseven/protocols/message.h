@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define FOURSEVEN_HEADERS_CAPACITY 256     /* what a listener may at most allow; the default is 128 */
-#define FOURSEVEN_SCRATCH_CAPACITY 65536u  /* canonical host and path: never longer than the head */
+#define FOURSEVEN_SCRATCH_CAPACITY 65536u  /* canonical host and path; a longer one is refused */
 
 typedef struct {
     const char *at; /* NULL: absent; absent and empty differ */
