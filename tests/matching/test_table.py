@@ -227,7 +227,7 @@ def test_nesting_is_bounded():
 # ---- the index changes the cost, never the answer ----
 
 HOSTS = st.lists(st.sampled_from([b"a", b"b", b"example"]), min_size=1, max_size=4).map(b".".join)
-PATHS = st.lists(st.sampled_from([b"a", b"b", b"ab", b""]), max_size=5).map(
+PATHS = st.lists(st.sampled_from([b"a", b"b", b"ab", b"", b"a;x", b"a;b;"]), max_size=5).map(
     lambda parts: b"/" + b"/".join(parts)
 )
 WILD = st.lists(st.sampled_from([b"a", b"b", b"*", b"**", b"?", b"/", b"[ab]"]), max_size=6).map(

@@ -212,6 +212,11 @@ def find_paths(table, path, hosts, scratch, runs):
             depth += 1
             if runs < 0 or (hosts.exacts == 0 and hosts.depths < depth_bit(depth)):
                 return runs  # too many, or no key is that deep
+        elif path.at[at] == b";" and hosts.depths & depth_bit(depth):
+            key.size = at  # a parameter: the segment's name ends here
+            runs = find_at(table, hosts, h, cython.address(key), 0, scratch, runs)
+            if runs < 0:
+                return runs
         h = hash_byte(h, cython.cast(cython.uchar, path.at[at]))
     key.size = path.size
     if hosts.depths & depth_bit(depth):

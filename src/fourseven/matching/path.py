@@ -85,6 +85,7 @@ class Path(Match):
     segment, ** for any bytes, ? for one, [a-z] for one of these, {a,b} for a or b; the whole path
     must match. A `regex` is found anywhere in the path unless ^ and $ pin it.
 
+    A segment's parameters do not hide it: /videos/ also takes /videos;v=2 (RFC 3986 3.3).
     Rules see one canonical path: dot segments removed, // merged, needless %XX decoded; so //admin
     and /%61dmin are /admin. What must be encoded (a space) stays encoded, and letters' case counts.
 
