@@ -11,7 +11,8 @@ cdef class Probe:
     cdef MatchScratch *scratch
     cdef Request *message
     cdef Listener listener
-    cdef list kept          # the bytes that the request points into
+    cdef list kept          # addresses of what the request points into
     cdef list routes
     cdef list firsts        # the number of each route's first row, once somebody asks for steps
     cdef Span keep(self, value)
+    cdef forget(self)
