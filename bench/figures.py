@@ -24,6 +24,7 @@ class Sample:
     p99_us: float
     cpu_us: float  # of the proxy, user and system, per request served
     errors: str = ""  # why this round does not count; empty: it does
+    others_percent: float = 0.0  # of the measured cores' time that went to neither side of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,12 @@ def summarise(samples: Iterable[Sample]) -> Summary | None:
         cpu_us=middle,
         spread_percent=100 * (max(cpu) - min(cpu)) / middle if middle else 0.0,
     )
+
+
+def neighbours(samples: Iterable[Sample]) -> tuple[float, float]:
+    """What others took of the measured cores: median and worst, in percent."""
+    shares = [sample.others_percent for sample in samples]
+    return (median(shares), max(shares)) if shares else (0.0, 0.0)
 
 
 def ratio_to_better(ours: float | None, others: Iterable[float | None]) -> float | None:

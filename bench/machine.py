@@ -16,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
 ISOLATED = "FOURSEVEN_BENCH_ISOLATED"  # set in the environment of the isolated run
 
 
@@ -63,6 +64,18 @@ def cores() -> tuple[set[int], set[int]]:
     """The proxy's core and those of the load and the origin; one core is both if it is alone."""
     allowed = sorted(os.sched_getaffinity(0))
     return {allowed[-1]}, set(allowed[:-1][:1] or allowed)
+
+
+def busy_us() -> float:
+    """Time that the measured cores did not rest, in all, so that a neighbour's share is seen."""
+    names = {f"cpu{core}" for core in set().union(*cores())}
+    busy = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name in names:
+            user, nice, system, _idle, _wait, irq, softirq, steal = map(int, ticks[:8])
+            busy += user + nice + system + irq + softirq + steal
+    return busy * TICK_US
 
 
 def describe() -> dict[str, str]:

@@ -1,7 +1,15 @@
 """The arithmetic of the benchmark, on numbers small enough to check by hand."""
 
 import pytest
-from bench.figures import Sample, parse_wrk, ratio_to_better, rotated, summarise, wrk_errors
+from bench.figures import (
+    Sample,
+    neighbours,
+    parse_wrk,
+    ratio_to_better,
+    rotated,
+    summarise,
+    wrk_errors,
+)
 from bench.works import ROUTES_MANY, WORKS, route_target
 
 from fourseven.demo.processes import stat, tree
@@ -43,6 +51,12 @@ def test_no_valid_round_has_no_figure():
 )
 def test_ratio_is_against_the_better(ours, others, wanted):
     assert ratio_to_better(ours, others) == wanted
+
+
+def test_neighbours_are_counted():
+    shares = [Sample(1, 1, 1, 1, others_percent=share) for share in (1.0, 40.0, 3.0)]
+    assert neighbours(shares) == (3.0, 40.0)
+    assert neighbours([]) == (0.0, 0.0)
 
 
 def test_each_peer_is_first_equally_often():
