@@ -25,6 +25,7 @@ NAME = re.compile(r'(\w+)\s*(?:"(\w+)")?\s*$')
 PYTHON = re.compile(r"\b(?:_?Py[A-Z_]\w*|__Pyx_\w+)")
 HARMLESS = {
     "__Pyx_pretend_to_initialize",  # nothing but a hint to the C compiler
+    "Py_ssize_t",  # a type: the ssize_t of a system call
 }
 
 
