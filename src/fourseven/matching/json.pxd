@@ -9,6 +9,13 @@ cdef enum:
     JSON_END = -2           # the bytes end here
     JSON_DEPTH_MAX = 64     # a bit each in one word; nobody's API nests deeper
 
+cdef enum:                  # bytes with a part in the grammar
+    QUOTE = 0x22
+    BRACKET = 0x5b
+    BRACKET_END = 0x5d
+    BRACE = 0x7b
+    BRACE_END = 0x7d
+
 cdef struct Json:
     const char *at
     uint32_t size

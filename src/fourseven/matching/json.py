@@ -15,11 +15,16 @@ that it passes over: that is the server's to refuse.
 
 import cython
 from cython.cimports.fourseven.matching.json import (
+    BRACE,
+    BRACE_END,
+    BRACKET,
+    BRACKET_END,
     JSON_BAD,
     JSON_DEPTH_MAX,
     JSON_DONE,
     JSON_END,
     JSON_MORE,
+    QUOTE,
     Json,
 )
 from cython.cimports.fourseven.matching.queries import digit_of
@@ -59,9 +64,9 @@ def enter(json, token):
     skip_space(json)
     if json.i >= json.size:
         return False
-    if json.at[json.i] == b"{":
+    if json.at[json.i] == BRACE:
         return enter_object(json, token)
-    if json.at[json.i] == b"[":
+    if json.at[json.i] == BRACKET:
         return enter_array(json, token)
     return False
 
@@ -75,7 +80,7 @@ def enter_object(json, token):
     escaped: cython.bint = False
     json.i += 1
     skip_space(json)
-    if json.i < json.size and json.at[json.i] == b"}":
+    if json.i < json.size and json.at[json.i] == BRACE_END:
         return False
     while True:
         code = skip_key(json, cython.address(key), cython.address(escaped))
@@ -94,7 +99,7 @@ def enter_object(json, token):
             code = JSON_END
             break
         json.i += 1
-        if json.at[json.i - 1] == b"}":
+        if json.at[json.i - 1] == BRACE_END:
             break
         if json.at[json.i - 1] != b",":
             return False
@@ -116,7 +121,7 @@ def enter_array(json, token):
             return False
         json.i += 1
     skip_space(json)
-    return json.i < json.size and json.at[json.i] != b"]"
+    return json.i < json.size and json.at[json.i] != BRACKET_END
 
 
 def index_of(token):
@@ -165,7 +170,7 @@ def value_at(json):
     start: uint32_t = json.i
     if start >= json.size:
         return none
-    if json.at[start] == b'"':
+    if json.at[start] == QUOTE:
         if skip_string(json, cython.address(inside), cython.address(escaped)) != JSON_DONE:
             return none
         if not escaped:
@@ -174,7 +179,7 @@ def value_at(json):
         return Span(at=json.room, size=size) if size >= 0 else none
     if skip_value(json) != JSON_DONE:
         return none
-    if json.at[start] == b"{" or json.at[start] == b"[":
+    if json.at[start] == BRACE or json.at[start] == BRACKET:
         return Span(at=json.at + start, size=json.i - start)
     return plain_number(json.at + start, json.i - start)
 
@@ -219,21 +224,21 @@ def begin_value(json):
     if json.i >= json.size:
         return JSON_END
     opening = json.at[json.i]
-    if opening == b'"':
+    if opening == QUOTE:
         return skip_string(json, cython.address(inside), cython.address(escaped))
-    if opening != b"{" and opening != b"[":
+    if opening != BRACE and opening != BRACKET:
         return skip_scalar(json)
     if json.depth == JSON_DEPTH_MAX:
         return JSON_BAD
     json.depth += 1
-    json.objects = (json.objects << 1) | (opening == b"{")
+    json.objects = (json.objects << 1) | (opening == BRACE)
     json.i += 1
     skip_space(json)
     if json.i >= json.size:
         return JSON_END
-    if json.at[json.i] == b"}" or json.at[json.i] == b"]":
+    if json.at[json.i] == BRACE_END or json.at[json.i] == BRACKET_END:
         return JSON_DONE  # empty: end_value closes it, if it is the right bracket
-    if opening == b"[":
+    if opening == BRACKET:
         return JSON_MORE
     code: int32_t = skip_key(json, cython.address(inside), cython.address(escaped))
     return JSON_MORE if code == JSON_DONE else code
@@ -255,7 +260,7 @@ def end_value(json):
                 return JSON_MORE
             code = skip_key(json, cython.address(inside), cython.address(escaped))
             return JSON_MORE if code == JSON_DONE else code
-        closing = 125 if json.objects & 1 else 93  # } or ]
+        closing = BRACE_END if json.objects & 1 else BRACKET_END
         if json.at[json.i - 1] != closing:
             return JSON_BAD
         json.depth -= 1
@@ -268,7 +273,7 @@ def skip_key(json, key, escaped):
     skip_space(json)
     if json.i >= json.size:
         return JSON_END
-    if json.at[json.i] != b'"':
+    if json.at[json.i] != QUOTE:
         return JSON_BAD
     code = skip_string(json, key, escaped)
     if code != JSON_DONE:
@@ -291,7 +296,7 @@ def skip_string(json, inside, escaped):
         byte = json.at[json.i]
         if byte < 32:
             return JSON_BAD
-        if byte == b'"':
+        if byte == QUOTE:
             inside[0] = Span(at=json.at + start, size=json.i - start)
             json.i += 1
             return JSON_DONE
