@@ -132,7 +132,12 @@ class Service:
         return host.strip("[]"), int(port)
 
     def engine(self) -> int:
-        return int(self.status()["engine"])
+        """The process id of the engine; waits for one while there is none."""
+        until = time.monotonic() + START_S
+        while not (pid := int(self.status()["engine"])):
+            assert time.monotonic() < until, f"no engine came back\n{self.words()}"
+            time.sleep(0.01)
+        return pid
 
     def get(self, address: tuple[str, int], target: str = "/") -> Message:
         with Wire(address, timeout_s=20) as wire:

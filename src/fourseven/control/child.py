@@ -31,6 +31,10 @@ from fourseven.control.channel import Channel, Message
 from fourseven.control.sockets import Sockets, Want
 
 
+# Thousands of routes take seconds. Beyond this an engine hangs; it may well serve on, so it lives.
+ANSWER_TIMEOUT_S = 100.0
+
+
 class Child:
     """A running engine. `ended` is called once, with the child, after its end."""
 
@@ -82,7 +86,11 @@ class Child:
         content = raw.decode("latin-1")  # every byte has a character, and JSON carries those
         self.channel.send({"type": "load", "id": self._question, "file": file, "content": content})
         before = self.wants, set(self._has)
-        answer = await self._answer
+        try:
+            answer = await asyncio.wait_for(self._answer, ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            problem = f"the engine did not answer within {ANSWER_TIMEOUT_S:g} s"
+            answer = {"type": "refused", "kind": "fault", "problems": [problem]}
         if answer["type"] == "refused":
             self.wants, self._has = before
         return answer
