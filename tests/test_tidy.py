@@ -214,14 +214,14 @@ def python_files() -> list[Path]:
 
 
 def depth(node: ast.AST, now: int = 0) -> int:
-    """How deep the blocks of a function are nested; an elif is no deeper than its if."""
+    """How deep a function's decisions are nested: an elif is no deeper than its if, a with is none."""
     deepest = now
     for part, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
             if not isinstance(child, ast.AST):
                 continue
             chained = part == "orelse" and isinstance(child, ast.If) and len(value) == 1
-            block = isinstance(child, ast.If | ast.For | ast.While | ast.With | ast.Try | ast.Match)
+            block = isinstance(child, ast.If | ast.For | ast.While | ast.Try | ast.Match)
             deepest = max(deepest, depth(child, now + (block and not chained)))
     return deepest
 

@@ -1,11 +1,11 @@
 """An engine without a data plane, for tests of the supervisor: the file's content is its script.
 
-    serve            asks for a socket, and accepts and answers with its own process id
-    refuse TEXT      the file is wrong
-    greedy           asks for a socket that cannot be had
-    crash            ends while it loads
-    stubborn         serves, and does not end when it is told to drain
-    brief            serves, and crashes 50 ms later
+serve            asks for a socket, and accepts and answers with its own process id
+refuse TEXT      the file is wrong
+greedy           asks for a socket that cannot be had
+crash            ends while it loads
+stubborn         serves, and does not end when it is told to drain
+brief            serves, and crashes 50 ms later
 """
 
 from __future__ import annotations

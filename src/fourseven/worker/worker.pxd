@@ -159,6 +159,7 @@ cdef void bury_all(Worker *worker) noexcept nogil
 cdef void take_snapshot(Worker *worker) noexcept nogil
 cdef void drain(Worker *worker) noexcept nogil
 cdef void set_listeners(Worker *worker, const Snapshot *snapshot) noexcept nogil
+cdef int32_t own_fd(Worker *worker, const Listener *plan) noexcept nogil
 cdef void open_listener(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void listen(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void shut(Worker *worker, WorkerListener *listener) noexcept nogil

@@ -256,21 +256,35 @@ def set_listeners(worker, snapshot):
         listener = cython.address(worker.listeners[plan.number])
         listener.plan = plan
         listener.generation = snapshot.generation
-        if not listener.open and not worker.draining and plan.mode < MODE_NONE:
-            open_listener(worker, listener)
+        # Given up and taken up again between two of our turns: the same number, another socket.
+        if listener.open and own_fd(worker, plan) != listener.source.fd:
+            shut(worker, listener)
+    # What goes before what comes: a listener that changes its mode has another number and the same
+    # socket, which epoll knows but once.
     for at in range(LISTENERS_MAX):
         listener = cython.address(worker.listeners[at])
         if listener.plan is not cython.NULL and listener.generation != snapshot.generation:
             shut(worker, listener)
             listener.plan = cython.NULL
+    for at in range(snapshot.listener_count):
+        plan = cython.address(snapshot.listeners[at])
+        listener = cython.address(worker.listeners[plan.number])
+        if not listener.open and not worker.draining and plan.mode < MODE_NONE:
+            open_listener(worker, listener)
+
+
+def own_fd(worker, plan):
+    """This worker's socket of the listener, or -1."""
+    at: uint32_t = worker.index if plan.mode == MODE_RELAY_UDP else 0
+    return plan.fds[at] if at < plan.fd_count else -1
 
 
 def open_listener(worker, listener):
     plan: cython.pointer[cython.const[Listener]] = listener.plan
-    at: uint32_t = worker.index if plan.mode == MODE_RELAY_UDP else 0
-    if at >= plan.fd_count or worker.planes[plan.mode] is cython.NULL:
+    fd: int32_t = own_fd(worker, plan)
+    if fd < 0 or worker.planes[plan.mode] is cython.NULL:
         return
-    listener.source.fd = plan.fds[at]
+    listener.source.fd = fd
     listener.source.ready = listener_ready
     listener.retry.fire = listener_retry
     listener.worker = worker
