@@ -137,7 +137,7 @@ def test_chaos(stage: Stage):
     """REQUESTS in two halves; the second one may cost no memory and no descriptor."""
     with blunt_server(0) as good, blunt_server(30) as bad:
         config = site(good, bad, head_timeout="500ms", idle_timeout="5s")
-        config["backends"]["all"] |= {"response_timeout": "150ms", "read_timeout": "150ms"}
+        config["backends"]["all"] |= {"response_timeout": "100ms", "read_timeout": "100ms"}
         balancer = stage.balancer(config, workers=2)
         half(balancer)
         verify_at_rest(balancer)

@@ -1,8 +1,8 @@
 """Starts the balancer on a configuration, and stops it by its process id.
 
-`Balancer(config)` runs the data plane alone in a child process (support.engine); `Running(config)`
-runs `fourseven run FILE`, with supervisor and all. Both take the configuration as a dictionary in
-the words of the file; a listener without `bind` gets a port that the kernel chose.
+`Balancer(config)` runs the data plane alone in a child process (support.engine); support.service
+runs `fourseven run` with its supervisor. The configuration is a dictionary in the words of the file;
+a listener gets a port that the kernel chose.
 
 Law: the listening sockets are opened here and inherited, so that no port is ever guessed. A child
 that dies is a failed test which names the signal and shows what it said last.
@@ -20,7 +20,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def require_engine() -> None:
 
 
 class Process:
-    """A child process with its files; what `Balancer` and `Running` have in common."""
+    """A child process with its sockets and files, and what a test asks of it."""
 
     def __init__(self, config: Config) -> None:
         require_engine()
@@ -244,31 +243,6 @@ class Balancer(Process):
 
     def ends_alone(self) -> bool:
         return True
-
-
-class Running(Process):
-    """`fourseven run FILE`: supervisor and engine, as a user starts them."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        for each in self.sockets.values():
-            for opened in each:
-                opened.close()  # `run` opens its own on these ports
-        self.start([sys.executable, "-m", "fourseven", "run", str(self.file)], [])
-        until = time.monotonic() + START_S
-        while not self.answers():
-            self.verify_alive()
-            if time.monotonic() > until:
-                self.stop()
-                pytest.fail("`fourseven run` never listened")
-            time.sleep(0.05)  # There is no event to wait for: the port opens or it does not.
-
-    def answers(self) -> bool:
-        try:
-            with socket.create_connection(self.address, 1):
-                return True
-        except ConnectionRefusedError:
-            return False
 
 
 def site(*servers: str, **listener: Any) -> Config:
