@@ -70,10 +70,22 @@ def in_py(path: Path, source: Path) -> Iterator[Function]:
             yield Function(str(path), node.name, f"{mangled(path, source)}_{node.name}")
 
 
+TOKEN = re.compile(r"/\*.*?\*/|^#[^\n]*|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|[{}]", re.M | re.S)
+
+
 def body(c: str, name: str) -> str | None:
-    """What stands between the braces of a C function, without comments and line marks."""
-    found = re.search(rf"^[\w \t*]*?\b\*?{name}\([^;{{]*\) \{{$(.*?)^\}}$", c, re.M | re.S)
-    return re.sub(r"/\*.*?\*/|^#.*?$", "", found[1], flags=re.S | re.M) if found else None
+    """What stands between the braces of a C function, without comments, literals and line marks."""
+    found = re.search(rf"^[\w \t*]*?\b\*?{name}\([^;{{]*\) \{{$", c, re.M)
+    if not found:
+        return None
+    text, at, depth = [], found.end(), 1
+    for token in TOKEN.finditer(c, at):  # indentation says nothing: a literal '{' disturbs Cython's
+        text.append(c[at : token.start()])
+        at = token.end()
+        depth += {"{": 1, "}": -1}.get(token[0], 0)
+        if depth == 0:
+            return " ".join(text)
+    return None
 
 
 def faults(function: Function, sources: list[str]) -> Iterator[str]:

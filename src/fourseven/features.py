@@ -42,7 +42,7 @@ class Feature(BaseModel):
 
     @classmethod
     def from_file(cls, value: Any) -> Any:
-        """Turns the shorthand (`path: /videos/`) into the long form (`path: {prefix: /videos/}`)."""
+        """The shorthand (`path: /videos/`) in its long form (`path: {prefix: /videos/}`)."""
         if cls.shorthand is not None and not isinstance(value, dict):
             return {cls.shorthand: value}
         return value

@@ -31,7 +31,7 @@ class Server:
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.connections: list[socket.socket] = []
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -145,7 +145,7 @@ def test_publishing_under_load_loses_no_request_and_frees_every_snapshot(plane, 
             client = Client(port(listening))
             while not stop.is_set():
                 seen.append(client.ask())
-        except BaseException as error:  # noqa: BLE001 - reported by the test itself
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=load) for _ in range(4)]

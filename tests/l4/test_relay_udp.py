@@ -6,9 +6,9 @@ import socket
 import time
 
 import pytest
-from support.relay import PATIENCE_S, until
 
 from fourseven.balancing.source_hash import SourceHash
+from support.relay import PATIENCE_S, until
 
 
 def unused(host: str = "127.0.0.1") -> str:

@@ -16,7 +16,9 @@ steps = st.lists(
         st.tuples(st.just("set"), numbers, delays),
         st.tuples(st.just("put_off"), numbers, delays),
         st.tuples(st.just("clear"), numbers, st.just(0)),
-        st.tuples(st.just("run"), st.just(0), st.one_of(st.integers(0, 40), st.integers(0, 90_000))),
+        st.tuples(
+            st.just("run"), st.just(0), st.one_of(st.integers(0, 40), st.integers(0, 90_000))
+        ),
     ),
     max_size=60,
 )

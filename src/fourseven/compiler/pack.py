@@ -8,11 +8,16 @@ each number it stores).
 import ipaddress
 
 import cython
-from cython.cimports.fourseven.compiler.pack import Backend, Cidr, Listener, Route, Shared, Snapshot
+from cython.cimports.fourseven.compiler.pack import Backend, Cidr, Listener, Route, Snapshot
 from cython.cimports.fourseven.matching.regex import regex_compile
 from cython.cimports.fourseven.matching.table import table_build
-from cython.cimports.fourseven.native.arena import Arena, arena_drop, arena_new, arena_take
-from cython.cimports.fourseven.native.arena import arena_text
+from cython.cimports.fourseven.native.arena import (
+    Arena,
+    arena_drop,
+    arena_new,
+    arena_take,
+    arena_text,
+)
 from cython.cimports.fourseven.protocols.grammar import Name, known_name
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import (

@@ -78,15 +78,18 @@ class Numbers:
 
     def release(self, plan: Plan, idle: Idle) -> list[int]:
         """Frees what the plan no longer names and nothing uses; the freed slots are returned."""
-        slots = {(b.name, s.address) for b in plan.backends for s in b.servers}
-        names = {one.name for one in plan.listeners}
-        sockets = {(one.name, bind, one.mode) for one in plan.listeners for bind in one.bind}
+        slots: set[Hashable] = {(b.name, s.address) for b in plan.backends for s in b.servers}
+        backends: set[Hashable] = {b.name for b in plan.backends}
+        names: set[Hashable] = {one.name for one in plan.listeners}
+        sockets: set[Hashable] = {
+            (one.name, bind, one.mode) for one in plan.listeners for bind in one.bind
+        }
         quiet = {n for name, n in self.states.taken.items() if idle.listener(n) or name in names}
         self.listeners.release(
             sockets | {key for key in self.listeners.taken if self.state_of(key) not in quiet},
             lambda _: True,
         )
-        self.backends.release({b.name for b in plan.backends}, idle.backend)
+        self.backends.release(backends, idle.backend)
         self.states.release(names, idle.listener)
         return self.slots.release(slots, idle.slot)
 

@@ -71,8 +71,8 @@ def open(worker, listener):
 
 
 def accept(worker, listener):
-    turns: cython.int
-    for turns in range(ACCEPTS_MAX):
+    _turn: cython.int
+    for _turn in range(ACCEPTS_MAX):
         if not accept_one(worker, listener):
             return
 

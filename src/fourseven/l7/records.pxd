@@ -74,7 +74,7 @@ cdef struct Stream:
     const Listener *listener
     const Route *route
     const Backend *backend
-    BackendState *backend_state # set while the stream counts as in flight there
+    BackendState *backend_state  # set while the stream counts as in flight there
     uint32_t slot               # likewise
     uint8_t in_flight
     # the request

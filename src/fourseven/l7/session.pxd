@@ -11,7 +11,8 @@ cpdef enum:
     READ_BROKEN = -2
     READ_NO_MEMORY = -3
 
-# A new connection, already counted at its listener: takes the descriptor over, and serves what has come with it at once.
+# A new connection, already counted at its listener: takes the descriptor over, and serves what has
+# come with it at once.
 cdef void session_open "fourseven_session_open"(
     Worker *worker, WorkerListener *listener, int32_t fd, const sockaddr_storage *name
 ) noexcept nogil

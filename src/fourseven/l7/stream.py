@@ -3,8 +3,8 @@
     read head -> limits -> route -> (prefix of the body) -> choose backend -> pick server
     -> connect or reuse -> forward request -> forward response -> finish
 
-Each phase goes on to the next or ends the stream with an `answer` of our own. Here are the phases up
-to the route, and the end; servers are in `attempt`, failures in `retry`, bytes in `request` and
+Each phase goes on to the next or ends the stream with an `answer` of our own. Here are the phases
+up to the route, and the end; servers are in `attempt`, failures in `retry`, bytes in `request` and
 `response`.
 
 The request's head stays in the session's buffer until the stream ends. So another try needs no

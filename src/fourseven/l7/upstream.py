@@ -1,8 +1,8 @@
 """Connections to servers: connect, reuse, read, write, and the pool between requests.
 
 The pool is one list for each server and worker, most recent first: the connection that is warm in
-the caches is used again, and the surplus of a past peak grows old and is closed. A pooled connection
-is watched: a server that closes it, or speaks without being asked, takes it out of the pool.
+the caches is used again, and the surplus of a past peak grows old and is closed. A pooled
+connection is watched: a server that closes it, or speaks unasked, takes it out of the pool.
 
 A non-blocking connect on the same host is often complete when it returns, so we write at once and
 only wait if the socket says so: a new connection then costs no turn of the loop.

@@ -26,8 +26,8 @@ from cython.cimports.fourseven.native.atomics import (
     store_seq,
 )
 from cython.cimports.fourseven.native.linux import aligned_alloc
+from cython.cimports.fourseven.native.pages import pages_drop, pages_new
 from cython.cimports.fourseven.snapshot.cell import OFFLINE, Retired, Seen, Shared
-from cython.cimports.fourseven.snapshot.pointer import exchange_snapshot, load_snapshot
 from cython.cimports.fourseven.snapshot.layout import (
     BACKENDS_MAX,
     LISTENERS_MAX,
@@ -38,7 +38,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Slot,
     Snapshot,
 )
-from cython.cimports.fourseven.native.pages import pages_drop, pages_new
+from cython.cimports.fourseven.snapshot.pointer import exchange_snapshot, load_snapshot
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memset

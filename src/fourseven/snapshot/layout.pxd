@@ -22,8 +22,8 @@ cpdef enum ForwardedMode:   # bits
 cpdef enum Relax:           # bits: a defence that the file relaxes by name
     RELAX_UNDERSCORES = 1   # keep headers whose name is the underscore twin of a known one
     RELAX_TRACE = 2         # allow TRACE
-    RELAX_ENCODED_SLASH = 4 # allow %2F and %5C in a path, kept encoded
-    RELAX_MERGE_SLASHES = 8 # do not merge //
+    RELAX_ENCODED_SLASH = 4     # allow %2F and %5C in a path, kept encoded
+    RELAX_MERGE_SLASHES = 8     # do not merge //
 
 cpdef enum PartKind:
     PART_LITERAL = 0

@@ -4,7 +4,7 @@ It owns a worker that has a wheel and nothing else: no thread, no descriptor, no
 """
 
 import cython
-from cython.cimports.fourseven.worker.probe import TIMERS, Timer, Worker, fired
+from cython.cimports.fourseven.worker.probe import TIMERS
 from cython.cimports.fourseven.worker.tools import (
     timer_clear,
     timer_put_off,

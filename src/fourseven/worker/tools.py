@@ -33,11 +33,9 @@ from cython.cimports.fourseven.worker.worker import (
     WHEEL_SLOTS,
     WHEEL_TICK_MS,
     Buffer,
-    Dead,
     Source,
     Timer,
     Wheel,
-    Worker,
 )
 from cython.cimports.libc.errno import errno
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t

@@ -133,7 +133,7 @@ cdef struct Worker:
     Response *response
     WorkerCounters *counters
     SlotCounters *slot_counters         # [SLOTS_MAX], touched pages only
-    ListenerCounters *listener_counters # [LISTENERS_MAX]
+    ListenerCounters *listener_counters  # [LISTENERS_MAX]
     Source wake                         # the eventfd by which control wakes us
     WorkerListener *listeners           # [LISTENERS_MAX]
     const Plane *planes[MODES]

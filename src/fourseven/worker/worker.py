@@ -40,8 +40,14 @@ from cython.cimports.fourseven.native.linux import (
 from cython.cimports.fourseven.native.pages import pages_drop, pages_new
 from cython.cimports.fourseven.protocols.message import Request, Response
 from cython.cimports.fourseven.snapshot.cell import acquire, release
-from cython.cimports.fourseven.snapshot.layout import LISTENERS_MAX, MODE_NONE, MODE_RELAY_UDP
-from cython.cimports.fourseven.snapshot.layout import SLOTS_MAX, Listener, Snapshot
+from cython.cimports.fourseven.snapshot.layout import (
+    LISTENERS_MAX,
+    MODE_NONE,
+    MODE_RELAY_UDP,
+    SLOTS_MAX,
+    Listener,
+    Snapshot,
+)
 from cython.cimports.fourseven.worker.local import local_address
 from cython.cimports.fourseven.worker.tools import (
     buffers_drop,
@@ -60,7 +66,6 @@ from cython.cimports.fourseven.worker.worker import (
     ListenerCounters,
     SlotCounters,
     Source,
-    Timer,
     Wheel,
     Worker,
     WorkerCounters,
