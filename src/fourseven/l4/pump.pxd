@@ -6,6 +6,7 @@ cdef enum:
     READ_SIZE = 65536       # one read; a whole one means bulk
     ROUNDS_MAX = 16         # reads of one side in a turn, 1 MiB: then others have their turn
     SPLICE_SIZE = 1048576   # asked for at once; the pipe takes what fits
+    PIPE_SIZE = 262144      # 1 MiB saves no more; a user may have 64 MiB of pipes in all (pipe(7))
     BULK_MIN = 65536        # a burst below this does not pay for the pipe
     PIPES_MAX = 1024        # each worker: 2048 descriptors; beyond, bulk is copied
     FREE_PIPES_MAX = 64     # kept open

@@ -25,6 +25,8 @@ from cython.cimports.fourseven.native.linux import (
     EPOLLIN,
     EPOLLOUT,
     EPOLLRDHUP,
+    F_GETPIPE_SZ,
+    F_SETPIPE_SZ,
     MSG_NOSIGNAL,
     O_CLOEXEC,
     O_NONBLOCK,
@@ -32,6 +34,7 @@ from cython.cimports.fourseven.native.linux import (
     SPLICE_F_MOVE,
     SPLICE_F_NONBLOCK,
     close,
+    fcntl,
     pipe2,
     recv,
     send,
@@ -213,6 +216,11 @@ def pipe_take(worker, pipes):
             return pipe
         if pipe2(pipe.ends, O_NONBLOCK | O_CLOEXEC) < 0:
             free(pipe)
+            return cython.NULL
+        if fcntl(pipe.ends[1], F_SETPIPE_SZ, PIPE_SIZE) < 0 and (
+            fcntl(pipe.ends[1], F_GETPIPE_SZ) < READ_SIZE
+        ):
+            pipe_close(pipe)  # the user's share is used up, and what is left is worse than copying
             return cython.NULL
         pipes.count += 1
     count(cython.address(worker.counters.pipes), 1)
