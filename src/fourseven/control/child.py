@@ -30,7 +30,6 @@ from fourseven.control import logs
 from fourseven.control.channel import Channel, Message
 from fourseven.control.sockets import Sockets, Want
 
-
 # Thousands of routes take seconds. Beyond this an engine hangs; it may well serve on, so it lives.
 ANSWER_TIMEOUT_S = 100.0
 
