@@ -58,7 +58,12 @@ def test_clean_code_passes(check):
 
 @pytest.mark.parametrize(
     "call",
-    ["PyObject_Call(f)", "__Pyx_RaiseTooManyValuesError(1)", "_Py_Dealloc(x)", "PyGILState_Ensure()"],
+    [
+        "PyObject_Call(f)",
+        "__Pyx_RaiseTooManyValuesError(1)",
+        "_Py_Dealloc(x)",
+        "PyGILState_Ensure()",
+    ],
 )
 def test_a_call_of_python_is_named(check, call):
     code, said = check(PXD, C % call)

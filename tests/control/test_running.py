@@ -204,18 +204,27 @@ def test_a_crash_goes_on_with_what_was_in_force_not_with_the_file_on_disk():
 
 
 def test_a_killed_supervisor_takes_its_engine_along_and_leaves_its_file(tmp_path: Path):
-    with Service(answering("first"), folder=tmp_path) as service:
-        engine = service.engine()
+    with Service(answering("first", bind=free_bind()), folder=tmp_path) as service:
+        engine, address = service.engine(), service.address()
+        half = Wire(address)  # keeps the engine busy, with its sockets open, for a while
+        half.send(b"GET / HT")
         service.process.kill()
         service.process.wait()
-        assert settled(lambda: not Path(f"/proc/{engine}/fd").exists() or zombie(engine))
-    with Service("nonsense: [", folder=tmp_path) as successor:
-        assert successor.get(successor.address()).body == b"first"
+    with Service("nonsense: [", folder=tmp_path) as successor:  # at once, on the same port
+        assert successor.get(address).body == b"first"
         assert "config.last_good" in successor.words()
+        half.close()
+        assert settled(lambda: not Path(f"/proc/{engine}/fd").exists() or zombie(engine))
     assert not list((tmp_path / "run").iterdir())
     broken = Service("nonsense: [", folder=tmp_path, wait=False)
     assert broken.wait() == 78
     broken.stop()
+
+
+def free_bind() -> str:
+    """A port that was free just now: to be bound twice, it must be known."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def zombie(pid: int) -> bool:

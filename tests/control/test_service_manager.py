@@ -96,6 +96,11 @@ def test_a_directory_that_others_may_write_is_refused(tmp_path):
         runtime.make(str(tmp_path / "link"))
 
 
+def test_a_directory_whose_name_is_too_long_for_a_socket_is_refused(tmp_path):
+    with pytest.raises(FoursevenError, match="too long"):
+        runtime.make(str(tmp_path / ("d" * 100)))
+
+
 def test_a_directory_of_somebody_else_in_a_shared_place_is_refused(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir(mode=0o700)
     (tmp_path).chmod(0o1777)

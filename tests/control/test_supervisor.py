@@ -291,7 +291,7 @@ def test_the_watchdog_hears_of_an_engine_that_answers(play):
 
 def test_after_a_killed_supervisor_the_last_good_file_serves(play):
     async def scene(stage: Stage) -> None:
-        stage.runtime.remember(b"serve", stage.file)
+        stage.runtime.remember(b"serve", stage.file.absolute())
         stage.start("refuse broken meanwhile")
         await stage.told("READY=1")
         assert await stage.served_by()

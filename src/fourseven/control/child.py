@@ -88,6 +88,7 @@ class Child:
         try:
             answer = await asyncio.wait_for(self._answer, ANSWER_TIMEOUT_S)
         except TimeoutError:
+            self._question += 1  # whatever it still says of this one comes too late
             problem = f"the engine did not answer within {ANSWER_TIMEOUT_S:g} s"
             answer = {"type": "refused", "kind": "fault", "problems": [problem]}
         if answer["type"] == "refused":

@@ -21,6 +21,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from fourseven.addresses import UNIX_PATH_MAX
 from fourseven.errors import FoursevenError
 
 
@@ -120,6 +121,8 @@ def find(chosen: str | None) -> Runtime:
 
 def unsafe(path: Path) -> str:
     """Why this directory is not to be trusted, or nothing."""
+    if len(os.fsencode(path / "control.sock")) > UNIX_PATH_MAX:
+        return f"its name is too long for a socket in it ({UNIX_PATH_MAX} bytes)"
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         return "not a directory"

@@ -45,6 +45,7 @@ LIVED_S = 10.0  # an engine that lived so long did not crash in a loop
 FREE_RESTARTS = 3  # without delay: one crash is bad luck, and clients wait
 DELAY_FIRST_S, DELAY_MAX_S = 0.25, 10.0
 OVERTIME_S = 5.0  # after the deadline of a drain, before SIGKILL
+LETS_GO_S, RETRY_S = 5.0, 0.5  # an orphaned engine closes its sockets two seconds after the end
 TWICE_S = 0.5  # who signals a process and its whole group meant one signal, not two
 DESCRIPTORS_MAX = 1 << 20  # two for each relayed connection; what a host grants by default
 
@@ -61,6 +62,7 @@ class Supervisor:
         command: Sequence[str] = ENGINE,
     ) -> None:
         self._file = file
+        self._place = file.absolute()  # by which what was in force is remembered
         self._runtime = runtime
         self._notifier = notifier
         self._sockets = sockets
@@ -105,12 +107,13 @@ class Supervisor:
     async def _start(self) -> int | None:
         """Puts the file in force. An exit code when that cannot be."""
         async with self._lock:
-            answer = await self._install(self._read())
-            kept = self._runtime.remembered(self._file)
+            kept = self._runtime.remembered(self._place)
+            patience_s = LETS_GO_S if kept is not None else 0.0
+            answer = await self._install_patiently(self._read(), patience_s)
             if answer.get("kind") == "config" and kept is not None:
                 self._tell("config.refused", answer)
                 logs.warn("config.last_good", file=self._file, why="the file has errors")
-                answer = await self._install(kept)
+                answer = await self._install_patiently(kept, patience_s)
         if answer["type"] == "loaded":
             self._ready()
             return None
@@ -121,6 +124,15 @@ class Supervisor:
         for problem in answer["problems"]:
             print(problem, file=sys.stderr)
         return BAD_CONFIG if answer["kind"] == "config" else FAILED
+
+    async def _install_patiently(self, raw: bytes | Message, patience_s: float) -> Message:
+        """As `_install`; the engine of a killed predecessor may still hold the sockets."""
+        until = time.monotonic() + patience_s
+        while True:
+            answer = await self._install(raw)
+            if answer.get("kind") != "sockets" or self._stopping or time.monotonic() >= until:
+                return answer
+            await asyncio.sleep(RETRY_S)
 
     async def reload(self) -> Message:
         """Puts the file as it is now in force, or changes nothing."""
@@ -187,7 +199,7 @@ class Supervisor:
             self._good = raw
             self._deadline_ms = answer["shutdown_timeout_ms"]
             with contextlib.suppress(OSError):  # a full disk: the one in memory still counts
-                self._runtime.remember(raw, self._file)
+                self._runtime.remember(raw, self._place)
             for warning in answer["problems"]:
                 logs.warn("config.warning", text=warning)
         if self._current is not None:
