@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import resource
 import socket
 import threading
 import time
@@ -14,7 +16,7 @@ from fourseven.balancing.source_hash import SourceHash
 from fourseven.matching import records
 from fourseven.matching.table import Field
 from fourseven.plan import Condition, Not
-from support.relay import descriptors, echo, reset, until
+from support.relay import PATIENCE_S, descriptors, echo, reset, until
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -361,6 +363,36 @@ def test_a_reader_that_stopped_is_idle(relay, serve):
         client.recv(1)
         until(lambda: through.sessions() == 0)
     assert through.workers["timeouts_idle"] == 1
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_descriptors_run_out(relay, serve, spare):
+    """None for the client: it waits in the kernel. None for the server: it is refused, as nobody's
+    fault but ours. With descriptors to be had all goes on."""
+    through = relay([serve().address], backend={"retries": 3})
+    with socket.socket() as client, socket.socket() as probe:
+        client.settimeout(PATIENCE_S)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(probe.fileno())
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + spare, hard))
+        try:
+            client.connect_ex(("127.0.0.1", through.port))  # a reset may be quicker than this
+            name = "memory_refused" if spare else "accept_errors"
+            until(lambda: through.workers[name] >= 1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if spare:
+            with pytest.raises(OSError):
+                client.sendall(b"x")
+                client.recv(1)
+            assert through.server()["connect_errors"] == 0
+        else:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+    with through.client() as client:
+        client.sendall(b"y")
+        assert client.recv(1) == b"y"
 
 
 # ---- whom it goes to ----

@@ -23,6 +23,8 @@ cdef int32_t lease_take "fourseven_lease_take"(
     Worker *worker, const Backend *backend, const Address *client, Lease *lease
 ) noexcept nogil
 cdef void lease_end "fourseven_lease_end"(Worker *worker, Lease *lease) noexcept nogil
+# Have descriptors or memory run out? Then it is our fault, and no other server would help.
+cdef bint exhausted "fourseven_exhausted"(int32_t error) noexcept nogil
 # A connected (or connecting) non-blocking socket to the lease's server; -errno when it failed at once.
 cdef int32_t lease_connect "fourseven_lease_connect"(Worker *worker, const Lease *lease, int32_t kind) noexcept nogil
 

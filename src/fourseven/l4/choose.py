@@ -32,7 +32,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Snapshot,
 )
 from cython.cimports.fourseven.worker.tools import random_next
-from cython.cimports.libc.errno import EINPROGRESS, errno
+from cython.cimports.libc.errno import EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
 
 
@@ -128,6 +128,10 @@ def lease_end(worker, lease):
     lease.held = 0
     fetch_add_i64(cython.address(worker.shared.slots[lease.slot].in_flight), -1)
     fetch_add_i64(cython.address(worker.shared.backends[lease.backend].in_flight), -1)
+
+
+def exhausted(error):
+    return error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
 
 
 def lease_connect(worker, lease, kind):

@@ -9,7 +9,7 @@ from fourseven.worker.worker cimport (
 )
 
 cdef enum:
-    ACCEPTS_MAX = 16        # connections taken in a turn; then others, and other workers, have theirs
+    ACCEPTS_MAX = 8         # connections taken in a turn; more, and one worker would take a whole burst
 
 cdef struct Session:
     Dead dead               # first
@@ -45,7 +45,6 @@ cdef void drain(Worker *worker) noexcept nogil
 cdef uint64_t busy(Worker *worker) noexcept nogil
 cdef void stop(Worker *worker) noexcept nogil
 
-cdef bint exhausted(int32_t error) noexcept nogil
 cdef bint enter(WorkerListener *listener) noexcept nogil
 cdef void begin(Worker *worker, WorkerListener *listener, int32_t fd, const Address *client) noexcept nogil
 cdef Session *session_new(Worker *worker, WorkerListener *listener, int32_t fd, const Address *client) noexcept nogil

@@ -21,6 +21,7 @@ import cython
 from cython.cimports.fourseven.balancing.ewma import ewma_update
 from cython.cimports.fourseven.l4.choose import (
     backend_now,
+    exhausted,
     lease_connect,
     lease_end,
     lease_take,
@@ -70,7 +71,7 @@ from cython.cimports.fourseven.worker.tools import (
     watch,
 )
 from cython.cimports.fourseven.worker.worker import SlotCounters
-from cython.cimports.libc.errno import EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from cython.cimports.libc.errno import EAGAIN, ENOMEM, errno
 from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
 
@@ -113,10 +114,6 @@ def accept(worker, listener):
             rest(worker, listener)
             return
         # Any other error is of the one connection, which its client has given up.
-
-
-def exhausted(error):
-    return error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
 
 
 def shut(worker, listener):
@@ -233,6 +230,9 @@ def try_server(worker, session, backend):
                 worker.now_ms + backend.connect_timeout_ms,
             )
             return
+        if exhausted(-fd):
+            count(cython.address(worker.counters.memory_refused), 1)
+            break
         count(cython.address(worker.slot_counters[session.lease.slot].connect_errors), 1)
         lease_end(worker, cython.address(session.lease))
     cut(worker, session)

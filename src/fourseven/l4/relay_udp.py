@@ -23,6 +23,7 @@ import cython
 from cython.cimports.fourseven.balancing.ewma import ewma_update
 from cython.cimports.fourseven.l4.choose import (
     backend_now,
+    exhausted,
     lease_connect,
     lease_end,
     lease_take,
@@ -478,6 +479,9 @@ def take_server(worker, flow, backend):
             if watch(worker, cython.address(flow.source)) == 0:
                 count(cython.address(worker.slot_counters[flow.lease.slot].connects), 1)
                 return True
+        elif exhausted(-fd):
+            count(cython.address(worker.counters.memory_refused), 1)
+            return False
         count(cython.address(worker.slot_counters[flow.lease.slot].connect_errors), 1)
         forget_server(worker, flow)
     return False
