@@ -17,7 +17,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import loads, machine, report
@@ -35,9 +35,10 @@ from bench.works import (
     Work,
     route_target,
 )
-from fourseven.demo.processes import Child, Failed, free_port
+from fourseven.demo.processes import Child, Failed, free_port, open_files
 
 FORWARDED = b"127.0.0.1 http bench.example.test"  # what the origin must be told by each proxy
+FILES_SPARE = 1_000  # descriptors that a proxy needs besides its clients: upstream, logs
 QUIET_PERCENT = 5  # beyond, caches and batches are no longer ours alone, and figures drift
 NEW_UPSTREAM_MAX = 0.02  # connections per request: more says that upstream keep-alive is off
 
@@ -59,8 +60,13 @@ def main() -> int:
     machine.isolate(options.congestion)
     machine.prepare()
     proxy_cores, load_cores = machine.cores()
+    files = open_files()
     bench = Bench(peers, options.rounds, options.seconds, proxy_cores, load_cores)
-    works = [work for work in WORKS if not options.only or work.name in options.only]
+    works = [
+        replace(work, connections=min(work.connections, files - FILES_SPARE))
+        for work in WORKS
+        if not options.only or work.name in options.only
+    ]
     described = machine.describe() | {
         "peers": ", ".join(peer.version() for peer in peers),
         "rounds": f"{options.rounds} of {options.seconds} s",

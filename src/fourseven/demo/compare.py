@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fourseven.demo.processes import Child, Failed, free_port
+from fourseven.demo.processes import Child, Failed, free_port, open_files
 
 ADDRESS = "127.0.0.1"
 CONNECTIONS = 64
 RATE_PER_SECOND = 5_000  # far below saturation: latency then is the path's, not the queue's
-IDLE_CONNECTIONS = 2_000  # enough to tell bytes per connection from noise, far below limits
+IDLE_CONNECTIONS = 2_000  # enough to tell bytes per connection from noise
+FILES_SPARE = 200  # descriptors that a process needs besides its connections
 WARM_SECONDS = 0.3
 
 FILE = """\
@@ -74,6 +75,7 @@ def compare(
     tell: Callable[[str], None],
 ) -> Comparison:
     """`start(file, log, cores)` runs the balancer; everything is gone when this returns."""
+    open_files()
     balancer_cores, load_cores = split_cores()
     with contextlib.ExitStack() as stack:
         command = [sys.executable, "-m", "fourseven.demo.traffic", "origin"]
@@ -132,10 +134,12 @@ def load(port: int, rate: float, seconds: float, cores: set[int]) -> dict[str, f
 
 def idle_bytes(port: int, balancer: Child) -> float:
     """How many bytes the balancer grows by for each connection that had an answer and now waits."""
-    with idle(port, IDLE_CONNECTIONS // 10):  # pools and caches are taken before the first figure
+    # A relay holds two descriptors for each connection.
+    count = min(IDLE_CONNECTIONS, (open_files() - FILES_SPARE) // 3)
+    with idle(port, count // 10):  # pools and caches are taken before the first figure
         before = balancer.memory()
-        with idle(port, IDLE_CONNECTIONS):
-            return (balancer.memory() - before) / IDLE_CONNECTIONS
+        with idle(port, count):
+            return (balancer.memory() - before) / count
 
 
 @contextlib.contextmanager

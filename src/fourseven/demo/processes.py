@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -171,6 +172,13 @@ def wait_gone(pids: Iterable[int]) -> None:
         time.sleep(0.01)
     if left:
         raise Failed(f"still there after SIGKILL: {left}")
+
+
+def open_files() -> int:
+    """Raises our limit of descriptors, and so our children's, as far as it may go; says how far."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def free_port() -> int:
