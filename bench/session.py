@@ -38,6 +38,7 @@ from bench.works import (
 from fourseven.demo.processes import Child, Failed, free_port, open_files
 
 FORWARDED = b"127.0.0.1 http bench.example.test"  # what the origin must be told by each proxy
+IDLE_MIN = 2_000  # fewer cannot be told from the noise of a process's memory
 FILES_SPARE = 1_000  # descriptors that a proxy needs besides its clients: upstream, logs
 QUIET_PERCENT = 5  # beyond, caches and batches are no longer ours alone, and figures drift
 NEW_UPSTREAM_MAX = 0.02  # connections per request: more says that upstream keep-alive is off
@@ -168,6 +169,10 @@ class Bench:
         return sample(load["requests"], load, cpu, load["errors"])
 
     def idle(self, work: Work, proxies: dict[str, Proxy], _: Origin, __: Path) -> None:
+        if work.connections < IDLE_MIN:
+            print(f"  left out: the limit of open files allows only {work.connections} connections")
+            self.failed = True
+            return
         for name, proxy in proxies.items():
             with loads.Idle(proxy.port, work.path) as idle:
                 idle.add(100)  # pools and caches are taken before the first figure

@@ -1,10 +1,10 @@
 """Layer 4 against Layer 7, measured on this machine.
 
-One engine with one worker has two listeners in front of one origin: a relay, and one whose routes
-look into the request. The same requests go to the origin directly, through the relay, and through
-the router. The balancer has a core to itself where there are two; the load and the origin share the
-other. So the rate is what one core of the balancer gives with a busy neighbour, and the robust
-figure is the balancer's CPU time per request.
+One file has two listeners in front of one origin: a relay, and one whose routes look into the
+request. An engine with one worker serves it. The same requests go to the origin directly, through
+the relay, and through the router. The balancer has a core to itself where there are two; the load
+and the origin share the other. So the rate is what one core of the balancer gives with a busy
+neighbour, and the robust figure is the balancer's CPU time per request.
 
 The load is modest on purpose: one thread, keep-alive connections, one request repeated, seconds
 rather than minutes. `make bench` is the thorough one.
@@ -65,7 +65,7 @@ class Comparison:
     layer4: Figures
     layer7: Figures
     cores: int
-    memory: int  # bytes of the balancer's processes at the end
+    memory: int  # bytes of the balancer's processes at the end of Layer 7
 
 
 def compare(
@@ -84,18 +84,20 @@ def compare(
         ports = {"origin": int(origin.read_line()), "layer4": free_port(), "layer7": free_port()}
         file = folder / "measured.yaml"
         file.write_text(FILE.format(address=ADDRESS, **ports))
-        balancer = start(file, folder / "measured.log", balancer_cores)
-        stack.callback(balancer.stop)
-        for name in ("layer4", "layer7"):
-            balancer.wait_for_port(ports[name])
-        found = {}
-        for name, title in (("origin", "direct"), ("layer4", "Layer 4"), ("layer7", "Layer 7")):
+        tell("measuring the direct way")
+        direct = measure(ports["origin"], None, seconds, load_cores)
+        found = []
+        for name, title in (("layer4", "Layer 4"), ("layer7", "Layer 7")):
             tell(f"measuring {title}")
-            server = None if name == "origin" else balancer
-            found[name] = measure(ports[name], server, seconds, load_cores)
-        cores = len(os.sched_getaffinity(0))
-        direct, layer4, layer7 = (found[name] for name in ("origin", "layer4", "layer7"))
-        return Comparison(direct, layer4, layer7, cores, balancer.memory())
+            # One for each layer: what the first took of memory, the second would get for nothing.
+            balancer = start(file, folder / f"{name}.log", balancer_cores)
+            stack.callback(balancer.stop)
+            balancer.wait_for_port(ports[name])
+            found.append(measure(ports[name], balancer, seconds, load_cores))
+            memory = balancer.memory()
+            balancer.stop()
+        layer4, layer7 = found
+        return Comparison(direct, layer4, layer7, len(os.sched_getaffinity(0)), memory)
 
 
 def measure(port: int, balancer: Child | None, seconds: float, cores: set[int]) -> Figures:
