@@ -157,8 +157,10 @@ def memory_table(memory: Mapping[str, Memory]) -> str:
     rows = ["| peer | bytes per connection | MiB in all |", "|---|---:|---:|"]
     for peer, cost in memory.items():
         rows.append(f"| {peer} | {cost.grown_bytes:,.0f} | {cost.total_bytes / 2**20:,.1f} |")
-    note = "Keep-alive connections that had one answer each, 10,000 of them if the limit of open "
+    note = (
+        "Keep-alive connections that had one answer each, 10,000 of them if the limit of open "
         "files allows; memory of the processes."
+    )
     return f"{note}\n\n" + "\n".join(rows)
 
 
