@@ -11,6 +11,8 @@ from fourseven.balancing.probe import Probe
 from fourseven.features import Algorithm, Need
 from fourseven.registry import ALGORITHMS
 
+pytestmark = pytest.mark.sanitize
+
 FIELDS = {"hash": {"header": "X-Tenant"}}  # what an algorithm cannot do without
 PICKS = 100_000
 # The worst error of a server's share, of all picks. The exact ones owe exactness; a hash or a lot

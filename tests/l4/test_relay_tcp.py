@@ -18,6 +18,8 @@ from fourseven.matching.table import Field
 from fourseven.plan import Condition, Not
 from support.relay import PATIENCE_S, descriptors, echo, reset, until
 
+pytestmark = pytest.mark.sanitize
+
 
 def read_all(sock: socket.socket) -> bytes:
     parts = []

@@ -10,6 +10,8 @@ import pytest
 from fourseven.balancing.source_hash import SourceHash
 from support.relay import PATIENCE_S, until
 
+pytestmark = pytest.mark.sanitize
+
 
 def unused(host: str = "127.0.0.1") -> str:
     """An address where nobody listens."""

@@ -86,16 +86,16 @@ cdef void end_all(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void bury_flow(Worker *worker, Dead *dead) noexcept nogil
 
 cdef inline Flow *sourced(Source *source) noexcept nogil:
-    cdef Flow *none = NULL
-    return <Flow *> (<char *> source - <size_t> &none.source)
+    cdef Flow *like = <Flow *> source  # for the distance alone; it is not read
+    return <Flow *> (<char *> source - (<char *> &like.source - <char *> like))
 
 cdef inline Flow *timed(Timer *timer) noexcept nogil:
-    cdef Flow *none = NULL
-    return <Flow *> (<char *> timer - <size_t> &none.timer)
+    cdef Flow *like = <Flow *> timer  # for the distance alone; it is not read
+    return <Flow *> (<char *> timer - (<char *> &like.timer - <char *> like))
 
 cdef inline Flow *buried(Dead *dead) noexcept nogil:
-    cdef Flow *none = NULL
-    return <Flow *> (<char *> dead - <size_t> &none.dead)
+    cdef Flow *like = <Flow *> dead  # for the distance alone; it is not read
+    return <Flow *> (<char *> dead - (<char *> &like.dead - <char *> like))
 
 cdef inline RelayUdp *relay_of(Worker *worker) noexcept nogil:
     return <RelayUdp *> worker.plane_state[RELAY_UDP]
