@@ -28,6 +28,11 @@ def read_all(sock: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def ask(client: socket.socket, data: bytes) -> bytes:
+    client.sendall(data)
+    return client.recv(65_536)
+
+
 def refused(through) -> bool:
     """A reset may come before connect() has returned, or after it."""
     try:
@@ -386,8 +391,7 @@ def test_descriptors_run_out(relay, serve, spare):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         if spare:
             with pytest.raises(OSError):
-                client.sendall(b"x")
-                client.recv(1)
+                ask(client, b"x")
             assert through.server()["connect_errors"] == 0
         else:
             client.sendall(b"x")
