@@ -114,21 +114,23 @@ def after_answer(worker, session):
     if session.state == SESSION_CLOSED:
         return
     if stream.keep_alive:
-        session.in_.buffer.start += stream.head_size
-        session.in_.buffer.start += cython.cast(uint32_t, stream.request.left)
+        # From `raw`, not from the head's end: a failed try may have taken the body already.
+        session.in_.buffer.start = session.in_.raw + cython.cast(uint32_t, stream.request.left)
     session_next(worker, session)
 
 
 def body_at_hand(session):
-    """Is the whole body in the buffer (so that the next request's place is known)?"""
+    """Is the rest of the body in the buffer (so that the next request's place is known)?"""
     stream: cython.pointer[Stream] = cython.address(session.stream)
     buffer: cython.pointer[Buffer] = session.in_.buffer
+    if stream.upgrade and session.in_.raw < buffer.end:
+        return False  # bytes meant for another protocol are never a request
     if stream.request.done:
         stream.request.left = 0
         return True
-    if stream.request.framing != FRAMING_LENGTH or not stream.replayable:
+    if stream.request.framing != FRAMING_LENGTH:
         return False
-    return buffer.end - buffer.start - stream.head_size >= stream.request.left
+    return buffer.end - session.in_.raw >= stream.request.left
 
 
 def stream_context(worker, session, context):
