@@ -303,10 +303,10 @@ def response_body(worker, session):
         return True
     if window.buffer is not cython.NULL and window.raw < window.buffer.end:
         if stream.response.framing == FRAMING_CLOSE and stream.version >= 11:
-            sent = cook_until_close(worker, session, False)
-        else:
-            sent = cook_response(worker, session)
-        if sent < 0:
+            # A chunk may not take all of the buffer: the rest is the next step's.
+            session.broken |= cook_until_close(worker, session, False) < 0
+            return True
+        if cook_response(worker, session) < 0:
             session.broken = 1
             return True
         if window.ready > 0 or stream.response.done or window.raw == window.buffer.end:

@@ -43,6 +43,7 @@ from cython.cimports.fourseven.native.linux import (
     EPOLLRDHUP,
     IPPROTO_TCP,
     MSG_NOSIGNAL,
+    MSG_PEEK,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
     SOCK_STREAM,
@@ -137,6 +138,7 @@ def upstream_release(worker, upstream):
         or upstream.hup
         or upstream.out is not cython.NULL
         or upstream.in_.ready > 0
+        or more_came(upstream)
     ):
         upstream_drop(worker, upstream)
         return
@@ -153,6 +155,23 @@ def upstream_release(worker, upstream):
     http.idle_count[upstream.slot] += 1
     count(cython.address(worker.counters.upstream_idle), 1)
     timer_put_off(worker, cython.address(upstream.timer), worker.now_ms + upstream.idle_timeout_ms)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def more_came(upstream: cython.pointer[Upstream]) -> cython.bint:
+    """Is something unread in the socket? A pipe, and a read that fills its room, don't look.
+
+    Its edge has been told already, so in the pool nobody would hear of it.
+    """
+    byte: cython.char = 0
+    if not upstream.readable:
+        return False
+    upstream.readable = 0
+    if recv(upstream.source.fd, cython.address(byte), 1, MSG_PEEK) >= 0:
+        return True
+    return errno != EAGAIN
 
 
 def upstream_drop(worker, upstream):
