@@ -8,6 +8,8 @@ and are never served as the next request (request smuggling by Upgrade).
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -210,3 +212,38 @@ def test_a_websocket_lives_through_reloads(websocket: Balancer):
             websocket.reload(websocket.config)
             connection.send(str(number))
             assert connection.recv(timeout=10) == str(number)
+
+
+def test_what_a_client_says_after_the_servers_end_arrives(front: Front):
+    """The server's half is closed first; when the client has said all, none of it is lost."""
+    body = b"a" * 50_000
+    got: list[bytes] = []
+
+    def script(conversation: Conversation, request: Message) -> None:
+        conversation.send(SWITCHING)
+        conversation.finish()
+        got.append(conversation.read_to_end())
+        conversation.close()
+
+    front.server.on(b"/x", script)
+    with front.wire() as wire:
+        assert wire.send(UPGRADE).read_head().status == 101
+        assert wire.ended()
+        os.kill(front.balancer.pid, signal.SIGSTOP)  # so that it finds bytes and end at once
+        wire.send(body).finish()
+        os.kill(front.balancer.pid, signal.SIGCONT)
+        front.server.wait(front.server.gone)
+    assert [len(each) for each in got] == [len(body)]
+
+
+def test_a_tunnel_at_rest_holds_no_buffer(stage: Stage):
+    front = stage.front()
+    front.server.on(b"/x", echo(first=b"welcome"))
+    with front.wire() as wire:
+        assert wire.send(UPGRADE).read_head().status == 101
+        assert wire.take(7) == b"welcome"
+        wire.send(b"a" * 100_000)
+        assert wire.take(100_000) == b"a" * 100_000
+        front.server.settle()
+        workers = front.balancer.counters()["workers"]
+        assert (workers["buffers_large"], workers["buffers_small"]) == (0, 0)

@@ -94,6 +94,16 @@ def test_an_idle_connection_is_closed_without_a_word(stage: Stage):
             assert wire.ended()
 
 
+@pytest.mark.parametrize("size", [4095, 4096, 4097])
+def test_an_idle_connection_is_not_taken_for_a_slow_head(stage: Stage, size: int):
+    """Whether the last request filled a buffer exactly, nobody waits for a head that has not begun."""
+    front = stage.front(head_timeout="300ms", idle_timeout="60s")
+    with front.wire() as wire:
+        wire.send(GOOD[:-2] + b"X: " + b"a" * (size - len(GOOD) - 5) + b"\r\n\r\n")
+        assert wire.read().status == 200
+        assert wire.quiet(0.6)
+
+
 def test_an_idle_time_begins_anew_with_each_answer_of_our_own(stage: Stage):
     """The route answers by itself: no server is involved, and the connection is used all the same."""
     config = site("127.0.0.1:1", idle_timeout="400ms")

@@ -43,6 +43,7 @@ cdef void session_bury(Worker *worker, Dead *dead) noexcept nogil
 cdef bint step(Worker *worker, Session *session) noexcept nogil
 cdef bint head_step(Worker *worker, Session *session) noexcept nogil
 cdef bint prefix_step(Worker *worker, Session *session) noexcept nogil
+cdef void release_empty "fourseven_session_release_empty"(Worker *worker, Session *session) noexcept nogil
 cdef bint linger_step(Worker *worker, Session *session) noexcept nogil
 cdef bint read_more(Worker *worker, Session *session) noexcept nogil
 cdef bint make_room(Worker *worker, Session *session) noexcept nogil

@@ -164,6 +164,8 @@ def session_ready(worker, source, events):
         session.readable = 1
     if events & (EPOLLRDHUP | EPOLLHUP):
         session.hup = 1
+    if session.state == SESSION_TUNNEL:
+        events &= ~EPOLLHUP  # both halves may be closed, and bytes still unread
     if events & (EPOLLHUP | EPOLLERR) and session.state != SESSION_HEAD:
         session.broken = 1
     session_run(worker, session)
@@ -229,11 +231,20 @@ def read_more(worker, session):
         return False
     size = session_read(worker, session)
     if size == READ_LATER:
+        release_empty(worker, session)
         return False
     if size <= 0:
         session_close(worker, session)
         return False
     return True
+
+
+def release_empty(worker, session):
+    """Without bytes there is no buffer; with one, `waits_for` would see a head that has begun."""
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    if buffer is not cython.NULL and buffer.start == buffer.end:
+        buffer_free(worker, buffer)
+        session.in_.buffer = cython.NULL
 
 
 def linger_step(worker, session):
@@ -255,16 +266,13 @@ def linger_step(worker, session):
 
 def session_next(worker, session):
     """The answer is complete; `closing` says whether the connection is too."""
-    buffer: cython.pointer[Buffer] = session.in_.buffer
     session.state = SESSION_HEAD
     session.waiting = WAIT_NOTHING  # whatever it waits for next, its time begins anew
     session.scanned = 0
     session.requests += 1
     if not session.stream.keep_alive:
         session.closing = 1
-    if buffer is not cython.NULL and buffer.start == buffer.end:
-        buffer_free(worker, buffer)
-        session.in_.buffer = cython.NULL
+    release_empty(worker, session)
 
 
 def end(worker, session):
@@ -531,7 +539,7 @@ def settle_watched(worker: cython.pointer[Worker], session: cython.pointer[Sessi
 def body_timer(worker, session):
     """A body that comes slower than the minimum rate, or takes longer than it may, ends in 408."""
     plan = session.listener.plan
-    wanted: uint64_t = 0
+    wanted: uint64_t = 1  # of a listener that the file no longer names: at least something
     if plan is not cython.NULL:
         wanted = cython.cast(uint64_t, plan.body_rate_min) * BODY_WINDOW_MS // 1000
     late: cython.bint = session.body_due_ms != 0 and worker.now_ms >= session.body_due_ms

@@ -21,6 +21,7 @@ from cython.cimports.fourseven.l7.session import (
     READ_BROKEN,
     READ_END,
     READ_NO_MEMORY,
+    release_empty,
     session_close,
     session_flush,
     session_read,
@@ -31,6 +32,7 @@ from cython.cimports.fourseven.l7.stream import stream_unpin
 from cython.cimports.fourseven.l7.upstream import upstream_flush, upstream_read, upstream_send
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.linux import SHUT_WR, shutdown
+from cython.cimports.fourseven.worker.tools import buffer_free
 from cython.cimports.fourseven.worker.worker import Buffer
 from cython.cimports.libc.stdint import int32_t
 
@@ -46,6 +48,8 @@ def tunnel_begin(worker, session):
     stream.response_begun = 1
     stream_unpin(worker, stream)
     count(cython.address(worker.counters.upgrades), 1)
+    count(cython.address(session.listener.counters.status[1]), 1)
+    count(cython.address(worker.slot_counters[stream.slot].status[1]), 1)
     session.state = SESSION_TUNNEL
     session.in_.buffer.start = session.in_.raw
     upstream.in_.raw = upstream.in_.buffer.start
@@ -87,6 +91,7 @@ def to_server(worker, session):
             shutdown(upstream.source.fd, SHUT_WR)
         return False
     if not session.readable:
+        release_empty(worker, session)
         return False
     if buffer is not cython.NULL:
         buffer.start = 0
@@ -115,6 +120,8 @@ def to_client(worker, session):
             shutdown(session.source.fd, SHUT_WR)
         return False
     if not upstream.readable:
+        buffer_free(worker, buffer)  # most tunnels are at rest most of the time
+        upstream.in_.buffer = cython.NULL
         return False
     if buffer is not cython.NULL:
         buffer.start = 0
