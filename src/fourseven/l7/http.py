@@ -26,6 +26,7 @@ from cython.cimports.fourseven.native.linux import (
     SOCK_NONBLOCK,
     accept4,
     close,
+    recv,
     send,
     sockaddr,
     sockaddr_storage,
@@ -36,6 +37,7 @@ from cython.cimports.fourseven.worker.tools import rest
 from cython.cimports.libc.errno import EAGAIN, ECONNABORTED, EINTR, ENOMEM, errno
 from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import strlen
 
 PLANE = cython.declare(Plane)
 
@@ -108,14 +110,20 @@ def accept_one(worker, listener):
 
 
 def refuse(worker, listener, fd):
-    """Over the limit; the answer fits any socket's buffer, and if not, the close says it too."""
+    """Over the limit; the answer fits any socket's buffer, and if not, the close says it too.
+
+    What the client has said is read first: unread, it would turn the close into a reset, which
+    takes back the answer.
+    """
+    http: cython.pointer[Http] = http_of(worker)
     answer: cython.p_const_char = (
         b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
         b"Connection: close\r\nContent-Length: 0\r\n\r\n"
     )
     fetch_add_i64(cython.address(listener.state.sessions), -1)
     count(cython.address(listener.counters.refused_limit), 1)
-    send(fd, answer, 96, MSG_NOSIGNAL | MSG_DONTWAIT)
+    recv(fd, cython.address(http.out[0]), cython.sizeof(http.out), MSG_DONTWAIT)
+    send(fd, answer, strlen(answer), MSG_NOSIGNAL | MSG_DONTWAIT)
     close(fd)
 
 
@@ -139,6 +147,7 @@ def drain(worker):
             session_close(worker, session)
         elif session.state == SESSION_EXCHANGE and not session.stream.response_begun:
             session.stream.keep_alive = 0  # its answer can still say so
+            session.lingering = 1  # until then it may ask for more
         session = after
 
 

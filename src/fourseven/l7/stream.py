@@ -25,6 +25,7 @@ from cython.cimports.fourseven.l7.answer import (
 from cython.cimports.fourseven.l7.attempt import leave_server, try_server
 from cython.cimports.fourseven.l7.forwarded import client_address, request_id
 from cython.cimports.fourseven.l7.records import (
+    SESSION_EXCHANGE,
     SESSION_HEAD,
     SESSION_PREFIX,
     Http,
@@ -143,9 +144,13 @@ def admit(worker, session):
     stream.replayable = 1
     stream.request.limit = listener.body_max
     body_start(session, request)
-    stream.keep_alive = request.keep_alive and not worker.draining
-    if listener.requests_max and session.requests + 1 >= listener.requests_max:
+    stream.keep_alive = request.keep_alive
+    last: cython.bint = (
+        listener.requests_max != 0 and session.requests + 1 >= listener.requests_max
+    )
+    if stream.keep_alive and (last or worker.draining):
         stream.keep_alive = 0
+        session.lingering = 1  # it did not know: its next requests may be on their way
     client_address(listener, request)
     if listener.request_id.at is not cython.NULL:
         id = request_id(
@@ -345,7 +350,8 @@ def stream_abort(worker, session):
         )
     leave_server(worker, stream)
     stream_unpin(worker, stream)
-    count(cython.address(session.listener.counters.status[0]), 1)
+    if session.state == SESSION_EXCHANGE:  # a tunnel has had its answer
+        count(cython.address(session.listener.counters.status[0]), 1)
 
 
 def stream_unpin(worker, stream):
