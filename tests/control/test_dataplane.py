@@ -211,3 +211,13 @@ def test_workers_are_one_to_sixty_four():
     for workers in (0, 65):
         with pytest.raises(ValueError, match="1 to 64"):
             DataPlane(workers)
+
+
+def test_a_listener_that_came_back_on_another_socket_is_served_there(plane, servers, listening):
+    """The file lost it and named it again before a worker had looked: only the socket is new."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as other:
+        other.setblocking(False)
+        plane.publish(plan_for(servers), {"web": [other.fileno()]})
+        assert Client(port(other)).ask()[0] == 200
+        plane.publish(plan_for(servers), {"web": [listening.fileno()]})
+        assert Client(port(listening)).ask()[0] == 200

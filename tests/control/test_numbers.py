@@ -71,3 +71,16 @@ def test_a_listener_with_sessions_keeps_its_socket_number():
     assert "old" not in numbers.states.taken
     numbers.listener_state("third")
     assert numbers.listener("third", "tcp://127.0.0.1:2", 0) == socket
+
+
+def test_a_socket_that_its_listener_gave_up_keeps_its_number_while_sessions_are_open():
+    """They may have come in by that socket, and must not find themselves at another listener."""
+    numbers = Numbers()
+    state = numbers.listener_state("web")
+    numbers.listener("web", "tcp://127.0.0.1:0", 0)
+    socket = numbers.listener("web", "tcp://127.0.0.1:9", 0)
+    numbers.release(plan_of(["web"]), Quiet(busy_listeners=[state]))
+    numbers.listener_state("internal")
+    assert numbers.listener("internal", "tcp://127.0.0.1:2", 0) != socket
+    numbers.release(plan_of(["web"]), Quiet())
+    assert socket in numbers.listeners.free

@@ -234,8 +234,12 @@ class Engine:
         self._look(self._loop.time() + limit_ms / 1000)
 
     def _let_go(self) -> None:
-        _close(self._fds)
-        self._fds = {}
+        """Others may listen there now. But flows of UDP still answer from their listener's socket;
+        were it closed, its number would soon be another socket's, and that would get the answers.
+        """
+        answering = {key: fds for key, fds in self._fds.items() if key.startswith("udp:")}
+        _close({key: fds for key, fds in self._fds.items() if key not in answering})
+        self._fds = answering
 
     def _look(self, deadline: float) -> None:
         busy = self._plane.busy() if self._plane is not None else 0

@@ -77,14 +77,18 @@ class Numbers:
         return self.states.take(name)
 
     def release(self, plan: Plan, idle: Idle) -> list[int]:
-        """Frees what the plan no longer names and nothing uses; the freed slots are returned."""
+        """Frees what the plan no longer names and nothing uses; the freed slots are returned.
+
+        A socket's number stays taken while its listener has any session, for one of them may have
+        come in by this very socket: it would find itself at whatever listener got the number next.
+        """
         slots: set[Hashable] = {(b.name, s.address) for b in plan.backends for s in b.servers}
         backends: set[Hashable] = {b.name for b in plan.backends}
         names: set[Hashable] = {one.name for one in plan.listeners}
         sockets: set[Hashable] = {
             (one.name, bind, one.mode) for one in plan.listeners for bind in one.bind
         }
-        quiet = {n for name, n in self.states.taken.items() if idle.listener(n) or name in names}
+        quiet = {n for n in self.states.taken.values() if idle.listener(n)}
         self.listeners.release(
             sockets | {key for key in self.listeners.taken if self.state_of(key) not in quiet},
             lambda _: True,

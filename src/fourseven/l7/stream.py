@@ -145,9 +145,7 @@ def admit(worker, session):
     stream.request.limit = listener.body_max
     body_start(session, request)
     stream.keep_alive = request.keep_alive
-    last: cython.bint = (
-        listener.requests_max != 0 and session.requests + 1 >= listener.requests_max
-    )
+    last: cython.bint = listener.requests_max != 0 and session.requests + 1 >= listener.requests_max
     if stream.keep_alive and (last or worker.draining):
         stream.keep_alive = 0
         session.lingering = 1  # it did not know: its next requests may be on their way

@@ -52,6 +52,7 @@ from cython.cimports.fourseven.worker.local import local_address
 from cython.cimports.fourseven.worker.tools import (
     buffers_drop,
     monotonic_ns,
+    rest,
     timer_clear,
     timers_run,
     timers_wait_ms,
@@ -311,6 +312,8 @@ def listen(worker, listener):
     event.data.ptr = listener
     if not epoll_ctl(worker.epoll_fd, EPOLL_CTL_ADD, listener.source.fd, cython.address(event)):
         listener.source.registered = 1
+    else:
+        rest(worker, listener)  # the kernel has no room for it now: later again
 
 
 def shut(worker, listener):
