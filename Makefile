@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 PXD := $(shell find src -name '*.pxd')
 NATIVE := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(shell find src -name '*.h')
 
-.PHONY: build test check demo bench fuzz sanitize format clean distclean
+.PHONY: build test check demo bench fuzz sanitize coverage format clean distclean
 .DELETE_ON_ERROR:
 
 build: build/built
@@ -40,6 +40,9 @@ fuzz: build
 
 sanitize: build
 	@$(RUN) tools/sanitize.py $(ARGS)
+
+coverage: build
+	@$(RUN) tools/coverage.py $(ARGS)
 
 format: build
 	@$(RUN) -m ruff format .

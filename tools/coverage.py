@@ -1,0 +1,77 @@
+"""Which lines the tests reach, in Python and in native code: coverage.py [pytest arguments]
+
+Plain modules and the interpreted half of twins are measured by coverage.py. Native modules are
+built with gcov in a tree of their own (build/tree-gcov); Cython's `#line` marks lead gcov back to
+the `.py` that was written. A line that only sets up a module counts as native code too, so native
+figures are a little kinder than the truth.
+
+Laws: a run that measured no native line fails.
+"""
+
+from __future__ import annotations
+
+import collections
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import sanitize
+
+TREE = Path("build/tree-gcov")
+OBJECTS = Path("build/gcov")
+
+
+def measure(arguments: list[str]) -> int:
+    for old in OBJECTS.rglob("*.gcda"):
+        old.unlink()
+    env = os.environ | {"PYTHONPATH": str(TREE.resolve()), "FOURSEVEN_SANITIZER": "gcov"}
+    # The tree is what is under test, so coverage must look there and not beside the sources.
+    command = [sys.executable, "-m", "coverage", "run", f"--source={TREE}", "-m", "pytest"]
+    return subprocess.run([*command, *arguments], env=env).returncode
+
+
+def native_lines() -> Iterator[tuple[str, int, int]]:
+    """(file, line, how often it ran) of every line that stands in a Python file or a .pxd."""
+    notes = [str(path.resolve()) for path in OBJECTS.rglob("*.gcda")]
+    if not notes:
+        return
+    root = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["gcov", "--json-format", *notes], cwd=folder, check=True, capture_output=True)
+        for report in Path(folder).glob("*.gcov.json.gz"):
+            for file in json.loads(gzip.decompress(report.read_bytes()))["files"]:
+                name = file["file"].removeprefix(f"{root}/").removeprefix("src/")
+                if name.startswith("fourseven/") and name.endswith((".py", ".pxd")):
+                    yield from ((name, line["line_number"], line["count"]) for line in file["lines"])
+
+
+def native_report() -> int:
+    reached: dict[str, dict[int, int]] = collections.defaultdict(dict)
+    for name, line, count in native_lines():
+        reached[name][line] = reached[name].get(line, 0) + count
+    total = hit = 0
+    for name, lines in sorted(reached.items()):
+        here = sum(1 for count in lines.values() if count)
+        total, hit = total + len(lines), hit + here
+        print(f"{name:52} {len(lines):5} lines {100 * here / len(lines):6.1f} %")
+    if not total:
+        raise SystemExit("gcov measured no native line: was anything run?")
+    print(f"native: {hit} of {total} lines, {100 * hit / total:.1f} %")
+    return total
+
+
+def main(arguments: list[str]) -> int:
+    sanitize.build("gcov", TREE)
+    code = measure(arguments)
+    subprocess.run([sys.executable, "-m", "coverage", "report", "--skip-covered"], check=False)
+    native_report()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
