@@ -26,6 +26,7 @@ class Setup:
     port: int = 0
     origin_port: int = 0
     routes: int = 0
+    buffers: bool = False  # give a peer that has small ones by default buffers for a whole answer
 
     def at(self, port: int, origin_port: int) -> Setup:
         return replace(self, port=port, origin_port=origin_port)
@@ -55,6 +56,7 @@ def route_target(number: int) -> tuple[str, str]:
 
 
 WEB = Setup(HTTP)
+BUFFERED = Setup(HTTP, buffers=True)
 FEW = Setup(ROUTES, routes=ROUTES_FEW)
 MANY = Setup(ROUTES, routes=ROUTES_MANY)
 
@@ -71,6 +73,15 @@ WORKS = (
         connections=16,
         floor=2.0,
         aim=4.0,
+    ),
+    Work("64KiB-tuned", "64 KiB, nginx with 32k buffers", BUFFERED, path="/65536", size=1 << 16),
+    Work(
+        "1MiB-tuned",
+        "1 MiB, nginx with 32k buffers",
+        BUFFERED,
+        path="/1048576",
+        size=1 << 20,
+        connections=16,
     ),
     Work("new", "a new connection per request", WEB, close=True, floor=1.4, aim=1.6),
     Work("10", "10 routes, the late ones hit", FEW),
