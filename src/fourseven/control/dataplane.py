@@ -35,13 +35,17 @@ from cython.cimports.fourseven.worker.worker import (
     MODES,
     RUNNING,
     STOPPING,
+    ListenerCounters,
     Plane,
+    SlotCounters,
     Worker,
+    WorkerCounters,
     worker_drop,
     worker_new,
     worker_run,
     worker_wake,
 )
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memcpy, memset
 
 from fourseven.control.address import resolve
@@ -202,10 +206,14 @@ class DataPlane:
         """
         workers: dict = {}
         counted: dict
+        now = cython.declare(WorkerCounters)
         at: cython.int
         accepted: list = []
         for at in range(self.worker_count):
-            counted = self.workers[at].counters[0]
+            read_words(
+                cython.address(now), self.workers[at].counters, cython.sizeof(WorkerCounters)
+            )
+            counted = now
             accepted.append(counted["accepted"])
             add(workers, counted)
         if workers:
@@ -233,18 +241,39 @@ class DataPlane:
 @cython.cfunc
 def add_listener(plane: DataPlane, sums: dict, number: cython.int):
     at: cython.int
+    now = cython.declare(ListenerCounters)
+    size: cython.size_t = cython.sizeof(ListenerCounters)
     for at in range(plane.worker_count):
-        add(sums, plane.workers[at].listener_counters[number])
+        counters = cython.address(plane.workers[at].listener_counters[number])
+        read_words(cython.address(now), counters, size)
+        add(sums, now)
 
 
 @cython.cfunc
 def server_counters(plane: DataPlane, number: cython.int) -> dict:
     at: cython.int
     slot: cython.pointer[Slot] = cython.address(plane.cell.shared.slots[number])
-    sums: dict = {"in_flight": load_i64(cython.address(slot.in_flight)), "ewma_ns": slot.ewma_ns}
+    now = cython.declare(SlotCounters)
+    sums: dict = {
+        "in_flight": load_i64(cython.address(slot.in_flight)),
+        "ewma_ns": load_relaxed(cython.address(slot.ewma_ns)),
+    }
     for at in range(plane.worker_count):
-        add(sums, plane.workers[at].slot_counters[number])
+        counters = cython.address(plane.workers[at].slot_counters[number])
+        read_words(cython.address(now), counters, cython.sizeof(SlotCounters))
+        add(sums, now)
     return sums
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def read_words(to: cython.p_void, words: cython.p_void, size: cython.size_t) -> cython.void:
+    """A copy of counters that their worker goes on counting: word by word, each of them whole."""
+    copied: cython.pointer[uint64_t] = cython.cast(cython.pointer[uint64_t], to)
+    counted: cython.pointer[uint64_t] = cython.cast(cython.pointer[uint64_t], words)
+    at: cython.size_t
+    for at in range(size // 8):
+        copied[at] = load_relaxed(cython.address(counted[at]))
 
 
 def add(sums: dict, counted: dict) -> None:
