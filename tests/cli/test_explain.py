@@ -50,9 +50,9 @@ postgres  tcp://0.0.0.0:5432
   costs     each connection is taken and made anew in user space; its bytes are spliced
   costs     servers see this host's address and not the client's
   wish      tcx was asked for; relay serves instead
-  refused   tcx: this version has no kernel planes
-  refused   xdp: this version has no kernel planes
-  refused   nftables: this version has no kernel planes
+  refused   tcx: tcp://0.0.0.0:5432 is every address; bind to the ones that are meant
+  refused   xdp: fourseven run does not drive it
+  refused   nftables: fourseven run does not drive it
   backend   pg: round_robin over 10.0.2.1:5432, 10.0.2.2:5432
   backend  everything  → pg
 
@@ -62,9 +62,9 @@ dns  udp://0.0.0.0:53
   sees      addresses and ports
   costs     each flow's datagrams are taken and sent on in user space
   costs     servers see this host's address and not the client's
-  refused   tcx: this version has no kernel planes
-  refused   xdp: this version has no kernel planes
-  refused   nftables: this version has no kernel planes
+  refused   tcx: udp://0.0.0.0:53 is every address; bind to the ones that are meant
+  refused   xdp: fourseven run does not drive it
+  refused   nftables: fourseven run does not drive it
   backend   pg: round_robin over 10.0.2.1:5432, 10.0.2.2:5432
   backend  everything  → pg
 

@@ -69,9 +69,9 @@ def test_the_highest_need_decides(said, layer, plane, mode, because):
 
 def test_the_kernel_planes_are_refused_with_an_honest_reason():
     assert decide(config(), "in").refused == (
-        "tcx: this version has no kernel planes",
-        "xdp: this version has no kernel planes",
-        "nftables: this version has no kernel planes",
+        "tcx: fourseven run does not drive it",
+        "xdp: fourseven run does not drive it",
+        "nftables: fourseven run does not drive it",
     )
     assert decide(config(protocol="http"), "in").refused == ()
 

@@ -50,7 +50,7 @@ WARNINGS = {
     ),
     "a plane of the kernel": (
         "listeners: {a: {bind: ':80', plane: xdp, backend: web}, b: {bind: ':81', backend: api}}\n",
-        ["f.yaml:1:37: warning: listeners.a.plane: this version has no kernel planes, so relay serves it; leave plane out"],
+        ["f.yaml:1:37: warning: listeners.a.plane: fourseven run does not drive it, so relay serves it; leave plane out"],
     ),
     "a step behind the answer": (
         "listeners: {a: {bind: ':80', routes: [{match: {path: /x}, filters: [{respond: 404}, {host: x}]}, {backends: {web: 1, api: 1}}]}}\n",

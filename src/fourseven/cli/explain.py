@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +25,8 @@ from fourseven.cli.trial import Asked, Attempt, Verdict, judge
 from fourseven.compiler.compile import compile_plan
 from fourseven.compiler.explain import ListenerReport, RouteReport, match_as_written, report
 from fourseven.config.load import load
+from fourseven.l4.host import denied, probe
+from fourseven.l4.kernel_plan import unfit
 from fourseven.model import Config
 from fourseven.plan import ListenerPlan, Plan
 from fourseven.snapshot.layout import ListenerMode
@@ -59,7 +61,7 @@ def explain(  # noqa: PLR0917 - click passes each by its name
     plan = compile_plan(config)
     console = Console(highlight=False, soft_wrap=True)
     if method is None:
-        reports = report(config, plan)
+        reports = [with_kernel(one, plan) for one in report(config, plan)]
         if form == "json":
             print(json.dumps([asdict(one) for one in reports], indent=2, ensure_ascii=False))
             return
@@ -74,6 +76,17 @@ def explain(  # noqa: PLR0917 - click passes each by its name
         print(json.dumps(asdict(verdict), indent=2, ensure_ascii=False))
         return
     show_verdict(console, config, f"{method} {url}", verdict, everything)
+
+
+def with_kernel(one: ListenerReport, plan: Plan) -> ListenerReport:
+    """What the tcx plane would say: the rule that keeps it out, or the host, or how to have it."""
+    if not one.refused:
+        return one
+    listener = next(listener for listener in plan.listeners if listener.name == one.name)
+    reason = unfit(listener, {backend.name: backend for backend in plan.backends})
+    reason = reason or denied(probe())
+    said = f"tcx: {reason}" if reason else f"tcx: {one.refused[0].partition(': ')[2]}; l4 run does"
+    return replace(one, refused=(said, *one.refused[1:]))
 
 
 def asked(method: str, url: str, headers: tuple[str, ...], client: str, body: str | None) -> Asked:

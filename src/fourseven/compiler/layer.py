@@ -4,7 +4,7 @@ Every feature and every option declares its need. The layer is the highest need 
 listener's traffic meets: its routes' matches and filters, the algorithms of the backends they lead
 to, and the options that the file sets. The plane is the cheapest one that serves that need.
 
-    ADDRESS       L4          relay (one day the kernel: tcx, xdp, nftables)
+    ADDRESS       L4          relay (`fourseven l4 run`: the kernel, by tcx)
     CLIENT_HELLO  L4 + peek   relay, after a look at the ClientHello
     BYTES         L4 proxy    relay
     REQUEST       L7          http
@@ -69,7 +69,7 @@ SEES = {
     Need.REQUEST: "the HTTP request",
 }
 KERNEL_PLANES = ("tcx", "xdp", "nftables")
-NOT_BUILT = "this version has no kernel planes"
+NOT_BUILT = "fourseven run does not drive it"
 
 
 def decide(config: Config, name: str) -> Decision:

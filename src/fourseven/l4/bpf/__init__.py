@@ -1,0 +1,10 @@
+"""A typed builder of eBPF programs in Python: no compiler, no libbpf, no kernel headers.
+
+    layout     widths, byte orders, structs: fields by name
+    values     expressions and conditions, typed; nothing is emitted yet
+    code       instructions: how they are encoded, and how they read
+    build      Program: statements, blocks, registers, the stack, maps, helper calls
+    kernel     bpf(2): maps, programs, links, test runs
+
+It knows nothing of load balancing and imports nothing of fourseven: it can be used by itself.
+"""

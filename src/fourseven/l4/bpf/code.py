@@ -1,0 +1,152 @@
+"""Instructions: what the kernel's machine knows, how it is encoded, how it reads.
+
+Eight bytes each: opcode, two registers, a 16-bit offset, a 32-bit immediate; a 64-bit constant
+and a map's descriptor take two. Each instruction remembers the Python line that wrote it and the
+builder's names for what it touches, so that a listing reads like the program, and a refusal of the
+kernel's verifier can be told in the words of the one who wrote it.
+
+Source: RFC 9669 (BPF Instruction Set Architecture).
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+ALU64, ALU32, JMP, LDX, STX, LDDW = 0x07, 0x04, 0x05, 0x61, 0x63, 0x18
+MOV, CALL, EXIT, JA, TO_BIG, ATOMIC_ADD = 0xB0, 0x85, 0x95, 0x05, 0xDC, 0xDB
+FETCH = 1  # with ATOMIC_ADD: the register gets what was there before
+REGISTER = 0x08  # the second operand is a register, not the immediate
+ARITHMETIC = {
+    "+": 0x00,
+    "-": 0x10,
+    "*": 0x20,
+    "|": 0x40,
+    "&": 0x50,
+    "<<": 0x60,
+    ">>": 0x70,
+    "%": 0x90,
+    "^": 0xA0,
+}
+JUMPS = {"==": 0x10, ">": 0x20, ">=": 0x30, "!=": 0x50, "<": 0xA0, "<=": 0xB0}
+WIDTHS = {4: 0x00, 2: 0x08, 1: 0x10, 8: 0x18}
+MAP_DESCRIPTOR = 1  # source register of a 64-bit constant: the immediate is a map's descriptor
+FRAME = 10  # the register that points to the stack's end
+JUMP_MAX = 32_767  # 16 bits, signed
+
+
+class Line(NamedTuple):
+    """The Python line that wrote an instruction."""
+
+    file: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{Path(self.file).name}:{self.number}"
+
+    @property
+    def text(self) -> str:
+        return linecache.getline(self.file, self.number).strip()
+
+
+NOWHERE = Line("", 0)
+
+
+@dataclass(slots=True)
+class Instruction:
+    """One step of the machine."""
+
+    opcode: int
+    to: int = 0
+    source: int = 0
+    offset: int = 0
+    number: int = 0
+    text: str = ""  # as it reads in a listing
+    label: int | None = None  # a jump's target, until it is placed
+    map: str = ""  # whose descriptor the immediate is
+    line: Line = NOWHERE
+
+    @property
+    def slots(self) -> int:
+        """How many places of eight bytes it takes."""
+        return 2 if self.opcode == LDDW else 1
+
+    def encode(self, maps: Mapping[str, int]) -> bytes:
+        number = maps[self.map] if self.map else self.number
+        source = MAP_DESCRIPTOR if self.map else self.source
+        nibbles = source << 4 | self.to if sys.byteorder == "little" else self.to << 4 | source
+        low = number & 0xFFFFFFFF
+        first = struct.pack("=BBhI", self.opcode, nibbles, self.offset, low)
+        if self.slots == 1:
+            return first
+        return first + struct.pack("=BBhI", 0, 0, 0, number >> 32 & 0xFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A whole program, its jumps placed."""
+
+    name: str
+    instructions: tuple[Instruction, ...]
+
+    def encode(self, maps: Mapping[str, int]) -> bytes:
+        """The bytecode, with the descriptors of the maps that it names."""
+        return b"".join(one.encode(maps) for one in self.instructions)
+
+    def places(self) -> list[tuple[int, Instruction]]:
+        """Each instruction with its number, as the kernel counts."""
+        found, at = [], 0
+        for one in self.instructions:
+            found.append((at, one))
+            at += one.slots
+        return found
+
+    def listing(self) -> str:
+        """The program for people: each Python line, then what became of it."""
+        lines, last = [], None
+        for at, one in self.places():
+            if one.line != last:
+                lines.append(f"; {one.line}  {one.line.text}")
+                last = one.line
+            target = f"  → {at + 1 + one.offset}" if one.label is not None else ""
+            lines.append(f"{at:6}  {one.text}{target}")
+        return "\n".join(lines) + "\n"
+
+    def explain(self, log: str) -> str:
+        """A refusal by the verifier, told by the line that wrote the instruction."""
+        numbers = re.findall(r"^(\d+): \(", log, re.M)
+        said = [line for line in log.splitlines() if line and not _chatter(line)]
+        why = said[-1] if said else "it gives no reason"
+        by_place = dict(self.places())
+        one = by_place.get(int(numbers[-1])) if numbers else None
+        if one is None:
+            return f"the kernel refuses {self.name}: {why}"
+        where = f"{one.line}: {one.line.text}"
+        return f"the kernel refuses {self.name} at {where}\n  instruction {one.text}: {why}"
+
+
+CHATTER = ("processed ", "verification time", "stack depth", "mark_precise", "max_states")
+
+
+def _chatter(line: str) -> bool:
+    """Lines of the log that trace or count, and give no reason."""
+    return line.startswith(CHATTER) or bool(re.match(r"(\d+: |; |R\d|from \d|func#)", line))
+
+
+def place(name: str, code: Sequence[Instruction], labels: Mapping[int, int]) -> Assembled:
+    """Gives every jump its distance. `labels` counts instructions, the kernel counts slots."""
+    starts = [0]
+    for one in code:
+        starts.append(starts[-1] + one.slots)
+    for i, one in enumerate(code):
+        if one.label is not None:
+            one.offset = starts[labels[one.label]] - starts[i] - 1
+            if one.offset > JUMP_MAX:
+                raise OverflowError(f"{name}: a jump over {one.offset} instructions")
+    return Assembled(name, tuple(code))

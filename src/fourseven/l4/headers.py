@@ -1,0 +1,84 @@
+"""The headers of a packet, and the structs that the kernel hands over, as layouts.
+
+Sources: RFC 791, RFC 8200, RFC 9293, RFC 768; include/uapi/linux/bpf.h for the kernel's.
+"""
+
+from __future__ import annotations
+
+from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, Array, Struct
+
+ETHERNET = Struct("ethernet", packed=True, to=Array(U8, 6), source=Array(U8, 6), protocol=BE16)
+IPV4 = Struct(
+    "ipv4",
+    packed=True,
+    version_length=U8,
+    tos=U8,
+    length=BE16,
+    id=BE16,
+    fragment=BE16,
+    ttl=U8,
+    protocol=U8,
+    checksum=BE16,
+    source=BE32,
+    destination=BE32,
+)
+IPV6 = Struct(
+    "ipv6",
+    packed=True,
+    version=BE32,
+    length=BE16,
+    following=U8,
+    hops=U8,
+    source=Array(BE32, 4),
+    destination=Array(BE32, 4),
+)
+TCP_HEADER = Struct(
+    "tcp",
+    packed=True,
+    source=BE16,
+    destination=BE16,
+    sequence=BE32,
+    acknowledged=BE32,
+    offset=U8,
+    flags=U8,
+    window=BE16,
+    checksum=BE16,
+    urgent=BE16,
+)
+UDP_HEADER = Struct("udp", packed=True, source=BE16, destination=BE16, length=BE16, checksum=BE16)
+TTL = Struct("ttl", packed=True, both=BE16)  # TTL and protocol: what one checksum word covers
+
+SKB = Struct(
+    "__sk_buff",
+    len=U32,
+    pkt_type=U32,
+    mark=U32,
+    queue_mapping=U32,
+    protocol=U32,
+    vlan_present=U32,
+    vlan_tci=U32,
+    vlan_proto=U32,
+    priority=U32,
+    ingress_ifindex=U32,
+    ifindex=U32,
+    tc_index=U32,
+    cb=Array(U32, 5),
+    hash=U32,
+    tc_classid=U32,
+    data=U32,
+    data_end=U32,
+)
+FIB = Struct(  # struct bpf_fib_lookup
+    "fib",
+    family=U8,
+    protocol=U8,
+    source_port=BE16,
+    destination_port=BE16,
+    length=U16,
+    interface=U32,
+    tos=U32,
+    source=Array(BE32, 4),
+    destination=Array(BE32, 4),
+    vlan=U32,
+    hardware=Array(U32, 3),
+)

@@ -1,0 +1,112 @@
+"""What this host permits: one question, one line, with the reason.
+
+Each question is tried where trying leaves nothing behind (a map, a program that passes everything,
+an attachment to an interface that does not exist), since a version number or a capability alone
+tells little: a container may have the one and be forbidden the other.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from fourseven.l4.bpf.build import ARRAY, Map, Program
+from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
+from fourseven.l4.headers import SKB
+from fourseven.l4.tcx import INDEX, PASS
+
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+NO_INTERFACE = 0x7FFFFFFF  # no host has that many
+
+
+class Answer(NamedTuple):
+    """What was asked, and what came of it."""
+
+    name: str
+    permitted: bool
+    reason: str
+
+
+def probe() -> tuple[Answer, ...]:
+    """Every question, in the order in which a plane needs them."""
+    maps, programs, tcx = _bpf()
+    return (
+        _capabilities(),
+        maps,
+        programs,
+        tcx,
+        Answer("xdp", False, "this version does not build it"),
+        _nft(),
+        _forwarding("IPv4 forwarding", "net/ipv4/ip_forward"),
+        _forwarding("IPv6 forwarding", "net/ipv6/conf/all/forwarding"),
+    )
+
+
+def denied(answers: tuple[Answer, ...]) -> str:
+    """Why the tcx plane cannot be loaded here; empty when it can."""
+    return next(
+        (f"{a.name}: {a.reason}" for a in answers if a.name in NEEDED and not a.permitted), ""
+    )
+
+
+NEEDED = ("bpf maps", "bpf programs", "tcx")
+
+
+def _capabilities() -> Answer:
+    try:
+        status = Path("/proc/self/status").read_text()
+        bits = int(next(x.split()[1] for x in status.splitlines() if x.startswith("CapEff")), 16)
+    except (OSError, StopIteration):
+        return Answer("capabilities", False, "/proc/self/status does not tell")
+    held = {name for name, bit in CAPABILITIES.items() if bits >> bit & 1}
+    enough = "CAP_SYS_ADMIN" in held or held >= {"CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF"}
+    if enough:
+        return Answer("capabilities", True, ", ".join(sorted(held)))
+    lacking = ", ".join(sorted(set(CAPABILITIES) - held - {"CAP_SYS_ADMIN"}))
+    return Answer("capabilities", False, f"{lacking} missing; start it as root")
+
+
+def _bpf() -> tuple[Answer, Answer, Answer]:
+    """A map, a program that passes everything, and whether tcx is a place to attach it."""
+    names = iter(NEEDED)
+    done: list[Answer] = []
+    try:
+        with Table(Map("fourseven_probe", ARRAY, INDEX, INDEX, 1)):
+            done.append(Answer(next(names), True, "one was made"))
+        asked = Program("fourseven_probe", SKB)
+        asked.exit(PASS)
+        with Loaded(asked.assemble(), {}) as loaded:
+            done.append(Answer(next(names), True, "the verifier takes one for tc"))
+            done.append(_tcx(loaded, next(names)))
+    except BpfError as error:
+        done.append(Answer(next(names), False, error.strerror or str(error)))
+    done += [Answer(name, False, "not asked: the one before failed") for name in names]
+    return done[0], done[1], done[2]
+
+
+def _tcx(loaded: Loaded, name: str) -> Answer:
+    """A kernel that knows tcx looks for the interface; an older one does not get that far."""
+    try:
+        loaded.attach(NO_INTERFACE).close()
+    except BpfError as error:
+        if error.errno == errno.ENODEV:
+            return Answer(name, True, "the kernel takes links to it")
+        return Answer(name, False, f"{error.strerror}; it needs Linux 6.6")
+    return Answer(name, True, "the kernel takes links to it")
+
+
+def _nft() -> Answer:
+    found = shutil.which("nft")
+    where = f"{found} is there, but" if found else "nft is not installed, and"
+    return Answer("nftables", False, f"{where} this version does not drive it")
+
+
+def _forwarding(name: str, path: str) -> Answer:
+    try:
+        on = Path("/proc/sys", path).read_text().strip() != "0"
+    except OSError:
+        return Answer(name, False, f"/proc/sys/{path} cannot be read")
+    setting = path.replace("/", ".")
+    return Answer(name, on, "on" if on else f"off; sysctl -w {setting}=1 lets answers come back")

@@ -1,0 +1,321 @@
+"""The builder: what it refuses and where, how it reads, and that the machine computes what Python
+would."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from fourseven.l4.bpf.build import HASH, Program
+from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
+from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, U64, Array, BuildError, Struct
+from support.network import why_not
+
+CONTEXT = Struct("context", len=U32, rest=Array(U32, 18), data=U32, data_end=U32)
+HEAD = Struct("head", packed=True, kind=U8, port=BE16, size=BE32, tail=U8)
+KEY = Struct("key", port=BE16, spare=U16, number=U32)
+ROW = Struct("row", hits=U64, small=U32, spare=U32)
+PASS = 0
+
+needs_kernel = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")
+
+
+def begin() -> Program:
+    return Program("test", CONTEXT)
+
+
+# ---- what is refused, in the words of the one who wrote it ----
+
+
+def python_if(p):
+    if p.context.len == 3:
+        p.exit(PASS)
+
+
+def orders(p):
+    head = p.packet("head", 0, HEAD, PASS)
+    p.when(head.port == p.context.len).__enter__()
+
+
+def counting_on_the_wire(p):
+    head = p.packet("head", 0, HEAD, PASS)
+    p.let("x", head.port + 1)
+
+
+def less_on_the_wire(p):
+    head = p.packet("head", 0, HEAD, PASS)
+    p.when(head.port < 1024).__enter__()
+
+
+def too_wide(p):
+    x = p.let("x", 1, U8)
+    p.set(x, p.context.len)
+
+
+def too_big(p):
+    p.let("x", p.context.len.to(U8) & 256)
+
+
+def unknown_field(p):
+    p.let("x", p.context.lenght)
+
+
+def unchecked(p):
+    rows = p.map("rows", HASH, KEY, ROW, 8)
+    row = p.lookup(rows, "row", p.stack("key", KEY))
+    p.let("x", row.hits)
+
+
+def unchecked_otherwise(p):
+    rows = p.map("rows", HASH, KEY, ROW, 8)
+    row = p.lookup(rows, "row", p.stack("key", KEY))
+    with p.when(row.present):
+        p.add(row.hits, 1)
+    p.add(row.hits, 1)
+
+
+def wrong_key(p):
+    rows = p.map("rows", HASH, KEY, ROW, 8)
+    p.lookup(rows, "row", p.stack("key", ROW))
+
+
+def stale(p):
+    head = p.packet("head", 0, HEAD, PASS)
+    p.call("skb_pull_data", p.context, 20)
+    p.let("x", head.kind)
+
+
+def unreachable(p):
+    p.exit(PASS)
+    p.let("x", 1)
+
+
+def runs_off(p):
+    with p.when(p.context.len == 3):
+        p.exit(PASS)
+    p.assemble()
+
+
+def outlived(p):
+    with p.when(p.context.len == 3):
+        x = p.let("x", 1)
+    p.let("y", x)
+
+
+def stack_full(p):
+    for i in range(70):
+        p.stack(f"s{i}", KEY)
+
+
+def lonely_otherwise(p):
+    with p.otherwise():
+        p.exit(PASS)
+
+
+def wrong_arguments(p):
+    p.call("ktime_get_ns", 1)
+
+
+REFUSED = [
+    (python_if, "is not known while the program is built; use p.when"),
+    (orders, "the byte orders differ; write .host()"),
+    (counting_on_the_wire, "+ on head.port of kind be16: write .host() first"),
+    (less_on_the_wire, "< on head.port of kind be16: write .host() first"),
+    (too_wide, "context.len of kind u32 does not fit into x of kind u8; write .to(U8)"),
+    (too_big, "0x100 does not fit into u8"),
+    (unknown_field, "context has no field 'lenght'; it has len, rest, data, data_end"),
+    (unchecked, "row may be missing; ask row.present first"),
+    (unchecked_otherwise, "row may be missing; ask row.present first"),
+    (wrong_key, "key is row; the map takes key"),
+    (stale, "head is stale: skb_pull_data may have moved the packet"),
+    (unreachable, "never reached: the program has left before"),
+    (runs_off, "test runs off its end; the last statement is an exit"),
+    (outlived, "x ended with the block that it was made in"),
+    (stack_full, "the stack has 512 bytes"),
+    (lonely_otherwise, "otherwise() stands right after a when(…) block"),
+    (wrong_arguments, "the helper ktime_get_ns takes 0 arguments"),
+]
+
+
+@pytest.mark.parametrize("wrong,said", REFUSED, ids=lambda x: getattr(x, "__name__", ""))
+def test_what_is_wrong_is_refused_when_it_is_written(wrong, said):
+    with pytest.raises(BuildError) as told:
+        wrong(begin())
+    assert said in str(told.value)
+
+
+def test_the_line_is_named():
+    p = begin()
+    p.exit(PASS)
+    with pytest.raises(BuildError, match=r"test_build\.py:\d+: never reached"):
+        p.let("x", 1)
+
+
+@pytest.mark.parametrize(
+    "fields,said",
+    [
+        ({"a": U8, "b": U32}, "s.b would stand at 1, unaligned; say the padding"),
+        ({"a": U32, "b": U8}, "s ends at 5, unaligned; say the padding"),
+        ({"address": U32}, "s.address: a pointer has that name for something else"),
+    ],
+)
+def test_a_struct_has_no_hidden_bytes(fields, said):
+    with pytest.raises(BuildError) as told:
+        Struct("s", **fields)
+    assert str(told.value) == said
+
+
+def test_a_struct_packs_and_unpacks():
+    made = KEY.pack(port=80, number=7)
+    assert made[:4] == b"\0\x50\0\0"
+    assert KEY.unpack(made) == {"port": 80, "spare": 0, "number": 7}
+
+
+# ---- how it reads ----
+
+
+def test_a_listing_reads_like_the_program():
+    p = begin()
+    head = p.packet("head", 2, HEAD, PASS)
+    with p.when(head.port == 80):
+        p.exit(7)
+    p.exit(PASS)
+    lines = p.assemble().listing().splitlines()
+    assert any(x.endswith("with p.when(head.port == 80):") for x in lines)
+    assert any("if head ends inside the packet" in x and "→" in x for x in lines)
+    assert any(x.endswith("r0 = head.port") for x in lines)
+
+
+# ---- the machine ----
+
+
+def ran(p: Program, packet: bytes = bytes(64)) -> int:
+    tables = {name: Table(form) for name, form in p.maps.items()}
+    try:
+        with Loaded(p.assemble(), tables) as loaded:
+            return loaded.run(packet)[0]
+    finally:
+        for table in tables.values():
+            table.close()
+
+
+def modulo(a, b):
+    """RFC 9669 4.1: by zero leaves it as it is."""
+    return a if isinstance(b, int) and b == 0 else a % b
+
+
+OPERATIONS = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "&": lambda a, b: a & b,
+    "|": lambda a, b: a | b,
+    "^": lambda a, b: a ^ b,
+    "%": lambda a, b: modulo(a, b),
+}
+
+
+def grown(chance: random.Random, leaves: list, depth: int):
+    """A tree of operations: as the program says it, and as Python computes it, modulo 2**32."""
+    if depth == 0 or chance.random() < 0.2:
+        value, number = chance.choice(leaves)
+        return value, number
+    left, a = grown(chance, leaves, depth - 1)
+    op = chance.choice(list(OPERATIONS))
+    if chance.random() < 0.3:
+        number = chance.choice([1, 255, 65535, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+        return OPERATIONS[op](left, number), OPERATIONS[op](a, number) % 2**32
+    right, b = grown(chance, leaves, depth - 1)
+    return OPERATIONS[op](left, right), OPERATIONS[op](a, b) % 2**32
+
+
+@needs_kernel
+@pytest.mark.parametrize("seed", range(40))
+def test_expressions_are_what_python_says(seed):
+    chance = random.Random(seed)
+    p = begin()
+    leaves = []
+    for i in range(6):  # three in registers, the rest on the stack
+        number = chance.choice([0, 1, 0xFFFFFFFF, chance.randrange(2**32)])
+        leaves.append((p.let(f"x{i}", number, U32), number))
+    for _ in range(10):
+        value, number = grown(chance, leaves, 3)
+        with p.when(value != number):
+            p.exit(1)
+        with p.when((value == number) & ((value < number) | (value > number))):
+            p.exit(2)
+        target, _ = leaves.pop(0)
+        p.set(target, value)  # which may read the target itself
+        leaves.append((target, number))
+    p.exit(0)
+    assert ran(p) == 0
+
+
+@needs_kernel
+@pytest.mark.parametrize("a,b", [(a, b) for a in range(3) for b in range(3)])
+def test_conditions_and_blocks(a, b):
+    p = begin()
+    x, y = p.let("x", a), p.let("y", b)
+    out = p.let("out", 0)
+    with p.when(((x == 1) | (y == 2)) & ((x != 0) | (y >= 1))):
+        p.set(out, out + 1)
+        with p.when(x < y):
+            p.set(out, out + 2)
+        with p.otherwise():
+            p.set(out, out + 4)
+    with p.otherwise():
+        with p.when(x > 1):
+            p.exit(40)
+        p.set(out, 50)
+    p.exit(out.to(U32))
+    if (a == 1 or b == 2) and (a != 0 or b >= 1):
+        wanted = 1 + (2 if a < b else 4)
+    else:
+        wanted = 40 if a > 1 else 50
+    assert ran(p) == wanted
+
+
+@needs_kernel
+def test_fields_of_a_packet_and_rows_of_a_map():
+    p = begin()
+    rows = p.map("rows", HASH, KEY, ROW, 8)
+    head = p.packet("head", 14, HEAD, 99)
+    key, row = p.stack("key", KEY), p.stack("row", ROW)
+    p.set(key.port, head.port)
+    p.set(row.hits, 5)
+    p.update(rows, key, row)
+    found = p.lookup(rows, "found", key)
+    with p.when(found.missing):
+        p.exit(98)
+    before = p.fetch_add("before", found.hits, head.size.host())
+    p.exit((before * 1000 + found.hits).to(U32))
+    packet = bytes(14) + HEAD.pack(kind=1, port=80, size=0x00000102) + bytes(40)
+    assert ran(p, packet) == 5 * 1000 + 5 + 0x102
+
+
+@needs_kernel
+def test_the_verifiers_refusal_is_told_by_the_line():
+    p = begin()
+    key = p.stack("key", KEY)
+    p.call("csum_diff", key.address, 400, key.address, 400, 0)
+    p.exit(PASS)
+    with pytest.raises(BpfError) as told:
+        ran(p)
+    assert "test_build.py" in str(told.value)
+    assert 'p.call("csum_diff", key.address, 400' in str(told.value)
+
+
+@needs_kernel
+def test_a_table_puts_gets_walks_and_removes():
+    from fourseven.l4.bpf.build import Map
+
+    with Table(Map("rows", HASH, KEY, ROW, 8)) as table:
+        keys = [KEY.pack(port=80, number=i) for i in range(5)]
+        for i, key in enumerate(keys):
+            table.put(key, ROW.pack(hits=i))
+        assert sorted(table.keys()) == sorted(keys)
+        assert table.get(keys[3]) == {"hits": 3, "small": 0, "spare": 0}
+        assert table.remove(keys[3])
+        assert not table.remove(keys[3])
+        assert table.get(keys[3]) is None

@@ -1,0 +1,96 @@
+"""Packets out of a few bytes: each byte decides one thing, and 0 is the plain case.
+
+hypothesis draws the bytes, so that it can shrink a failure to a packet in which only what matters
+is odd. Most packets are nearly right, since a packet that is wholly random never gets anywhere.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from support.reference_l4 import TCP, UDP, fold, words_of
+
+RECIPE = 16  # bytes that make one packet
+
+
+def ends(which: int, v4: bool) -> bytes:
+    """Clients are 0 to 7, servers 16 to 23, services 24 to 27."""
+    return bytes([10, 1, 0, which]) if v4 else bytes.fromhex("fd00") + bytes(13) + bytes([which])
+
+
+def odd(byte: int, of: int = 16) -> bool:
+    """True for one in `of`, and never for 0."""
+    return byte % of == of - 1
+
+
+def packet(r: bytes) -> bytes:
+    v4 = r[0] % 2 == 0
+    protocol = ([TCP, UDP] * 12 + [1, 58, 0, 44, 60, 43, 50, r[15]])[r[1] % 32]
+    client, service = ends(r[2] % 8, v4), ends((24, 25, 24, 26)[r[3] % 4], v4)
+    ports = (1000 + r[4] % 2, ((80, 81, 80, 9) if protocol == TCP else (53, 53, 53, 9))[r[5] % 4])
+    if r[6] % 2:  # a server's answer, perhaps of no flow
+        source, destination, ports = ends(16 + r[7] % 8, v4), client, (8080, ports[0])
+    else:
+        source, destination = client, service
+    payload = bytes(r[8] % 32) if r[8] % 2 else r[8:14] * (r[8] % 8)
+    segment = _segment(r, protocol, ports, payload, source + destination)
+    network = (_v4 if v4 else _v6)(r, protocol, source, destination, segment)
+    link = bytes(12) + (b"\x08\x00" if v4 else b"\x86\xdd")
+    if odd(r[9]):
+        link = bytes(12) + (b"\x81\x00\x00\x05" if r[10] % 2 else b"\x88\xa8\x00\x05") + link[12:]
+    elif odd(r[9], 15):
+        link = bytes(12) + struct.pack(">H", 0x0800 + r[10])
+    whole = link + network
+    if odd(r[11]):
+        whole = whole[: (34 if v4 else 54) + r[12] % 60]  # a test run takes nothing shorter
+    return whole
+
+
+def _segment(r, protocol, ports, payload, addresses) -> bytes:
+    flags = (2, 16, 24, 17, 4, 18, 16, 16)[r[13] % 8]
+    if protocol == TCP:
+        words = r[14] % 11 if odd(r[14], 3) else 0
+        head = struct.pack(">HHIIBBHHH", *ports, 7, 9, (5 + words) << 4, flags, 512, 0, 0)
+        made = head + b"\1" * 4 * words + payload
+        at = 16
+    else:
+        made = struct.pack(">HHHH", *ports, 8 + len(payload), 0) + payload
+        at = 6
+    if protocol == UDP and odd(r[14], 5):
+        return made  # without a checksum
+    total = 0xFFFF - fold(words_of(addresses) + protocol + len(made) + words_of(made))
+    if odd(r[14], 17):
+        total ^= 0x55
+    return made[:at] + struct.pack(">H", total or 0xFFFF) + made[at + 2 :]
+
+
+def _v4(r, protocol, source, destination, segment) -> bytes:
+    words = r[10] % 11 if odd(r[10], 4) else 0
+    version = 0x45 + words
+    if odd(r[12]):
+        version = r[13]  # wrong version, or a header shorter or longer than is true
+    fragment = (0, 0x4000, 0x2000, 0x0010, 0x8000, 0x1FFF)[r[15] % 6] if odd(r[15], 5) else 0x4000
+    length = 20 + 4 * words + len(segment)
+    if odd(r[12], 13):
+        length = r[13]
+    head = struct.pack(
+        ">BBHHHBBH4s4s", version, 0, length, 1, fragment, 64, protocol, 0, source, destination
+    )
+    head += b"\1" * 4 * words
+    total = 0xFFFF - fold(words_of(head))
+    return head[:10] + struct.pack(">H", total) + head[12:] + segment
+
+
+def _v6(r, protocol, source, destination, segment) -> bytes:
+    following, extension = protocol, b""
+    if odd(r[10], 6):
+        following = (0, 43, 44, 60, 135, 51)[r[13] % 6]
+        extension = bytes([protocol, 0]) + bytes(6)
+    length = len(extension) + len(segment)
+    if odd(r[12], 13):
+        length = r[13]
+    if odd(r[12]):
+        source = bytes(10) + b"\xff\xff" + bytes([10, 1, 0, 1])
+    version = 0x60000000 if not odd(r[15], 11) else r[14] << 24
+    head = struct.pack(">IHBB16s16s", version, length, following, 64, source, destination)
+    return head + extension + segment
