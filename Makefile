@@ -42,7 +42,7 @@ sanitize: build
 	@$(RUN) tools/sanitize.py $(ARGS)
 
 coverage: build
-	@$(RUN) tools/coverage.py $(ARGS)
+	@$(RUN) tools/cover.py $(ARGS)
 
 format: build
 	@$(RUN) -m ruff format .
