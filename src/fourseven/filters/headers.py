@@ -6,9 +6,9 @@ wrongly is request smuggling. Host has a filter of its own, for it decides where
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from fourseven.filters.values import TOKEN, Place, parse
 from fourseven.plan import Action
@@ -58,18 +58,34 @@ Values = Annotated[tuple[Value, ...], BeforeValidator(_listed)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(max_length=NAMES_MAX)]
 
 
-def header_actions(
-    remove: tuple[str, ...], set_: dict[str, str], add: dict[str, tuple[str, ...]]
-) -> tuple[Action, ...]:
-    """Remove, then set, then add, so that no step undoes a later one."""
-    actions = [Action(ActionKind.ACTION_REMOVE_HEADER, name.encode()) for name in remove]
-    actions += [_write(ActionKind.ACTION_SET_HEADER, name, value) for name, value in set_.items()]
-    actions += [
-        _write(ActionKind.ACTION_ADD_HEADER, name, value)
-        for name, values in add.items()
-        for value in values
-    ]
-    return tuple(actions)
+class HeaderEdits(BaseModel):
+    """What may be done to headers: remove, set, add; in this order no step undoes a later one."""
+
+    remove: Names = Field((), description="Names that are taken away.")
+    set_: Annotated[dict[Name, Value], Field(max_length=NAMES_MAX)] = Field(
+        {}, alias="set", description="Name and value: replaces every header of that name."
+    )
+    add: Annotated[dict[Name, Values], Field(max_length=NAMES_MAX)] = Field(
+        {}, description="Name and value, or a list of values: beside those that are there."
+    )
+
+    @model_validator(mode="after")
+    def does_something(self) -> Self:
+        if not (self.remove or self.set_ or self.add):
+            raise ValueError("nothing is changed; write e.g. set: {X-Tenant: acme}")
+        return self
+
+    def actions(self) -> tuple[Action, ...]:
+        actions = [Action(ActionKind.ACTION_REMOVE_HEADER, name.encode()) for name in self.remove]
+        actions += [
+            _write(ActionKind.ACTION_SET_HEADER, name, value) for name, value in self.set_.items()
+        ]
+        actions += [
+            _write(ActionKind.ACTION_ADD_HEADER, name, value)
+            for name, values in self.add.items()
+            for value in values
+        ]
+        return tuple(actions)
 
 
 def _write(kind: ActionKind, name: str, value: str) -> Action:
