@@ -49,12 +49,14 @@ def native_lines() -> Iterator[tuple[str, int, int]]:
         return
     root = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["gcov", "--json-format", *notes], cwd=folder, check=True, capture_output=True)
+        gcov = ["gcov", "--json-format", *notes]
+        subprocess.run(gcov, cwd=folder, check=True, capture_output=True)
         for report in Path(folder).glob("*.gcov.json.gz"):
             for file in json.loads(gzip.decompress(report.read_bytes()))["files"]:
                 name = file["file"].removeprefix(f"{root}/").removeprefix("src/")
                 if name.startswith("fourseven/") and name.endswith((".py", ".pxd")):
-                    yield from ((name, line["line_number"], line["count"]) for line in file["lines"])
+                    for line in file["lines"]:
+                        yield name, line["line_number"], line["count"]
 
 
 def body_lines(path: Path) -> set[int]:
