@@ -13,14 +13,13 @@ from __future__ import annotations
 import ast
 import collections
 import functools
-import gzip
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import sanitize
 
@@ -44,19 +43,18 @@ def native() -> str:
 
 def native_lines() -> Iterator[tuple[str, int, int]]:
     """(file, line, how often it ran) of every line that stands in a Python file or a .pxd."""
-    notes = [str(path.resolve()) for path in OBJECTS.rglob("*.gcda")]
-    if not notes:
-        return
-    root = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        gcov = ["gcov", "--json-format", *notes]
-        subprocess.run(gcov, cwd=folder, check=True, capture_output=True)
-        for report in Path(folder).glob("*.gcov.json.gz"):
-            for file in json.loads(gzip.decompress(report.read_bytes()))["files"]:
-                name = file["file"].removeprefix(f"{root}/").removeprefix("src/")
-                if name.startswith("fourseven/") and name.endswith((".py", ".pxd")):
-                    for line in file["lines"]:
-                        yield name, line["line_number"], line["count"]
+    for file in native_files():
+        name = file["file"].removeprefix(f"{Path.cwd()}/").removeprefix("src/")
+        if name.startswith("fourseven/") and name.endswith((".py", ".pxd")):
+            yield from ((name, line["line_number"], line["count"]) for line in file["lines"])
+
+
+def native_files() -> Iterator[dict[str, Any]]:
+    """What gcov says of each file that went into a module. Modules may share a name, so: stdout."""
+    for notes in sorted(OBJECTS.rglob("*.gcda")):
+        told = subprocess.check_output(["gcov", "--json-format", "--stdout", str(notes)], text=True)
+        for line in told.splitlines():
+            yield from json.loads(line)["files"]
 
 
 def body_lines(path: Path) -> set[int]:
