@@ -259,3 +259,38 @@ def test_interim_answers_without_end(front: Front) -> None:
         except EndedError:
             assert wire.end == CLOSED
     assert front.balancer.ask(GOOD).body == b"server"
+
+
+def test_what_is_between_the_server_and_us_stays_there(front: Front) -> None:
+    """Hop-by-hop fields and those that Connection names go no further; the others all do."""
+    head = (
+        b"HTTP/1.1 200 Fine\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\n"
+        b"Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nTE: trailers\r\n"
+        b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Kept: \xe9\r\nContent-Length: 2\r\n\r\nok"
+    )
+    front.server.on(b"/x", raw(head))
+    answer = ask(front)
+    for name in ("x-private", "keep-alive", "proxy-connection", "upgrade", "te"):
+        assert answer.all(name) == [], name
+    assert answer.all("set-cookie") == [b"a=1", b"b=2"]
+    assert answer.get("x-kept") == b"\xe9"
+    assert answer.body == b"ok"
+
+
+def test_an_answer_cannot_remove_its_framing(front: Front) -> None:
+    front.server.on(b"/x", raw(OK + b"Connection: Content-Length\r\nContent-Length: 2\r\n\r\nok"))
+    with front.wire() as wire:
+        wire.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wire.read().body == b"ok"
+        wire.send(GOOD)
+        assert wire.read().body == b"server"
+
+
+def test_an_early_answer_costs_the_server_its_connection(front: Front) -> None:
+    """It still expects a body; what comes next may not be taken for it."""
+    front.server.on(b"/x", lambda conversation, _: conversation.answer(b"early"))
+    with front.wire() as wire:
+        wire.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"a" * 10)
+        assert wire.read().body == b"early"
+    verify_dropped(front)
+    assert b"/x" not in [each.target for each in front.server.requests]

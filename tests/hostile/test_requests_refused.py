@@ -259,6 +259,24 @@ SIZES = [
 HEADS = [*FRAMING, *FIELDS, *HOSTS, *REQUEST_LINES, *EXPECTATIONS]
 
 
+EARLY = [  # no end of a head ever comes
+    Refused(
+        "client-hello-alone",
+        (400,),
+        bytes.fromhex("16030100a5010000a10303") + bytes(range(14, 142)),
+    ),
+    Refused("http-0.9-line-alone", (400, 505), b"GET /a\r\n"),
+    Refused("bare-lf-line-alone", (400,), b"GET /a HTTP/1.1\n"),
+    Refused("http2-preface-line-alone", (400, 505), b"PRI * HTTP/2.0\r\n"),
+    Refused("garbage-alone", (400,), bytes(range(128, 256))),
+    Refused("endless-method", (400, 414, 431), b"A" * 100_000),
+    Refused("endless-target", (414,), b"GET /" + b"a" * 100_000),
+    Refused("endless-field", (431,), b"GET / HTTP/1.1\r\nX-A: " + b"a" * 100_000),
+    Refused("endless-fields", (431,), b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 20_000),
+    Refused("endless-empty-lines", (400, 431), b"\r\n" * 50_000),
+]
+
+
 def in_chunks(body: bytes) -> bytes:
     return request(b"Transfer-Encoding: chunked", body=body)
 
@@ -351,6 +369,18 @@ def test_behind_a_good_one(front: Front, vector: Refused) -> None:
         assert wire.read().status in vector.status
         assert wire.ended()
     front.verify_nothing_came(but=1)
+
+
+@names(EARLY)
+@pytest.mark.parametrize("form", ["whole", "pieces"])
+def test_before_its_end(front: Front, vector: Refused, form: str) -> None:
+    """Nobody waits for the end of what cannot be right."""
+    step = len(vector.sent) if form == "whole" else max(1, len(vector.sent) // 300)
+    with front.wire() as wire:
+        wire.send_each([vector.sent[at : at + step] for at in range(0, len(vector.sent), step)])
+        assert wire.read().status in vector.status
+        assert wire.ended()
+    front.verify_nothing_came()
 
 
 def verify_no_whole_request(server: Recorder, good: int) -> None:

@@ -125,6 +125,20 @@ def test_a_silent_server_gets_the_body_when_the_client_sends_it(front: Front):
     assert front.server.requests[0].body == b"hello"
 
 
+def test_an_old_client_expects_nothing(front: Front):
+    """RFC 9110 10.1.1: an expectation in HTTP/1.0 is ignored, and 100 is not for it."""
+
+    def script(conversation: Conversation, request: Message) -> None:
+        conversation.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        conversation.answer(conversation.read_body(request))
+
+    front.server.on(b"/x", script)
+    head = EXPECTING.replace(b"HTTP/1.1", b"HTTP/1.0")
+    answer = front.balancer.ask(head + b"hello")
+    assert answer.body == b"hello"
+    assert answer.interim == []
+
+
 # ---- interim answers ----
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"

@@ -158,3 +158,24 @@ def test_both_ways_at_once(steady: Front):
         wanted = hashlib.sha256(b"".join(blocks)).hexdigest().encode()
         assert swallow(wire.take, size) == wanted
         sending.join()
+
+
+def test_a_client_that_asks_and_never_listens(steady: Front):
+    """Its answers fill its own window, then its questions are no longer read."""
+    sent = [0]
+    before = steady.balancer.memory_kib()
+    with steady.wire(receive_buffer=4096) as wire:
+        wire.socket.setblocking(False)
+        batch = GOOD * 1000
+        until = time.monotonic() + 20
+        stalled = 0
+        while stalled < 15:
+            assert time.monotonic() < until, "it reads on and on"
+            try:
+                sent[0] += wire.socket.send(batch[sent[0] % len(GOOD) :])
+                stalled = 0
+            except BlockingIOError:
+                stalled += 1
+                time.sleep(0.02)  # A stall is the absence of events.
+        assert steady.balancer.memory_kib() - before < GROWTH_KIB
+        assert steady.balancer.ask(GOOD).status == 200
