@@ -147,6 +147,21 @@ def test_an_established_flow_keeps_a_server_that_left(network):
         }
 
 
+def test_a_way_back_belongs_to_the_flow_that_was_there_first(network):
+    with DataPath(plan(4, count=1), PLACES) as path:
+        first, second = plain(1), plain(1, port=81)
+        there = server(path, first)
+        assert path.loaded.run(second) == (0, second)  # the same client's port, the same server
+        answer = bytearray(plain(1, 16))
+        answer[26:30], answer[30:34] = bytes([10, 1, 0, 16]), bytes([10, 1, 0, 1])
+        answer[34:38] = (8080).to_bytes(2, "big") + (1000).to_bytes(2, "big")
+        assert there == Packet.of(bytes(answer)).source
+        assert Packet.of(path.loaded.run(bytes(answer))[1]).source.port == 80
+        answer[47] = 4  # RST: the port is free again
+        path.loaded.run(bytes(answer))
+        assert server(path, second) == there
+
+
 def test_a_service_that_left_is_the_kernels_again(network):
     with DataPath(plan(4), PLACES) as path:
         path.apply(KernelPlan(plan(4).services[1:], ()))

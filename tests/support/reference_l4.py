@@ -136,6 +136,9 @@ class Model:
             number = self.turns.get(key[::2], 0)
             self.turns[key[::2]] = number + 1
         server = service.servers[service.table[number % len(service.table)]]
+        other = self.flows.get((packet.protocol, server, packet.source))
+        if other is not None and not other[2] and other[:2] != [0, packet.destination]:
+            return None  # the way back belongs to another flow
         self.flows[key] = [1, server, False]
         self.flows[packet.protocol, server, packet.source] = [0, packet.destination, False]
         return packet, 1, server

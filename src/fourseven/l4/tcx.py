@@ -22,8 +22,10 @@ answer (no route, too big, its TTL ends) the rewritten packet goes on to the ker
 what to say.
 
 Not here: packets with a VLAN tag (attach to the VLAN's interface), fragments, ICMP, and IPv6
-extension headers; they go on untouched. Servers must route their answers through this machine. A
-client that has one port open to two services with a server in common may have its flows mixed.
+extension headers; they go on untouched. Servers must route their answers through this machine.
+
+When a client uses one port of its own towards two services, and both choose one server, the answers
+could not be told apart: the flow that was there first goes on, and the other is left to the kernel.
 
 Sources: Eisenbud et al. 2016 (Maglev) 3.3; RFC 1624 (checksums by difference).
 """
@@ -306,8 +308,22 @@ class Tcx:
         p.set(number, number ^ number >> 33)
 
     def remember(self, at: Pointer, service: Pointer) -> None:
-        """Both rows of a new flow."""
+        """Both rows of a new flow; unless its way back is another's, who was here first."""
         p, key, to = self.p, self.key, self.to
+        back = p.stack("back", KEY)
+        p.copy(back.source, to.target)
+        p.copy(back.destination, key.source)
+        p.set(back.source_port, to.port)
+        p.set(back.destination_port, key.source_port)
+        p.set(back.protocol, key.protocol)
+        other = p.lookup(self.flows, "other", back)
+        with p.when(other.present):
+            differs = (other.port != key.destination_port) | (other.way != TO_CLIENT)
+            for i in range(4):
+                differs |= other.target[i] != key.destination[i]
+            lives = ((self.now - other.seen) <= other.idle) & (other.closing == 0)
+            with p.when(differs & lives):
+                p.exit(PASS)
         row = p.stack("row", FLOW)
         p.copy(row.target, to.target)
         p.set(row.port, to.port)
@@ -318,12 +334,6 @@ class Tcx:
         p.set(row.packets, 1)
         p.set(row.bytes, self.skb.len)
         p.update(self.flows, key, row)
-        back = p.stack("back", KEY)
-        p.copy(back.source, to.target)
-        p.copy(back.destination, key.source)
-        p.set(back.source_port, to.port)
-        p.set(back.destination_port, key.source_port)
-        p.set(back.protocol, key.protocol)
         p.copy(row.target, key.destination)
         p.set(row.port, key.destination_port)
         p.set(row.way, TO_CLIENT)
