@@ -12,9 +12,12 @@ step inside to make one.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import itertools
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -24,6 +27,7 @@ from support.network import CLONE_NEWNET, libc
 
 VIPS = {socket.AF_INET: "10.77.0.1", socket.AF_INET6: "fd77::1"}
 CLIENTS = {socket.AF_INET: "10.77.1.2", socket.AF_INET6: "fd77:1::2"}
+SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
 COUNT = itertools.count()
 RUN = [sys.executable, "-m", "fourseven"]
 
@@ -98,6 +102,16 @@ class Lab:
             libc.setns(before, CLONE_NEWNET)
             os.close(there)
             os.close(before)
+
+    def compute_sums(self) -> None:
+        """The balancer's interfaces compute every checksum, so that a wrong one is noticed: veth
+        otherwise passes on a half-made one, and the receiver believes it."""
+        with self.inside("balancer"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            for name in ("client", "server1", "server2"):
+                value = ctypes.create_string_buffer(struct.pack("=II", ETHTOOL_STXCSUM, 0), 8)
+                where = ctypes.addressof(value)
+                request = struct.pack("=16sQ16x", f"to-{name}".encode(), where)
+                fcntl.ioctl(asking, SIOCETHTOOL, request)
 
     def socket(self, name: str, family: int, kind: int) -> socket.socket:
         with self.inside(name):
