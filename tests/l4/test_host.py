@@ -37,11 +37,30 @@ def test_a_host_that_forbids_it_is_told_once(monkeypatch):
         raise BpfError(1, "the map fourseven_probe: Operation not permitted")
 
     monkeypatch.setattr(host, "Table", forbidden)
+    monkeypatch.setattr(host, "_capabilities", lambda: host.Answer("capabilities", True, "all"))
     answers = {a.name: a for a in host.probe()}
     assert [answers[name].permitted for name in host.NEEDED] == [False] * 3
     assert answers["tcx"].reason == "not asked: the one before failed"
     said = host.denied(tuple(answers.values()))
     assert said == "bpf maps: the map fourseven_probe: Operation not permitted"
+
+
+@pytest.mark.parametrize(
+    "capable,programs,said",
+    [
+        (True, True, ""),
+        (False, True, ""),  # what works is permitted, whatever the capabilities say
+        (True, False, "bpf programs: no"),
+        (False, False, "capabilities: CAP_BPF missing"),
+    ],
+)
+def test_the_reason_is_the_one_that_can_be_mended(capable, programs, said):
+    answers = (
+        host.Answer("capabilities", capable, "CAP_BPF missing"),
+        host.Answer("bpf maps", True, "yes"),
+        host.Answer("bpf programs", programs, "no"),
+    )
+    assert host.denied(answers) == said
 
 
 def test_a_kernel_without_tcx(monkeypatch):

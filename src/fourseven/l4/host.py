@@ -46,9 +46,12 @@ def probe() -> tuple[Answer, ...]:
 
 def denied(answers: tuple[Answer, ...]) -> str:
     """Why the tcx plane cannot be loaded here; empty when it can."""
-    return next(
-        (f"{a.name}: {a.reason}" for a in answers if a.name in NEEDED and not a.permitted), ""
-    )
+    failed = [a for a in answers if a.name in NEEDED and not a.permitted]
+    if not failed:
+        return ""
+    lacking = [a for a in answers if a.name == "capabilities" and not a.permitted]
+    first = (lacking or failed)[0]  # what is missing says more than what it led to
+    return f"{first.name}: {first.reason}"
 
 
 NEEDED = ("bpf maps", "bpf programs", "tcx")
