@@ -21,6 +21,8 @@ from support.recorder import Conversation, Recorder
 from support.service import Service, answering, proxying
 from support.wire import OPEN, Message, Wire
 
+pytestmark = pytest.mark.sanitize
+
 RELOADS = 100
 PIECE = b"%06d" % 0 + b"x" * 8186  # of the slow download; its number stands in front
 
