@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+SUPPRESSIONS = Path(__file__).resolve().with_name("tsan.supp")
 MODES = {
     "asan": {
         "preload": ("libasan.so", "libubsan.so"),
@@ -23,7 +24,7 @@ MODES = {
     },
     "tsan": {
         "preload": ("libtsan.so",),
-        "TSAN_OPTIONS": "halt_on_error=1:exitcode=66:history_size=4",
+        "TSAN_OPTIONS": f"halt_on_error=1:exitcode=66:history_size=4:suppressions={SUPPRESSIONS}",
     },
 }
 SLOWER = "600"  # seconds for one test: sanitized code takes 5 to 15 times as long

@@ -21,6 +21,8 @@ from cython.cimports.fourseven.native.atomics import (
     load_acquire_u32,
     load_i64,
     load_relaxed,
+    store_relaxed,
+    store_relaxed_u32,
     store_release_u32,
 )
 from cython.cimports.fourseven.snapshot.cell import Cell
@@ -133,7 +135,7 @@ class DataPlane:
         said, sockaddr = server
         raw: bytes = sockaddr
         at: cython.p_const_char = raw
-        slot.max_in_flight = said.max_in_flight
+        store_relaxed_u32(cython.address(slot.max_in_flight), said.max_in_flight)
         if slot.sockaddr_size == 0:
             memset(cython.address(slot.sockaddr[0]), 0, 112)
             memcpy(cython.address(slot.sockaddr[0]), at, len(raw))
@@ -156,8 +158,9 @@ class DataPlane:
                 slot = cython.address(self.cell.shared.slots[number])
                 store_release_u32(cython.address(slot.usable), 0)
                 slot.sockaddr_size = 0
-                slot.ewma_ns = 0
-                slot.generation += 1  # pooled connections of the old server are closed, not used
+                store_relaxed(cython.address(slot.ewma_ns), 0)
+                # pooled connections of the old server are closed, not used
+                store_relaxed_u32(cython.address(slot.generation), slot.generation + 1)
         return waiting
 
     def slot(self, number: cython.int) -> bool:

@@ -175,9 +175,14 @@ class Engine:
         self._channel.send({"type": "refused", "id": identity, "kind": kind, "problems": problems})
 
     def _orphaned(self) -> None:
-        """The supervisor is gone. Nobody could reload or stop us: finish what runs, and go."""
+        """The supervisor is gone. Nobody could reload or stop us: finish what runs, and go.
+
+        Its successor wants the sockets while we still finish; in any other drain the supervisor
+        sees to them.
+        """
         logs.fail("engine.orphaned", pid=os.getpid())
         self._drain(None)
+        self._loop.call_later(LET_GO_S, self._let_go)
 
     # ---- the data plane ----
 
@@ -203,7 +208,7 @@ class Engine:
         lost = {key: fds for key, fds in there.items() if key not in kept}
         self._fds = kept
         if lost:
-            self._loop.call_later(LET_GO_S, _close, lost)
+            self._loop.call_later(LET_GO_S, self._close, lost)
         if not self._reclaiming:
             self._reclaim()
 
@@ -213,6 +218,12 @@ class Engine:
         self._reclaiming = self._plane.reclaim() > 0
         if self._reclaiming:
             self._loop.call_later(RECLAIM_S, self._reclaim)
+
+    def _close(self, lost: dict[str, list[int]]) -> None:
+        """Closes sockets that every worker has let go of."""
+        if self._plane is not None:
+            self._plane.reclaim()  # sees the workers' last turns: they are done with the socket
+        _close(lost)
 
     def _fatal(self) -> None:
         error = self._plane.fatal() if self._plane is not None else 0
@@ -229,7 +240,6 @@ class Engine:
         limit_ms = self._deadline_ms if deadline_ms is None else deadline_ms
         if self._plane is not None:
             self._plane.drain()
-            self._loop.call_later(min(LET_GO_S, limit_ms / 1000), self._let_go)
         self._channel.send({"type": "draining"})
         self._look(self._loop.time() + limit_ms / 1000)
 
@@ -238,7 +248,7 @@ class Engine:
         were it closed, its number would soon be another socket's, and that would get the answers.
         """
         answering = {key: fds for key, fds in self._fds.items() if key.startswith("udp:")}
-        _close({key: fds for key, fds in self._fds.items() if key not in answering})
+        self._close({key: fds for key, fds in self._fds.items() if key not in answering})
         self._fds = answering
 
     def _look(self, deadline: float) -> None:

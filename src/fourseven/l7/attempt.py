@@ -37,6 +37,7 @@ from cython.cimports.fourseven.l7.upstream import (
 from cython.cimports.fourseven.native.atomics import (
     count,
     fetch_add_i64,
+    load_relaxed_u32,
 )
 from cython.cimports.fourseven.protocols.chunked import (
     CHUNKED_KEEP,
@@ -75,6 +76,7 @@ def pick_server(worker, session):
     slot: cython.pointer[Slot]
     number: int32_t
     before: int64_t
+    most: uint32_t
     at: uint32_t
     pick.slots = worker.shared.slots
     pick.hash = hash_of(stream.backend, worker.request, worker.scratch)
@@ -89,7 +91,8 @@ def pick_server(worker, session):
             return -1
         slot = slot_of(worker, number)
         before = fetch_add_i64(cython.address(slot.in_flight), 1)
-        if slot.max_in_flight == 0 or before < slot.max_in_flight:
+        most = load_relaxed_u32(cython.address(slot.max_in_flight))
+        if most == 0 or before < most:
             break
         fetch_add_i64(cython.address(slot.in_flight), -1)  # another worker was quicker
         if pick.tried_count == TRIED_MAX:

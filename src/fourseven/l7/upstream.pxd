@@ -22,6 +22,7 @@ cdef int32_t upstream_flush "fourseven_upstream_flush"(Worker *worker, Upstream 
 # The idle connections of all slots, for the end of the worker.
 cdef void upstream_drop_idle(Worker *worker) noexcept nogil
 
+cdef uint32_t slot_generation(Worker *worker, uint32_t slot) noexcept nogil
 cdef Upstream *take_idle(Worker *worker, Http *http, uint32_t slot) noexcept nogil
 cdef void leave_pool(Worker *worker, Upstream *upstream) noexcept nogil
 cdef Upstream *connect_new(Worker *worker, uint32_t slot) noexcept nogil

@@ -33,7 +33,7 @@ from cython.cimports.fourseven.l7.session import (
     session_run,
 )
 from cython.cimports.fourseven.l7.splice import pipe_release
-from cython.cimports.fourseven.native.atomics import count
+from cython.cimports.fourseven.native.atomics import count, load_relaxed_u32
 from cython.cimports.fourseven.native.linux import (
     AF_UNIX,
     EPOLLERR,
@@ -103,11 +103,16 @@ def upstream_take(worker, session):
     return upstream
 
 
+def slot_generation(worker, slot):
+    """Control moves it on when it gives the number to another server."""
+    return load_relaxed_u32(cython.address(slot_of(worker, slot).generation))
+
+
 def take_idle(worker, http, slot):
     upstream: cython.pointer[Upstream] = http.idle[slot]
     while upstream is not cython.NULL:
         leave_pool(worker, upstream)
-        if upstream.generation == slot_of(worker, slot).generation:
+        if upstream.generation == slot_generation(worker, slot):
             upstream.reused = 1
             return upstream
         upstream_drop(worker, upstream)
@@ -222,7 +227,7 @@ def connect_new(worker, slot):
     upstream.timer.fire = upstream_timer
     upstream.dead.bury = upstream_bury
     upstream.slot = slot
-    upstream.generation = slot_of(worker, slot).generation
+    upstream.generation = slot_generation(worker, slot)
     upstream.connecting = 1
     if watch(worker, cython.address(upstream.source)) != 0:
         upstream_drop(worker, upstream)
