@@ -140,7 +140,9 @@ class Lab:
         command += [*RUN, "l4", "run", str(file)]
         for name in ("client", "server1", "server2"):
             command += ["-i", f"to-{name}"]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
 
 def _accept(listening: socket.socket, name: bytes) -> None:
