@@ -42,6 +42,7 @@ LEVELS = {
     "health": 3,
     "matching": 3,
     "persistence": 3,
+    "tls": 3,
     "protocols": 2,
     "snapshot": 2,
     "features": 1,

@@ -42,6 +42,9 @@ Times are written as 250ms, 10s, 5m, 1h; sizes as 512, 64KiB, 1MiB.
 FORMS = {
     "listeners.<name>": model.Listener,
     "listeners.<name>.routes[]": model.Route,
+    "listeners.<name>.tls": model.Tls,
+    "listeners.<name>.tls.certificates[]": model.CertificateFiles,
+    "listeners.<name>.tls.client_certificates": model.ClientCertificates,
     "backends.<name>": model.Backend,
     "backends.<name>.servers[]": model.Server,
 }

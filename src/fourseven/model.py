@@ -404,6 +404,58 @@ class Route(Form):
         return tuple((self.backends or {}).items())
 
 
+class CertificateFiles(Form):
+    """A certificate and its key. A plain value is a file that holds both."""
+
+    certificate: Text = Field(description="PEM: the certificate, and behind it its chain.")
+    key: Text | None = Field(None, description="PEM, without a pass phrase; else in the same file.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_file(cls, value: Any) -> Any:
+        return {"certificate": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+class ClientCertificates(Form):
+    """Clients are asked who they are (mutual TLS)."""
+
+    ca: Text = Field(description="PEM: the authorities whose certificates are taken.")
+    mode: Literal["required", "optional"] = Field(
+        "required",
+        description="optional: a client may show none; one that does not verify is refused.",
+    )
+
+
+class Tls(Form):
+    """TLS ends here, and HTTP/1.1 is served inside. Paths are relative to the file's folder."""
+
+    certificates: Annotated[tuple[CertificateFiles, ...], NotEmpty(), BeforeValidator(_listed)] = (
+        Field(
+            description="Chosen by the name that the client asks for; the first where none fits.",
+        )
+    )
+    profile: Literal["intermediate", "modern"] = Field(
+        "intermediate", description="Mozilla's: modern is TLS 1.3 alone, intermediate 1.2 too."
+    )
+    min_version: Annotated[
+        Literal["1.2", "1.3"] | None,
+        BeforeValidator(lambda value: str(value) if isinstance(value, float) else value),
+    ] = Field(None, description="The lowest version; left out: the profile's.")
+    ciphers: Text | None = Field(
+        None, description="OpenSSL's cipher list for TLS 1.2; left out: the profile's."
+    )
+    curves: Annotated[tuple[Text, ...] | None, BeforeValidator(_listed)] = Field(
+        None, description="For the key exchange, in this order; left out: the profile's."
+    )
+    client_certificates: ClientCertificates | None = Field(
+        None, description="Left out: clients are not asked for one."
+    )
+
+
 class Listener(Form):
     """Where clients come in, and what is allowed there."""
 
@@ -418,6 +470,9 @@ class Listener(Form):
         " tcp: never look inside.",
     )
     plane: Plane = Field("auto", description="Which data plane; auto: the cheapest that serves.")
+    tls: Annotated[Tls | None, L7] = Field(
+        None, description="HTTPS: ends TLS with these certificates. Left out: plain HTTP or TCP."
+    )
     # trust
     trusted: Annotated[tuple[Network, ...], BeforeValidator(_listed), L7] = Field(
         _LISTENER.trusted, description="Networks whose X-Forwarded-* headers are believed."

@@ -83,6 +83,34 @@ class RoutePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificatePlan:
+    """A certificate with its chain and its key, both PEM."""
+
+    file: str  # for people
+    names: tuple[str, ...]  # host names it stands for: a.example, *.example
+    kind: str  # of its key: ECDSA, RSA, Ed25519
+    not_after: float  # seconds since 1970
+    chain: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPlan:
+    """How a listener ends TLS."""
+
+    certificates: tuple[CertificatePlan, ...]
+    sets: tuple[tuple[int, ...], ...]  # certificates that are shown together; the first: by default
+    names: tuple[tuple[bytes, int], ...]  # b"a.example" or b".example" (for *.example) -> its set
+    files: tuple[str, ...]  # everything that was read, to be looked at again
+    identity: bytes  # 32 bytes: a ticket is good only where this is the same
+    min_version: int = 0x0303
+    ciphers: bytes = b""  # of TLS 1.2
+    curves: bytes = b""
+    client_authority: bytes = field(default=b"", repr=False)  # PEM; empty: clients are not asked
+    client_required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerPlan:
     """One listener: how it is served and what it allows."""
 
@@ -112,6 +140,7 @@ class ListenerPlan:
     send_timeout_ms: int = 60_000
     tunnel_timeout_ms: int = 3_600_000
     relax: int = 0  # bits of Relax
+    tls: TlsPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def obey(plane: DataPlane, fds: dict[str, list[int]]) -> None:
         "counters": counters,
         "busy": plane.busy,
         "drain": plane.drain,
+        "rotate_tickets": plane.rotate_tickets,
         "reload": reload,
         "reclaim": plane.reclaim,
     }

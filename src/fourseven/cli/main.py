@@ -44,6 +44,7 @@ COMMANDS = {
     "probe": Command("fourseven.cli.probe:probe", "What this host permits the kernel planes."),
     "l4": Command("fourseven.cli.kernel:l4", "Layer 4 in the kernel: prints or runs its program."),
     "demo": Command("fourseven.cli.demo:demo", "Real servers, real requests, and what each costs."),
+    "cert": Command("fourseven.cli.cert:cert", "Makes a self-signed certificate."),
     "config": Command("fourseven.cli.schema:config", "The file's JSON Schema, for editors."),
 }
 

@@ -1,4 +1,5 @@
-"""From the model to the plan. Pure: the same model gives the same plan, on any host.
+"""From the model to the plan. The same model gives the same plan, on any host: only the
+certificates of a TLS listener are read from their files (`tls`).
 
 Each part has its file: `layer` decides how a listener is served, `routes`, `listeners` and
 `backends` say what is done there. Nothing here knows a feature by name.

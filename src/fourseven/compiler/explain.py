@@ -13,7 +13,7 @@ import yaml
 
 from fourseven.compiler.layer import SEES, decide
 from fourseven.model import Config
-from fourseven.plan import BackendPlan, ListenerPlan, Plan
+from fourseven.plan import BackendPlan, ListenerPlan, Plan, TlsPlan
 from fourseven.snapshot.layout import ListenerMode
 
 COSTS = {
@@ -77,6 +77,8 @@ def _listener(
     names = dict.fromkeys(name for route in plan.routes for name, _ in route.backends)
     work = "relay udp" if plan.mode == ListenerMode.MODE_RELAY_UDP else plan.plane
     costs = [COSTS[work], HIDES[plan.plane]]
+    if plan.tls is not None:
+        costs.append(_tls_cost(plan.tls))
     if plan.body_prefix_max:
         costs.append(f"up to {plan.body_prefix_max} bytes of a body wait for a payload match")
     return ListenerReport(
@@ -92,6 +94,12 @@ def _listener(
         routes=tuple(_routes(config, plan)),
         backends=tuple(_backend(backends[name]) for name in names),
     )
+
+
+def _tls_cost(tls: TlsPlan) -> str:
+    if tls.client_authority:
+        return "TLS ends here: a full handshake for each connection, for clients show certificates"
+    return "TLS ends here: a handshake for each connection, a short one for those who come back"
 
 
 def _denied(wish: str, plan: ListenerPlan) -> bool:

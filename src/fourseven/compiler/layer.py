@@ -164,6 +164,11 @@ def _conflicts(config: Config, listener: Listener, transport: str) -> Iterator[C
         yield Conflict(("protocol",), "protocol: udp with a TCP socket; write bind: udp://…")
     if protocol == "tcp" and transport == "udp":
         yield Conflict(("protocol",), "protocol: tcp with a UDP socket; remove one of the two")
+    if listener.tls is not None and protocol in ("tcp", "udp"):
+        text = "tls ends TLS for HTTP alone in this version; remove it to relay the bytes as they "
+        text += f"are, or remove protocol: {protocol}"
+        yield Conflict(("tls",), text)
+        return
     forced = protocol in ("tcp", "udp") or transport == "udp"
     if forced:
         kept = "protocol: tcp" if protocol == "tcp" and transport == "tcp" else "a UDP listener"

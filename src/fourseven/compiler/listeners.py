@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fourseven.compiler.layer import decide
 from fourseven.compiler.routes import body_prefix, compile_routes
+from fourseven.compiler.tls import compile_tls
 from fourseven.errors import Problem
 from fourseven.model import Config, Listener
 from fourseven.plan import ListenerPlan
@@ -51,6 +52,7 @@ def compile_listener(config: Config, name: str, problems: list[Problem]) -> List
         body_prefix_max=max(body_prefix(route.match) for route in listener.all_routes),
         forwarded=sum(FORWARDED[header] for header in set(listener.forwarded)),
         request_id=_request_id(listener),
+        tls=compile_tls(config, name, problems),
         relax=sum(RELAX[rule] for rule in set(listener.relax)),
         **{key: getattr(listener, key) for key in COPIED},
     )

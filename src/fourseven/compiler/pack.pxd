@@ -8,7 +8,9 @@ from fourseven.snapshot.layout cimport Action, Backend, Cidr, Listener, Route, S
 # listeners (control.numbers.Numbers); `fds` the listening sockets, by listener's name.
 cdef Snapshot *pack(plan, numbers, fds, uint64_t generation, Shared *shared) except NULL
 cdef Snapshot *fill(Arena *arena, plan, numbers, fds, uint64_t generation, Shared *shared) except NULL
-cdef int fill_listeners(Arena *arena, Snapshot *snapshot, plan, numbers, fds, dict backends) except -1
+cdef int fill_listeners(
+    Arena *arena, Snapshot *snapshot, plan, numbers, fds, dict backends, void *tickets
+) except -1
 cdef int pack_backend(Arena *arena, Backend *backend, plan, numbers, Shared *shared) except -1
 cdef int pack_listener(Arena *arena, Listener *listener, plan, dict backends) except -1
 cdef int pack_limits(Listener *listener, plan) except -1

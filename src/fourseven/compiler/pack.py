@@ -27,6 +27,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Template,
     pick_fn,
 )
+from cython.cimports.fourseven.tls.site import site_build
 from cython.cimports.libc.stdint import int32_t, uint32_t
 
 
@@ -55,11 +56,11 @@ def fill(arena, plan, numbers, fds, generation, shared):
     for at, backend in enumerate(plan.backends):
         backends[backend.name] = at
         pack_backend(arena, cython.address(snapshot.backends[at]), backend, numbers, shared)
-    fill_listeners(arena, snapshot, plan, numbers, fds, backends)
+    fill_listeners(arena, snapshot, plan, numbers, fds, backends, shared.tickets)
     return snapshot
 
 
-def fill_listeners(arena, snapshot, plan, numbers, fds, backends):
+def fill_listeners(arena, snapshot, plan, numbers, fds, backends, tickets):
     """One record for each address that a listener is bound to; they share its routes."""
     count: cython.int = sum([len(one.bind) for one in plan.listeners])
     at: cython.int = 0
@@ -70,6 +71,9 @@ def fill_listeners(arena, snapshot, plan, numbers, fds, backends):
     )
     for said in plan.listeners:
         pack_listener(arena, cython.address(shared), said, backends)
+        shared.tls = cython.NULL
+        if said.tls is not None:
+            shared.tls = site_build(arena, said.tls, tickets)
         shared.state = numbers.listener_state(said.name)
         for bind, sockets in zip(said.bind, fds[said.name], strict=True):
             listener = cython.address(snapshot.listeners[at])

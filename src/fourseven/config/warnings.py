@@ -10,6 +10,7 @@ ignore.
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Callable, Iterator
 
 from fourseven.compiler.layer import KERNEL_PLANES, NOT_BUILT, decide
@@ -17,7 +18,7 @@ from fourseven.compiler.shadow import shadowed
 from fourseven.errors import Problem
 from fourseven.features import Need
 from fourseven.model import Config, Path
-from fourseven.plan import Plan
+from fourseven.plan import CertificatePlan, Plan
 
 RELAXED = {
     "underscores": "a server that reads X_Forwarded_For as X-Forwarded-For can be deceived",
@@ -122,6 +123,41 @@ def step_after_the_end(config: Config, _: Plan) -> Iterator[Problem]:
                 yield _warning(config, path, text)
 
 
+def expired_certificate(config: Config, plan: Plan) -> Iterator[Problem]:
+    now = time.time()
+    for path, one in _certificates(plan):
+        if one.not_after <= now:
+            day = time.strftime("%Y-%m-%d", time.gmtime(one.not_after))
+            text = f"the certificate in {one.file} expired on {day}, so clients refuse it; renew it"
+            yield _warning(config, path, text)
+
+
+def certificate_without_a_name(config: Config, plan: Plan) -> Iterator[Problem]:
+    for path, one in _certificates(plan):
+        if not one.names:
+            text = f"the certificate in {one.file} names no host, so no client's name chooses it; "
+            text += "have one made with a subjectAltName"
+            yield _warning(config, path, text)
+
+
+def certificate_never_shown(config: Config, plan: Plan) -> Iterator[Problem]:
+    seen: dict[tuple[str | int, ...], int] = {}
+    for path, one in _certificates(plan):
+        number = int(path[-1])
+        for name in one.names:
+            first = seen.setdefault((path[1], name, one.kind), number)
+            if first != number:
+                text = f"certificates[{first}] stands for {name} with a key of {one.kind} too, "
+                text += "and is shown; remove the name from one of them"
+                yield _warning(config, path, text)
+
+
+def _certificates(plan: Plan) -> Iterator[tuple[Path, CertificatePlan]]:
+    for listener in plan.listeners:
+        for i, one in enumerate(listener.tls.certificates if listener.tls else ()):
+            yield ("listeners", listener.name, "tls", "certificates", i), one
+
+
 def _warning(config: Config, path: Path, text: str) -> Problem:
     return config.problem(path, text, "warning")
 
@@ -137,4 +173,7 @@ WARNINGS: tuple[Rule, ...] = (
     no_server_takes_work,
     same_server_twice,
     step_after_the_end,
+    expired_certificate,
+    certificate_without_a_name,
+    certificate_never_shown,
 )

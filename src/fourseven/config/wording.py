@@ -19,11 +19,11 @@ from fourseven.errors import did_you_mean
 
 # Keys that people look for and that this version does not serve: an honest word, not "unknown".
 NOT_SERVED = {
-    "tls": "TLS is not served by this version; end it in front, and listen for plain HTTP here",
+    "tls": "TLS towards servers is not served by this version; tls belongs to a listener",
     "health": "health checks are not served by this version; leave the key out",
     "persistence": "persistence is not served by this version; balance: source_hash keeps clients",
-    "sni": "the ClientHello is not looked at by this version; match host, behind what ends TLS",
-    "alpn": "the ClientHello is not looked at by this version; leave the key out",
+    "sni": "the ClientHello is not matched on by this version; match host, on a listener with tls",
+    "alpn": "this version speaks http/1.1 behind TLS, and nothing else; leave the key out",
 }
 
 

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from fourseven.snapshot.cell cimport Cell
+from fourseven.tls.tickets cimport TicketRing
 from fourseven.worker.worker cimport Worker
 
 cdef class DataPlane:
@@ -12,4 +13,5 @@ cdef class DataPlane:
     cdef readonly object plan
     cdef readonly uint64_t generation
     cdef list threads
+    cdef TicketRing *tickets
     cdef int set_server(self, int number, object server) except -1

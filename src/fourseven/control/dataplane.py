@@ -16,6 +16,7 @@ import cython
 from cython.cimports.fourseven.compiler.pack import pack
 from cython.cimports.fourseven.l4.relay import relay_tcp_plane, relay_udp_plane
 from cython.cimports.fourseven.l7.http import http_plane
+from cython.cimports.fourseven.l7.tls import tls_prepare
 from cython.cimports.fourseven.native.atomics import (
     load_acquire_i32,
     load_acquire_u32,
@@ -33,6 +34,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Slot,
     Snapshot,
 )
+from cython.cimports.fourseven.tls.tickets import ring_drop, ring_new, ring_rotate
 from cython.cimports.fourseven.worker.worker import (
     MODES,
     RUNNING,
@@ -64,6 +66,9 @@ class DataPlane:
         mode: cython.int
         planes = cython.declare(cython.pointer[cython.const[Plane]][MODES])
         self.cell = Cell(workers)
+        tls_prepare()
+        self.tickets = ring_new()
+        self.cell.shared.tickets = self.tickets
         self.fatal_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.numbers = Numbers()
         self.threads = []
@@ -83,6 +88,7 @@ class DataPlane:
         at: cython.int
         for at in range(self.worker_count):
             worker_drop(self.workers[at])
+        ring_drop(self.tickets)
         if self.fatal_fd > 0:
             os.close(self.fatal_fd)
 
@@ -142,6 +148,10 @@ class DataPlane:
             slot.sockaddr_size = len(raw)
             store_release_u32(cython.address(slot.usable), 1)
         return 0
+
+    def rotate_tickets(self) -> None:
+        """A new key for TLS tickets; those of the last two stay good."""
+        ring_rotate(self.tickets)
 
     def wake(self) -> None:
         """Makes every worker begin a turn, so that it takes the current snapshot."""

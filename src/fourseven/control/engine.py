@@ -28,6 +28,7 @@ from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
 from fourseven.config.warnings import warnings_of
 from fourseven.control import logs
+from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
 from fourseven.control.sockets import Want
 from fourseven.errors import ConfigErrors, FoursevenError
@@ -40,6 +41,8 @@ RECLAIM_S = 0.1  # a retired snapshot waits for a turn of each worker, mostly mi
 # even on a machine that is short of cores, a woken thread runs within this.
 LET_GO_S = 2.0
 DRAIN_LOOK_S = 0.05
+CERTIFICATES_LOOK_S = 2.0  # one stat for each file: nothing; a renewal is in force soon after
+TICKET_KEY_S = 4 * 3600.0  # as long as a ticket lives (tls/site); two older keys are accepted
 DEFER_ACCEPT_S = (
     1  # the kernel hands a connection over when its first bytes are there, or after this
 )
@@ -53,6 +56,7 @@ class Plane(Protocol):
     def start(self) -> None: ...
     def publish(self, plan: Plan, fds: dict[str, list[int]]) -> None: ...
     def reclaim(self) -> int: ...
+    def rotate_tickets(self) -> None: ...
     def drain(self) -> None: ...
     def busy(self) -> int: ...
     def fatal(self) -> int: ...
@@ -83,6 +87,8 @@ class Engine:
         self._workers = 0
         self._fds: dict[str, list[int]] = {}  # by Want.key; open while a plan in force needs them
         self._loading: tuple[int, Plan] | None = None
+        self._read: tuple[bytes, str] = (b"", "")  # the file of the last load, and its name
+        self._certificates: tuple[Plan, bytes, str, Watch] | None = None  # of what is in force
         self._deadline_ms = 30_000
         self._told: dict[str, dict[str, Any]] = {}  # what the log knows of each listener
         self._reclaiming = False
@@ -117,7 +123,8 @@ class Engine:
         self._loading = None
         identity = message["id"]
         try:
-            plan = self._read_plan(message["content"].encode("latin-1"), message["file"])
+            self._read = message["content"].encode("latin-1"), message["file"]
+            plan = self._read_plan(*self._read)
         except ConfigErrors as errors:
             self._refuse("config", [str(problem) for problem in errors.problems], identity)
             return
@@ -149,6 +156,8 @@ class Engine:
         assert self._loading is not None
         identity, plan = self._loading
         self._loading = None
+        files = [file for one in plan.listeners if one.tls is not None for file in one.tls.files]
+        self._certificates = (plan, *self._read, Watch(files)) if files else None
         self._deadline_ms = plan.shutdown_timeout_ms
         problems = list(plan.warnings)
         if plan.workers and plan.workers != self._workers:
@@ -192,6 +201,8 @@ class Engine:
             self._plane = self._new_plane(self._workers)
             self._loop.add_reader(self._plane.fatal_fd, self._fatal)
             self._plane.start()
+            self._loop.call_later(CERTIFICATES_LOOK_S, self._look_at_certificates)
+            self._loop.call_later(TICKET_KEY_S, self._rotate_tickets)
         there = self._fds | fresh
         wants = wants_of(plan, self._workers)
         kept = {want.key: there[want.key] for want in wants}
@@ -224,6 +235,34 @@ class Engine:
         if self._plane is not None:
             self._plane.reclaim()  # sees the workers' last turns: they are done with the socket
         _close(lost)
+
+    def _look_at_certificates(self) -> None:
+        """Renewed certificates come into force; wrong ones leave the old ones there."""
+        if self._draining:
+            return
+        self._loop.call_later(CERTIFICATES_LOOK_S, self._look_at_certificates)
+        if self._certificates is None or self._loading is not None:
+            return
+        before, raw, file, watch = self._certificates
+        if not watch.changed():
+            return
+        try:
+            plan = self._read_plan(raw, file)
+            if plan.listeners != before.listeners:
+                self._publish(replace(before, listeners=plan.listeners), {})
+                self._certificates = (plan, raw, file, watch)
+                logs.say("certificates.renewed", file=file)
+        except ConfigErrors as errors:
+            why = "; ".join(str(problem) for problem in errors.problems)
+            logs.warn("certificates.kept", file=file, why=why)
+        except (FoursevenError, ValueError, OSError, MemoryError) as error:
+            logs.warn("certificates.kept", file=file, why=str(error))
+
+    def _rotate_tickets(self) -> None:
+        assert self._plane is not None
+        if not self._draining:
+            self._plane.rotate_tickets()
+            self._loop.call_later(TICKET_KEY_S, self._rotate_tickets)
 
     def _fatal(self) -> None:
         error = self._plane.fatal() if self._plane is not None else 0

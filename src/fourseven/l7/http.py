@@ -123,7 +123,8 @@ def refuse(worker, listener, fd):
     fetch_add_i64(cython.address(listener.state.sessions), -1)
     count(cython.address(listener.counters.refused_limit), 1)
     recv(fd, cython.address(http.out[0]), cython.sizeof(http.out), MSG_DONTWAIT)
-    send(fd, answer, strlen(answer), MSG_NOSIGNAL | MSG_DONTWAIT)
+    if listener.plan.tls is cython.NULL:  # without keys a close is all that can be said
+        send(fd, answer, strlen(answer), MSG_NOSIGNAL | MSG_DONTWAIT)
     close(fd)
 
 

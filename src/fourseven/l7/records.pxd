@@ -18,6 +18,7 @@ cpdef enum SessionState:
     SESSION_TUNNEL = 3      # after an Upgrade: bytes both ways
     SESSION_LINGER = 4      # all is said; what still comes is read and thrown away
     SESSION_CLOSED = 5
+    SESSION_HANDSHAKE = 6   # TLS: nothing of HTTP has come yet
 
 # What a session waits for; its one timer means this.
 cpdef enum Waiting:
@@ -125,6 +126,9 @@ cdef struct Session:
     uint64_t window_bytes       # bytes in this rate window
     uint64_t window_start_ms
     uint8_t fin_sent            # tunnel: we have closed our half towards the client
+    uint8_t drained             # TLS: the last read of the socket left nothing there
+    uint8_t tls_speaks          # TLS: keys are agreed, nothing failed, no close_notify sent
+    void *tls                   # its SSL; NULL: without TLS
     uint64_t body_due_ms        # when the whole body must be here; 0: no such limit
     Window in_                  # from the client; the current request's head stays at its start
     Buffer *out                 # to the client, what its socket did not take

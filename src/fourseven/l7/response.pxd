@@ -20,5 +20,6 @@ cdef int32_t cook_until_close(Worker *worker, Session *session, bint last) noexc
 cdef bint response_body(Worker *worker, Session *session) noexcept nogil
 cdef bint read_response_body(Worker *worker, Session *session) noexcept nogil
 cdef int32_t splice_body(Worker *worker, Session *session) noexcept nogil
+cdef bint send_record(Worker *worker, Session *session, uint32_t head_size) noexcept nogil
 cdef bint send_both(Worker *worker, Session *session, uint32_t head_size) noexcept nogil
 cdef uint32_t chunk_head(char *out, uint32_t size) noexcept nogil

@@ -76,6 +76,7 @@ from cython.cimports.fourseven.protocols.message import (
     Request,
     Response,
 )
+from cython.cimports.fourseven.tls.site import RECORD_MAX
 from cython.cimports.fourseven.worker.tools import buffer_free, timer_put_off
 from cython.cimports.fourseven.worker.worker import BUFFER_LARGE, FAULTS_MAX, Buffer
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
@@ -260,6 +261,8 @@ def send_both(worker, session, head_size):
         window.ready = 0
         session_write(worker, session, cython.address(http.out[0]), head_size + size)
         return True
+    if session.tls is not cython.NULL:
+        return send_record(worker, session, head_size)
     memset(cython.address(message), 0, cython.sizeof(msghdr))
     parts[0].iov_base = cython.address(http.out[0])
     parts[0].iov_len = head_size
@@ -281,6 +284,22 @@ def send_both(worker, session, head_size):
         return True
     window.at += cython.cast(uint32_t, sent - head_size)
     window.ready -= cython.cast(uint32_t, sent - head_size)
+    return True
+
+
+def send_record(worker, session, head_size):
+    """With TLS: the head and as much of the body as fills one record with it."""
+    http: cython.pointer[Http] = http_of(worker)
+    window = cython.address(session.stream.upstream.in_)
+    size: uint32_t = 0
+    if head_size < RECORD_MAX:
+        size = cython.cast(uint32_t, RECORD_MAX) - head_size
+    if size > window.ready:
+        size = window.ready
+    memcpy(cython.address(http.out[head_size]), window.buffer.at + window.at, size)
+    window.at += size
+    window.ready -= size
+    session_write(worker, session, cython.address(http.out[0]), head_size + size)
     return True
 
 
@@ -311,7 +330,11 @@ def response_body(worker, session):
             return True
         if window.ready > 0 or stream.response.done or window.raw == window.buffer.end:
             return True
-    elif stream.response.framing == FRAMING_LENGTH and stream.response.left >= SPLICE_MIN:
+    elif (
+        stream.response.framing == FRAMING_LENGTH
+        and stream.response.left >= SPLICE_MIN
+        and session.tls is cython.NULL
+    ):
         sent = splice_body(worker, session)
         if sent >= 0:
             return sent > 0

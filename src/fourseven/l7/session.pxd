@@ -34,6 +34,8 @@ cdef int32_t session_send "fourseven_session_send"(
 ) noexcept nogil
 # 1: nothing is left to send, 0: the socket is full, -1: the client is gone.
 cdef int32_t session_flush "fourseven_session_flush"(Worker *worker, Session *session) noexcept nogil
+# Half close: nothing more will be sent (with TLS: close_notify too).
+cdef void session_finish "fourseven_session_finish"(Session *session) noexcept nogil
 # The stream is over: the next request, or the end of the connection.
 cdef void session_next "fourseven_session_next"(Worker *worker, Session *session) noexcept nogil
 

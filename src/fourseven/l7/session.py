@@ -23,6 +23,7 @@ from cython.cimports.fourseven.l7.records import (
     REGISTER_MS,
     SESSION_CLOSED,
     SESSION_EXCHANGE,
+    SESSION_HANDSHAKE,
     SESSION_HEAD,
     SESSION_LINGER,
     SESSION_PREFIX,
@@ -54,6 +55,14 @@ from cython.cimports.fourseven.l7.stream import (
     stream_begin,
     stream_clear,
     stream_prefix,
+)
+from cython.cimports.fourseven.l7.tls import (
+    tls_drop,
+    tls_finish,
+    tls_open,
+    tls_read,
+    tls_send,
+    tls_step,
 )
 from cython.cimports.fourseven.l7.tunnel import tunnel_step
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
@@ -111,6 +120,9 @@ def session_open(worker, listener, fd, name):
         session.next.link = cython.address(session.next)
     http.sessions = session
     count(cython.address(worker.counters.sessions_opened), 1)
+    if listener.plan.tls is not cython.NULL:
+        session.state = SESSION_HANDSHAKE
+        session.broken = not tls_open(session)
     session_run(worker, session)
 
 
@@ -133,6 +145,8 @@ def session_close(worker, session):
         return
     if session.state == SESSION_EXCHANGE or session.state == SESSION_TUNNEL:
         stream_abort(worker, session)
+    elif session.tls is not cython.NULL and not session.broken:
+        tls_finish(session)
     session.state = SESSION_CLOSED
     unwatch(worker, cython.address(session.source))
     timer_clear(worker, cython.address(session.timer))
@@ -151,6 +165,8 @@ def session_close(worker, session):
 def session_bury(worker, dead):
     session: cython.pointer[Session] = session_of_dead(dead)
     http: cython.pointer[Http] = http_of(worker)
+    if session.tls is not cython.NULL:
+        tls_drop(session)
     session.next = http.free_sessions
     http.free_sessions = session
 
@@ -164,6 +180,8 @@ def session_ready(worker, source, events):
         session.readable = 1
     if events & (EPOLLRDHUP | EPOLLHUP):
         session.hup = 1
+    if session.tls is not cython.NULL:
+        session.readable = 1  # a read may have waited for room to write: a key update's answer
     if session.state == SESSION_TUNNEL:
         events &= ~EPOLLHUP  # both halves may be closed, and bytes still unread
     if events & (EPOLLHUP | EPOLLERR) and session.state != SESSION_HEAD:
@@ -197,6 +215,8 @@ def step(worker, session):
         return prefix_step(worker, session)
     if session.state == SESSION_LINGER:
         return linger_step(worker, session)
+    if session.state == SESSION_HANDSHAKE:
+        return tls_step(worker, session)
     return False
 
 
@@ -280,11 +300,18 @@ def end(worker, session):
     if not session.lingering or session.fin:
         session_close(worker, session)
         return
-    shutdown(session.source.fd, SHUT_WR)
+    session_finish(session)
     buffer_free(worker, session.in_.buffer)
     session.in_.buffer = cython.NULL
     session.state = SESSION_LINGER
     session.readable = 1
+
+
+def session_finish(session):
+    """We say no more; the client may."""
+    if session.tls is not cython.NULL:
+        tls_finish(session)
+    shutdown(session.source.fd, SHUT_WR)
 
 
 # ---- reading and writing ----
@@ -298,6 +325,13 @@ def session_read(worker, session):
         return READ_NO_MEMORY
     buffer = session.in_.buffer
     room = buffer.capacity - buffer.end
+    if session.tls is not cython.NULL:
+        size = tls_read(session, buffer.at + buffer.end, room)
+        if size > 0:
+            buffer.end += cython.cast(uint32_t, size)
+            session.window_bytes += size
+            count(cython.address(session.listener.counters.bytes_in), cython.cast(uint64_t, size))
+        return cython.cast(int32_t, size)
     size = recv(session.source.fd, buffer.at + buffer.end, room, 0)
     if size > 0:
         buffer.end += cython.cast(uint32_t, size)
@@ -348,7 +382,13 @@ def make_room(worker, session):
 
 
 def session_send(worker, session, at, size):
-    sent: cython.Py_ssize_t = send(session.source.fd, at, size, MSG_NOSIGNAL)
+    sent: cython.Py_ssize_t
+    if session.tls is not cython.NULL:
+        sent = tls_send(session, at, size)
+        if sent <= 0:
+            return cython.cast(int32_t, sent)
+    else:
+        sent = send(session.source.fd, at, size, MSG_NOSIGNAL)
     if sent >= 0:
         if session.waiting == WAIT_CLIENT:
             session.waiting = WAIT_NOTHING  # it took something: its time begins anew

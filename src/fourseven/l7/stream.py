@@ -35,6 +35,7 @@ from cython.cimports.fourseven.l7.records import (
 )
 from cython.cimports.fourseven.l7.request import window_reset
 from cython.cimports.fourseven.l7.session import session_close, session_next, session_write
+from cython.cimports.fourseven.l7.tls import tls_covers
 from cython.cimports.fourseven.l7.upstream import (
     upstream_drop,
     upstream_release,
@@ -115,7 +116,7 @@ def read_head(worker, session):
     request.peer = session.peer
     request.client = session.peer
     request.local = session.listener.local
-    request.secure = 0
+    request.secure = session.tls is not cython.NULL
     request.body.at = cython.NULL
     request.body.size = 0
     request.body_complete = 0
@@ -189,6 +190,8 @@ def over_limit(listener, session, request):
         return 413
     if request.method_id == METHOD_CONNECT:
         return 405
+    if session.tls is not cython.NULL and not tls_covers(session, request):
+        return 421  # RFC 9110 15.5.20: another certificate stands for that host
     return 0
 
 

@@ -23,6 +23,7 @@ from cython.cimports.fourseven.l7.session import (
     READ_NO_MEMORY,
     release_empty,
     session_close,
+    session_finish,
     session_flush,
     session_read,
     session_send,
@@ -117,7 +118,7 @@ def to_client(worker, session):
     if upstream.fin:
         if not session.fin_sent:
             session.fin_sent = 1
-            shutdown(session.source.fd, SHUT_WR)
+            session_finish(session)
         return False
     if not upstream.readable:
         buffer_free(worker, buffer)  # most tunnels are at rest most of the time

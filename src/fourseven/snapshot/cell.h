@@ -10,6 +10,7 @@ typedef struct {
     Slot *slots FOURSEVEN_LINE;       /* the bases; never change */
     BackendState *backends;
     ListenerState *listeners;
+    void *tickets;                    /* fourseven.tls.tickets.TicketRing */
 } Shared;
 
 /* What a worker says of itself: the epoch of its turn, or OFFLINE. A line of its own. */

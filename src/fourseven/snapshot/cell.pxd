@@ -13,6 +13,7 @@ cdef extern from "fourseven/snapshot/cell.h" nogil:
         Slot *slots
         BackendState *backends
         ListenerState *listeners
+        void *tickets
 
     ctypedef struct Seen:
         uint64_t epoch

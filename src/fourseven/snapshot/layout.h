@@ -159,6 +159,7 @@ typedef struct {
     uint32_t tunnel_timeout_ms; /* after an Upgrade: no byte either way */
     uint32_t relax;            /* bits of Relax */
     Span name;
+    void *tls;                 /* fourseven.tls.site.TlsSite; NULL: clients speak without TLS */
 } Listener;
 
 struct Snapshot {

@@ -175,6 +175,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t tunnel_timeout_ms
         uint32_t relax
         Span name
+        void *tls
 
     ctypedef struct Pins "__typeof__(((Snapshot *)0)->pins[0])":
         int64_t count

@@ -14,6 +14,7 @@ typedef struct FOURSEVEN_LINE {
     uint64_t memory_refused;                      /* a limit or malloc said no */
     uint64_t faults[FOURSEVEN_FAULTS_MAX];        /* by protocols.http1.Fault */
     uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send;
+    uint64_t tls_handshakes, tls_resumed, tls_failed; /* resumed ones are among the handshakes */
 } WorkerCounters;
 
 typedef struct FOURSEVEN_LINE {

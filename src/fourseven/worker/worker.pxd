@@ -28,6 +28,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t memory_refused
         uint64_t[FAULTS_MAX] faults
         uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send
+        uint64_t tls_handshakes, tls_resumed, tls_failed
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out

@@ -1,0 +1,155 @@
+"""TLS of a listener: its files read, its certificates arranged by name, its settings spelt out.
+
+Which certificates are shown together follows from their names: for each name, the first of each
+kind of key that stands for it, an exact name before a wildcard. The first certificate of the
+file, with its like of another key, is shown to those who ask for none of the names.
+
+The profiles are Mozilla's (Server Side TLS 5.7): `modern` is TLS 1.3 alone, `intermediate` serves
+every client of the last ten years. TLS 1.3 has only good ciphers, so they have no key here.
+
+Law: this is the one place of the compiler that reads files; the same files give the same plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from fourseven.errors import Problem
+from fourseven.model import Config, Tls
+from fourseven.plan import CertificatePlan, TlsPlan
+
+INTERMEDIATE_CIPHERS = ":".join(
+    [
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+    ]
+)
+CURVES = ("X25519", "prime256v1", "secp384r1")
+VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
+PROFILES = {"intermediate": "1.2", "modern": "1.3"}
+
+Tell = Callable[[tuple[str | int, ...], str], None]
+
+
+def compile_tls(config: Config, name: str, problems: list[Problem]) -> TlsPlan | None:
+    """The plan of a listener's `tls`; None without one, or when something is wrong with it."""
+    said = config.listeners[name].tls
+    if said is None:
+        return None
+    before = len(problems)
+
+    def tell(path: tuple[str | int, ...], text: str) -> None:
+        problems.append(config.problem(("listeners", name, "tls", *path), text))
+
+    folder = Path(config._source.file if config._source is not None else "").parent
+    read = _certificates(said, folder, tell)
+    authority = _authority(said, folder, tell)
+    _settings(said, tell)
+    if len(problems) > before:
+        return None
+    names, sets = arrange(read)
+    clients = said.client_certificates
+    required = clients is not None and clients.mode == "required"
+    return TlsPlan(
+        certificates=tuple(read),
+        sets=sets,
+        names=names,
+        files=tuple(str(path) for path in _files(said, folder)),
+        identity=hashlib.sha256(b"\0".join([name.encode(), authority, b"%d" % required])).digest(),
+        min_version=VERSIONS[said.min_version or PROFILES[said.profile]],
+        ciphers=(said.ciphers or INTERMEDIATE_CIPHERS).encode(),
+        curves=":".join(said.curves or CURVES).encode(),
+        client_authority=authority,
+        client_required=required,
+    )
+
+
+def arrange(
+    read: list[CertificatePlan],
+) -> tuple[tuple[tuple[bytes, int], ...], tuple[tuple[int, ...], ...]]:
+    """(name, its set) for each name, and the sets; the first set is shown by default."""
+    every = dict.fromkeys(name for one in read for name in one.names)
+    chosen = {name: _standing_for(name, read) for name in every}
+    first = read[0].names
+    default = chosen[first[0]] if first and chosen[first[0]][0] == 0 else (0,)
+    sets = list(dict.fromkeys([default, *chosen.values()]))
+    names = tuple(
+        (name.removeprefix("*").encode("ascii", "ignore"), sets.index(members))
+        for name, members in chosen.items()
+    )
+    return names, tuple(sets)
+
+
+def _standing_for(name: str, read: list[CertificatePlan]) -> tuple[int, ...]:
+    """One certificate of each kind of key, by number; one that says this very name goes first."""
+    wildcard = "*." + name.partition(".")[2]
+    found: dict[str, int] = {}
+    for wanted in dict.fromkeys((name, wildcard)):
+        for number, one in enumerate(read):
+            if wanted in one.names:
+                found.setdefault(one.kind, number)
+    return tuple(sorted(found.values()))
+
+
+def _certificates(said: Tls, folder: Path, tell: Tell) -> list[CertificatePlan]:
+    from fourseven.tls import certificates as files  # slow to load, and few need it
+
+    read = []
+    for i, one in enumerate(said.certificates):
+        certificate = folder / one.certificate
+        try:
+            read.append(files.pair(certificate, folder / (one.key or one.certificate)))
+        except files.Refused as refused:
+            tell(("certificates", i), str(refused))
+    return read
+
+
+def _authority(said: Tls, folder: Path, tell: Tell) -> bytes:
+    from fourseven.tls import certificates as files
+
+    if said.client_certificates is None:
+        return b""
+    path = folder / said.client_certificates.ca
+    try:
+        raw = files.read(path)
+        files.certificates_in(raw, path)
+    except files.Refused as refused:
+        tell(("client_certificates", "ca"), str(refused))
+        return b""
+    return raw
+
+
+def _settings(said: Tls, tell: Tell) -> None:
+    """OpenSSL itself is asked whether it knows these words."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    version = said.min_version or PROFILES[said.profile]
+    if said.profile == "modern" and said.min_version == "1.2":
+        tell(("min_version",), "the profile modern is TLS 1.3 alone; remove one of the two")
+    if said.ciphers is not None:
+        if version == "1.3":
+            tell(("ciphers",), "these are ciphers of TLS 1.2, which is not served here; remove it")
+        try:
+            context.set_ciphers(said.ciphers)
+        except ssl.SSLError:
+            text = f"OpenSSL knows no cipher in {said.ciphers!r}; `openssl ciphers` lists them"
+            tell(("ciphers",), text)
+    for i, curve in enumerate(said.curves or ()):
+        try:
+            context.set_ecdh_curve(curve)
+        except (ValueError, ssl.SSLError):
+            text = f"OpenSSL does not know the curve {curve!r}; write e.g. {', '.join(CURVES)}"
+            tell(("curves", i), text)
+
+
+def _files(said: Tls, folder: Path) -> list[Path]:
+    every = [one.certificate for one in said.certificates]
+    every += [one.key for one in said.certificates if one.key]
+    every += [said.client_certificates.ca] if said.client_certificates else []
+    return [folder / one for one in dict.fromkeys(every)]

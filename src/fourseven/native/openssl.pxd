@@ -1,0 +1,164 @@
+# The OpenSSL 3 calls that native modules make. Only what is called stands here.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef extern from "<openssl/err.h>" nogil:
+    void ERR_clear_error()
+    unsigned long ERR_peek_last_error()
+    unsigned long ERR_peek_error()
+    int ERR_GET_REASON(unsigned long code)
+    void ERR_error_string_n(unsigned long code, char *text, size_t size)
+
+cdef extern from "<openssl/rand.h>" nogil:
+    int RAND_bytes(unsigned char *to, int size)
+
+cdef extern from "<openssl/crypto.h>" nogil:
+    void OPENSSL_cleanse(void *at, size_t size)
+
+cdef extern from "<openssl/evp.h>" nogil:
+    ctypedef struct EVP_PKEY:
+        pass
+    ctypedef struct EVP_CIPHER:
+        pass
+    ctypedef struct EVP_CIPHER_CTX:
+        pass
+    ctypedef struct EVP_MAC_CTX:
+        pass
+    ctypedef struct OSSL_PARAM:
+        pass
+    void EVP_PKEY_free(EVP_PKEY *key)
+    EVP_CIPHER *EVP_CIPHER_fetch(void *context, const char *name, const char *properties)
+    void EVP_CIPHER_free(EVP_CIPHER *cipher)
+    int EVP_EncryptInit_ex(
+        EVP_CIPHER_CTX *context, const EVP_CIPHER *cipher, void *engine, const unsigned char *key,
+        const unsigned char *iv
+    )
+    int EVP_DecryptInit_ex(
+        EVP_CIPHER_CTX *context, const EVP_CIPHER *cipher, void *engine, const unsigned char *key,
+        const unsigned char *iv
+    )
+    int EVP_MAC_CTX_set_params(EVP_MAC_CTX *context, const OSSL_PARAM *parameters)
+
+cdef extern from "<openssl/core_names.h>" nogil:
+    const char *OSSL_MAC_PARAM_KEY
+    const char *OSSL_MAC_PARAM_DIGEST
+
+cdef extern from "<openssl/params.h>" nogil:
+    OSSL_PARAM OSSL_PARAM_construct_octet_string(const char *key, void *at, size_t size)
+    OSSL_PARAM OSSL_PARAM_construct_utf8_string(const char *key, char *at, size_t size)
+    OSSL_PARAM OSSL_PARAM_construct_end()
+
+cdef extern from "<openssl/x509.h>" nogil:
+    ctypedef struct X509:
+        pass
+    ctypedef struct X509_STORE:
+        pass
+    void X509_free(X509 *certificate)
+    int X509_STORE_add_cert(X509_STORE *store, X509 *certificate)
+
+cdef extern from "<openssl/x509v3.h>" nogil:
+    unsigned int X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
+    int X509_check_host(X509 *certificate, const char *name, size_t size, unsigned int flags, char **peer)
+    int X509_check_ip_asc(X509 *certificate, const char *address, unsigned int flags)
+
+cdef extern from "<openssl/bio.h>" nogil:
+    ctypedef struct BIO:
+        pass
+    ctypedef struct BIO_METHOD:
+        pass
+    int BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_WRITE, BIO_FLAGS_SHOULD_RETRY, BIO_TYPE_SOURCE_SINK
+    BIO *BIO_new(const BIO_METHOD *method)
+    BIO *BIO_new_mem_buf(const void *at, int size)
+    int BIO_free(BIO *bio)
+    void BIO_set_data(BIO *bio, void *data)
+    void *BIO_get_data(BIO *bio)
+    void BIO_set_init(BIO *bio, int ready)
+    void BIO_set_flags(BIO *bio, int flags)
+    void BIO_clear_retry_flags(BIO *bio)
+    int BIO_get_new_index()
+    BIO_METHOD *BIO_meth_new(int kind, const char *name)
+    int BIO_meth_set_read(BIO_METHOD *method, int (*read)(BIO *bio, char *to, int size) noexcept nogil)
+    int BIO_meth_set_write(
+        BIO_METHOD *method, int (*write)(BIO *bio, const char *at, int size) noexcept nogil
+    )
+    int BIO_meth_set_ctrl(
+        BIO_METHOD *method, long (*ctrl)(BIO *bio, int what, long number, void *at) noexcept nogil
+    )
+
+cdef extern from "<openssl/pem.h>" nogil:
+    X509 *PEM_read_bio_X509(BIO *bio, X509 **to, void *password_callback, void *password)
+    EVP_PKEY *PEM_read_bio_PrivateKey(BIO *bio, EVP_PKEY **to, void *password_callback, void *password)
+
+cdef extern from "<openssl/ssl.h>" nogil:
+    ctypedef struct SSL:
+        pass
+    ctypedef struct SSL_CTX:
+        pass
+    ctypedef struct SSL_METHOD:
+        pass
+    int SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_RELEASE_BUFFERS
+    uint64_t SSL_OP_NO_RENEGOTIATION, SSL_OP_NO_COMPRESSION, SSL_OP_NO_TICKET
+    long SSL_SESS_CACHE_OFF
+    int SSL_VERIFY_NONE, SSL_VERIFY_PEER, SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+    int SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN
+    int SSL_R_HTTP_REQUEST
+    int SSL_TLSEXT_ERR_OK, SSL_TLSEXT_ERR_ALERT_FATAL, SSL_TLSEXT_ERR_NOACK
+    int TLSEXT_NAMETYPE_host_name
+    const SSL_METHOD *TLS_server_method()
+    SSL_CTX *SSL_CTX_new(const SSL_METHOD *method)
+    void SSL_CTX_free(SSL_CTX *context)
+    long SSL_CTX_set_mode(SSL_CTX *context, long mode)
+    uint64_t SSL_CTX_set_options(SSL_CTX *context, uint64_t options)
+    long SSL_CTX_set_session_cache_mode(SSL_CTX *context, long mode)
+    long SSL_CTX_set_timeout(SSL_CTX *context, long seconds)
+    int SSL_CTX_set_num_tickets(SSL_CTX *context, size_t count)
+    int SSL_CTX_set_session_id_context(SSL_CTX *context, const unsigned char *at, unsigned int size)
+    int SSL_CTX_set_min_proto_version(SSL_CTX *context, int version)
+    int SSL_CTX_set_max_proto_version(SSL_CTX *context, int version)
+    int SSL_CTX_set_cipher_list(SSL_CTX *context, const char *ciphers)
+    int SSL_CTX_set1_groups_list(SSL_CTX *context, const char *groups)
+    void SSL_CTX_set_read_ahead(SSL_CTX *context, int yes)
+    int SSL_CTX_use_certificate(SSL_CTX *context, X509 *certificate)
+    int SSL_CTX_use_PrivateKey(SSL_CTX *context, EVP_PKEY *key)
+    int SSL_CTX_check_private_key(const SSL_CTX *context)
+    long SSL_CTX_add1_chain_cert(SSL_CTX *context, X509 *certificate)
+    X509_STORE *SSL_CTX_get_cert_store(const SSL_CTX *context)
+    int SSL_CTX_add_client_CA(SSL_CTX *context, X509 *authority)
+    ctypedef int (*verify_fn "SSL_verify_cb")(int good, void *store) noexcept nogil
+    void SSL_CTX_set_verify(SSL_CTX *context, int mode, verify_fn callback)
+    int SSL_CTX_set_tlsext_servername_callback(
+        SSL_CTX *context, int (*choose)(SSL *ssl, int *alert, void *argument) noexcept nogil
+    )
+    void SSL_CTX_set_alpn_select_cb(
+        SSL_CTX *context,
+        int (*choose)(
+            SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *offered,
+            unsigned int size, void *argument
+        ) noexcept nogil,
+        void *argument
+    )
+    int SSL_CTX_set_tlsext_ticket_key_evp_cb(
+        SSL_CTX *context,
+        int (*key)(
+            SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
+            int encrypt
+        ) noexcept nogil
+    )
+    int SSL_CTX_set_app_data(SSL_CTX *context, void *data)
+    void *SSL_CTX_get_app_data(const SSL_CTX *context)
+    SSL *SSL_new(SSL_CTX *context)
+    void SSL_free(SSL *ssl)
+    int SSL_set_app_data(SSL *ssl, void *data)
+    void *SSL_get_app_data(const SSL *ssl)
+    SSL_CTX *SSL_get_SSL_CTX(const SSL *ssl)
+    SSL_CTX *SSL_set_SSL_CTX(SSL *ssl, SSL_CTX *context)
+    void SSL_set_bio(SSL *ssl, BIO *reading, BIO *writing)
+    void SSL_set_accept_state(SSL *ssl)
+    int SSL_do_handshake(SSL *ssl)
+    int SSL_read(SSL *ssl, void *to, int size)
+    int SSL_write(SSL *ssl, const void *at, int size)
+    int SSL_has_pending(const SSL *ssl)
+    int SSL_shutdown(SSL *ssl)
+    int SSL_session_reused(const SSL *ssl)
+    int SSL_get_error(const SSL *ssl, int result)
+    const char *SSL_get_servername(const SSL *ssl, int kind)
+    X509 *SSL_get_certificate(const SSL *ssl)

@@ -1,0 +1,1 @@
+"""TLS as a listener offers it: certificates, names, tickets. OpenSSL does the cryptography."""

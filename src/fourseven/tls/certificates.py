@@ -1,0 +1,110 @@
+"""Certificates in files: read, and judged before any client could meet them.
+
+A file holds the certificate and behind it those that lead to its authority (the chain), in PEM; its
+key stands in a file of its own or in the same one. What would fail at the first handshake fails
+here: no certificate in the file, a key that is not of this certificate, a pass phrase.
+
+Law: a Refused says which file and what would be right. Dates are not judged here: an expired
+certificate is a warning, since no balancer should refuse to start for the date.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from fourseven.plan import CertificatePlan
+
+FILE_MAX = 1024 * 1024  # Far more than any chain: a wrong file is named before it is all read.
+RSA_BITS_MIN = 2048  # OpenSSL's own security level refuses less in a handshake.
+
+
+class Refused(ValueError):
+    """A file that cannot serve; the text says why."""
+
+
+def read(path: Path) -> bytes:
+    """The whole file."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(FILE_MAX + 1)
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}") from None
+    if len(raw) > FILE_MAX:
+        raise Refused(f"{path} is larger than {FILE_MAX} bytes; is it a certificate?")
+    return raw
+
+
+def certificates_in(raw: bytes, path: Path) -> list[x509.Certificate]:
+    """Every certificate in a PEM file, in its order."""
+    try:
+        return x509.load_pem_x509_certificates(raw)
+    except ValueError:
+        text = f"{path} holds no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----"
+        raise Refused(text) from None
+
+
+def pair(certificate: Path, key: Path) -> CertificatePlan:
+    """A certificate with its chain and its key."""
+    chain = read(certificate)
+    first = certificates_in(chain, certificate)[0]
+    secret = read(key)
+    try:
+        private = load_pem_private_key(secret, None)
+    except TypeError:
+        raise Refused(f"{key} is locked with a pass phrase; nobody is there to type it") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise Refused(f"{key} holds no private key in PEM") from None
+    public = first.public_key()
+    if _plain(private.public_key()) != _plain(public):
+        raise Refused(f"the key in {key} is not the key of the certificate in {certificate}")
+    if isinstance(public, rsa.RSAPublicKey) and public.key_size < RSA_BITS_MIN:
+        bits = f"{public.key_size} bits; use {RSA_BITS_MIN} or more"
+        raise Refused(f"the RSA key of {certificate} has {bits}")
+    return CertificatePlan(
+        file=str(certificate),
+        names=names_of(first),
+        kind=_kind(public, certificate),
+        not_after=first.not_valid_after_utc.timestamp(),
+        chain=chain,
+        key=secret,
+    )
+
+
+def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The host names of a certificate, in lower case. Its common name counts no more (RFC 9525)."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    return tuple(dict.fromkeys(n.lower() for n in names.get_values_for_type(x509.DNSName)))
+
+
+def _plain(key: object) -> bytes:
+    plain: bytes = key.public_bytes(  # type: ignore[attr-defined]
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+    return plain
+
+
+def _kind(key: object, path: Path) -> str:
+    for form, kind in KINDS.items():
+        if isinstance(key, form):
+            return kind
+    raise Refused(f"the certificate in {path} has a key of a kind that TLS does not serve")
+
+
+KINDS: dict[type, str] = {
+    ec.EllipticCurvePublicKey: "ECDSA",
+    rsa.RSAPublicKey: "RSA",
+    ed25519.Ed25519PublicKey: "Ed25519",
+    ed448.Ed448PublicKey: "Ed448",
+}

@@ -1,0 +1,326 @@
+"""What a TLS listener shows to its clients: its certificates, found by the name they ask for.
+
+Each set of certificates that stand for the same names (an ECDSA and an RSA one, say) is one
+SSL_CTX; OpenSSL picks of the two what the client can verify. A ClientHello that names a host is answered by
+the context of that very name, else by that of the wildcard above it, else by the first one.
+
+A site is part of a snapshot, and its contexts are freed with it. A connection holds its own
+reference to the contexts that it uses, and finds the current site through its listener: so a
+handshake that outlives a reload is finished with the newest certificates.
+
+Laws: no renegotiation and no compression (both have been attacks), no session cache (tickets need
+none). Where clients must show a certificate there are no tickets either: each connection is
+verified anew. The app data of a context is the ticket ring; that of a connection is the place of
+its listener's plan (`Listener **`).
+
+Source: RFC 6066 3 (SNI), RFC 7301 (ALPN), RFC 6125 6.4.3 (wildcards stand for one label).
+"""
+
+import cython
+from cython.cimports.fourseven.native.arena import arena_on_drop, arena_take, arena_text
+from cython.cimports.fourseven.native.openssl import (
+    BIO,
+    EVP_PKEY,
+    SSL_CTX,
+    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER,
+    SSL_MODE_ENABLE_PARTIAL_WRITE,
+    SSL_MODE_RELEASE_BUFFERS,
+    SSL_OP_NO_COMPRESSION,
+    SSL_OP_NO_RENEGOTIATION,
+    SSL_OP_NO_TICKET,
+    SSL_SESS_CACHE_OFF,
+    SSL_TLSEXT_ERR_ALERT_FATAL,
+    SSL_TLSEXT_ERR_NOACK,
+    SSL_TLSEXT_ERR_OK,
+    SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+    SSL_VERIFY_PEER,
+    X509,
+    X509_STORE,
+    BIO_free,
+    BIO_new_mem_buf,
+    ERR_clear_error,
+    ERR_error_string_n,
+    ERR_peek_error,
+    EVP_PKEY_free,
+    PEM_read_bio_PrivateKey,
+    PEM_read_bio_X509,
+    SSL_CTX_add1_chain_cert,
+    SSL_CTX_add_client_CA,
+    SSL_CTX_check_private_key,
+    SSL_CTX_free,
+    SSL_CTX_get_cert_store,
+    SSL_CTX_new,
+    SSL_CTX_set1_groups_list,
+    SSL_CTX_set_alpn_select_cb,
+    SSL_CTX_set_app_data,
+    SSL_CTX_set_cipher_list,
+    SSL_CTX_set_max_proto_version,
+    SSL_CTX_set_min_proto_version,
+    SSL_CTX_set_mode,
+    SSL_CTX_set_num_tickets,
+    SSL_CTX_set_options,
+    SSL_CTX_set_read_ahead,
+    SSL_CTX_set_session_cache_mode,
+    SSL_CTX_set_session_id_context,
+    SSL_CTX_set_timeout,
+    SSL_CTX_set_tlsext_servername_callback,
+    SSL_CTX_set_tlsext_ticket_key_evp_cb,
+    SSL_CTX_set_verify,
+    SSL_CTX_use_certificate,
+    SSL_CTX_use_PrivateKey,
+    SSL_get_app_data,
+    SSL_get_servername,
+    SSL_set_SSL_CTX,
+    TLS_server_method,
+    TLSEXT_NAMETYPE_host_name,
+    X509_free,
+    X509_STORE_add_cert,
+)
+from cython.cimports.fourseven.snapshot.hashing import hash_bytes
+from cython.cimports.fourseven.snapshot.layout import Listener
+from cython.cimports.fourseven.tls.site import (
+    NAME_MAX,
+    NO_CONTEXT,
+    TICKET_LIFE_S,
+    TlsName,
+    TlsSite,
+)
+from cython.cimports.fourseven.tls.tickets import ticket_key
+from cython.cimports.libc.stdint import int32_t, uint32_t
+from cython.cimports.libc.string import memcmp, strlen
+
+# ---- control's half: from the plan ----
+
+
+def site_build(arena, plan, tickets):
+    at: cython.int
+    context: cython.pointer[SSL_CTX]
+    site: cython.pointer[TlsSite] = cython.cast(
+        cython.pointer[TlsSite], arena_take(arena, cython.sizeof(TlsSite))
+    )
+    site.contexts = cython.cast(
+        cython.pointer[cython.pointer[SSL_CTX]],
+        arena_take(arena, cython.sizeof(cython.p_void) * len(plan.sets)),
+    )
+    for at, members in enumerate(plan.sets):
+        context = new_context(plan, members, tickets)
+        site.contexts[at] = context
+        arena_on_drop(arena, drop_context, context)
+    site.context_count = len(plan.sets)
+    fill_names(arena, site, list(plan.names))
+    return site
+
+
+def drop_context(context):
+    SSL_CTX_free(cython.cast(cython.pointer[SSL_CTX], context))
+
+
+def fill_names(arena, site, names):
+    """At most half full, so that a look-up ends soon."""
+    places: uint32_t = 4
+    at: uint32_t
+    while places < 2 * len(names):
+        places *= 2
+    site.name_mask = places - 1
+    site.names = cython.cast(
+        cython.pointer[TlsName], arena_take(arena, cython.sizeof(TlsName) * places)
+    )
+    for at in range(places):
+        site.names[at].context = NO_CONTEXT
+    for name, chosen in names:
+        text = arena_text(arena, name)
+        at = cython.cast(uint32_t, hash_bytes(text.at, text.size)) & site.name_mask
+        while site.names[at].context != NO_CONTEXT:
+            at = (at + 1) & site.name_mask
+        site.names[at].text = text
+        site.names[at].context = chosen
+    return 0
+
+
+def new_context(plan, members, tickets):
+    context: cython.pointer[SSL_CTX] = SSL_CTX_new(TLS_server_method())
+    if context is cython.NULL:
+        raise MemoryError
+    try:
+        set_up(context, plan, tickets)
+        for number in members:
+            add_certificate(context, plan.certificates[number])
+    except BaseException:
+        SSL_CTX_free(context)
+        raise
+    return context
+
+
+def set_up(context, plan, tickets):
+    options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION
+    identity: bytes = plan.identity
+    name: cython.p_const_char = identity
+    SSL_CTX_set_app_data(context, tickets)
+    SSL_CTX_set_mode(
+        context,
+        SSL_MODE_ENABLE_PARTIAL_WRITE
+        | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+        | SSL_MODE_RELEASE_BUFFERS,
+    )
+    SSL_CTX_set_read_ahead(context, 1)  # a record's head and body in one system call
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF)
+    SSL_CTX_set_timeout(context, cython.cast(cython.long, TICKET_LIFE_S))
+    SSL_CTX_set_session_id_context(
+        context, cython.cast(cython.pointer[cython.const[cython.uchar]], name), len(identity)
+    )
+    SSL_CTX_set_tlsext_servername_callback(context, choose_certificate)
+    SSL_CTX_set_alpn_select_cb(context, choose_protocol, cython.NULL)
+    if plan.client_authority:
+        options |= SSL_OP_NO_TICKET
+        SSL_CTX_set_num_tickets(context, 0)
+        set_clients(context, plan)
+    else:
+        SSL_CTX_set_num_tickets(context, 1)
+        SSL_CTX_set_tlsext_ticket_key_evp_cb(context, ticket_key)
+    SSL_CTX_set_options(context, options)
+    if SSL_CTX_set_min_proto_version(context, plan.min_version) != 1:
+        refused("the lowest version")
+    SSL_CTX_set_max_proto_version(context, 0)
+    ciphers: bytes = plan.ciphers
+    curves: bytes = plan.curves
+    if SSL_CTX_set_cipher_list(context, ciphers) != 1:
+        refused("the ciphers")
+    if SSL_CTX_set1_groups_list(context, curves) != 1:
+        refused("the curves")
+    return 0
+
+
+def set_clients(context, plan):
+    pem: bytes = plan.client_authority
+    store: cython.pointer[X509_STORE] = SSL_CTX_get_cert_store(context)
+    bio: cython.pointer[BIO] = BIO_new_mem_buf(cython.cast(cython.p_const_char, pem), len(pem))
+    one: cython.pointer[X509]
+    found: cython.int = 0
+    mode: cython.int = SSL_VERIFY_PEER
+    if plan.client_required:
+        mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+    while True:
+        one = PEM_read_bio_X509(bio, cython.NULL, cython.NULL, cython.NULL)
+        if one is cython.NULL:
+            break
+        found += X509_STORE_add_cert(store, one)
+        SSL_CTX_add_client_CA(context, one)
+        X509_free(one)
+    BIO_free(bio)
+    if found == 0:
+        refused("the authority of client certificates")
+    ERR_clear_error()
+    SSL_CTX_set_verify(context, mode, cython.NULL)
+    return 0
+
+
+def add_certificate(context, said):
+    chain: bytes = said.chain
+    secret: bytes = said.key
+    bio: cython.pointer[BIO] = BIO_new_mem_buf(cython.cast(cython.p_const_char, chain), len(chain))
+    one: cython.pointer[X509] = PEM_read_bio_X509(bio, cython.NULL, cython.NULL, cython.NULL)
+    key: cython.pointer[EVP_PKEY]
+    good: cython.bint = one is not cython.NULL and SSL_CTX_use_certificate(context, one) == 1
+    X509_free(one)
+    while good:
+        one = PEM_read_bio_X509(bio, cython.NULL, cython.NULL, cython.NULL)
+        if one is cython.NULL:
+            break
+        good = SSL_CTX_add1_chain_cert(context, one) == 1
+        X509_free(one)
+    BIO_free(bio)
+    if not good:
+        refused(f"the certificate {said.file}")
+    bio = BIO_new_mem_buf(cython.cast(cython.p_const_char, secret), len(secret))
+    # The empty text is the pass phrase: OpenSSL would ask at a terminal for another.
+    key = PEM_read_bio_PrivateKey(
+        bio, cython.NULL, cython.NULL, cython.cast(cython.p_void, cython.cast(cython.p_char, b""))
+    )
+    BIO_free(bio)
+    good = key is not cython.NULL and SSL_CTX_use_PrivateKey(context, key) == 1
+    EVP_PKEY_free(key)
+    if not good or SSL_CTX_check_private_key(context) != 1:
+        refused(f"the key of {said.file}")
+    ERR_clear_error()
+    return 0
+
+
+def refused(what):
+    text = cython.declare(cython.char[256])
+    ERR_error_string_n(ERR_peek_error(), text, 256)
+    ERR_clear_error()
+    raise ValueError(f"OpenSSL does not take {what}: {text.decode(errors='replace')}")
+
+
+# ---- the workers' half: called by OpenSSL in a handshake ----
+
+
+def choose_certificate(ssl, alert, argument):
+    """The name decides. A name that is not ours gets the first certificate, and its owner decides."""
+    lower = cython.declare(cython.char[256])
+    name: cython.p_const_char = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name)
+    size: cython.size_t
+    at: cython.size_t
+    found: int32_t
+    site: cython.pointer[TlsSite]
+    plan: cython.pointer[cython.pointer[cython.const[Listener]]] = cython.cast(
+        cython.pointer[cython.pointer[cython.const[Listener]]], SSL_get_app_data(ssl)
+    )
+    if plan[0] is cython.NULL or plan[0].tls is cython.NULL:
+        return SSL_TLSEXT_ERR_ALERT_FATAL  # a reload has taken TLS off this listener
+    site = cython.cast(cython.pointer[TlsSite], plan[0].tls)
+    if name is cython.NULL:
+        SSL_set_SSL_CTX(ssl, site.contexts[0])
+        return SSL_TLSEXT_ERR_NOACK
+    size = strlen(name)
+    if size > 0 and name[size - 1] == 46:
+        size -= 1
+    found = NO_CONTEXT
+    if size <= NAME_MAX:
+        for at in range(size):
+            lower[at] = name[at]
+            if 65 <= name[at] and name[at] <= 90:
+                lower[at] = name[at] + 32
+        found = site_find(site, lower, cython.cast(uint32_t, size))
+    SSL_set_SSL_CTX(ssl, site.contexts[0 if found == NO_CONTEXT else found])
+    return SSL_TLSEXT_ERR_OK
+
+
+def site_find(site, at, size):
+    first: uint32_t = 0
+    found: int32_t = name_find(site, at, size)
+    if found != NO_CONTEXT:
+        return found
+    while first < size and at[first] != 46:
+        first += 1
+    if first == 0 or first == size:
+        return NO_CONTEXT
+    return name_find(site, at + first, size - first)
+
+
+def name_find(site, at, size):
+    place: uint32_t = cython.cast(uint32_t, hash_bytes(at, size)) & site.name_mask
+    name: cython.pointer[cython.const[TlsName]]
+    while True:
+        name = cython.address(site.names[place])
+        if name.context == NO_CONTEXT:
+            return NO_CONTEXT
+        if name.text.size == size and memcmp(name.text.at, at, size) == 0:
+            return name.context
+        place = (place + 1) & site.name_mask
+
+
+def choose_protocol(ssl, out, out_size, offered, size, argument):
+    """HTTP/1.1 where the client offers it. One that offers only others is told so (RFC 7301 3.2)."""
+    at: cython.uint = 0
+    length: cython.uint
+    while at < size:
+        length = offered[at]
+        if at + 1 + length > size:
+            break
+        if length == 8 and memcmp(offered + at + 1, b"http/1.1", 8) == 0:
+            out[0] = offered + at + 1
+            out_size[0] = 8
+            return SSL_TLSEXT_ERR_OK
+        at += 1 + length
+    return SSL_TLSEXT_ERR_ALERT_FATAL

@@ -1,0 +1,151 @@
+"""What a file may say of TLS: certificates arranged by name, and every mistake with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+
+from fourseven.cli.cert import make
+from fourseven.cli.main import main
+from fourseven.compiler.compile import compile_plan
+from fourseven.compiler.tls import arrange
+from fourseven.config.load import load
+from fourseven.config.warnings import warnings_of
+from fourseven.errors import ConfigErrors
+from fourseven.plan import CertificatePlan
+from support.tls import Authority
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "tls.md"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    made = Authority(tmp_path_factory.mktemp("tls"))
+    made.issue("a.pem", "a.example")
+    made.issue("b.pem", "*.b.example")
+    made.expired("late.pem", "late.example")
+    made.issue("small.pem", "a.example")
+    return made
+
+
+def said(authority: Authority, tls: object, **listener: object) -> list[str]:
+    """Every error of a file with this tls, or its warnings."""
+    routes = [{"filters": {"respond": {"body": "x"}}}]
+    web = {"bind": "127.0.0.1:443", "routes": routes, "tls": tls, **listener}
+    path = authority.folder / "f.yaml"
+    path.write_text(yaml.safe_dump({"listeners": {"web": web}}, sort_keys=False))
+    try:
+        config = load(path)
+        plan = compile_plan(config)
+    except ConfigErrors as errors:
+        assert all(problem.line for problem in errors.problems)
+        return [str(problem) for problem in errors.problems]
+    return [str(problem) for problem in warnings_of(config, plan)]
+
+
+def test_what_is_right(authority: Authority):
+    assert said(authority, {"certificates": ["a.pem", {"certificate": "b.pem"}]}) == []
+
+
+@pytest.mark.parametrize(
+    "tls,words",
+    [
+        ({}, "the key 'certificates' is missing"),
+        ({"certificates": []}, "the list is empty"),
+        ({"certificates": ["gone.pem"]}, "cannot be read: No such file"),
+        ({"certificates": ["f.yaml"]}, "holds no certificate in PEM"),
+        ({"certificates": ["ca.pem"]}, "holds no private key"),
+        ({"certificates": [{"certificate": "a.pem", "key": "b.pem"}]}, "is not the key of"),
+        ({"certificates": ["a.pem"], "alpn": ["h2"]}, "this version speaks http/1.1"),
+        ({"certificates": ["a.pem"], "ciphers": "NONSENSE"}, "OpenSSL knows no cipher"),
+        ({"certificates": ["a.pem"], "curves": ["X25520"]}, "does not know the curve"),
+        ({"certificates": ["a.pem"], "min_version": 1.1}, "is not known here"),
+        ({"certificates": ["a.pem"], "profile": "old"}, "is not known here"),
+        (
+            {"certificates": ["a.pem"], "profile": "modern", "min_version": 1.2},
+            "modern is TLS 1.3 alone",
+        ),
+        (
+            {"certificates": ["a.pem"], "min_version": 1.3, "ciphers": "ALL"},
+            "these are ciphers of TLS 1.2",
+        ),
+        ({"certificates": ["a.pem"], "client_certificates": {"ca": "f.yaml"}}, "no certificate"),
+        ({"certificates": ["late.pem"]}, "expired on 2020-01-10"),
+        ({"certificates": ["a.pem", "small.pem"]}, "stands for a.example with a key of ECDSA too"),
+    ],
+)
+def test_what_is_wrong(authority: Authority, tls, words):
+    found = said(authority, tls)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_a_locked_key(authority: Authority):
+    key = serialization.load_pem_private_key(make(("a.example",))[1], None)
+    form = serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    locked = key.private_bytes(serialization.Encoding.PEM, *form)
+    (authority.folder / "locked.key").write_bytes(locked)
+    found = said(authority, {"certificates": [{"certificate": "a.pem", "key": "locked.key"}]})
+    assert "locked with a pass phrase" in found[0]
+
+
+@pytest.mark.parametrize(
+    "listener,words",
+    [
+        ({"protocol": "tcp"}, "tls ends TLS for HTTP alone"),
+        ({"bind": "udp://127.0.0.1:443"}, "a UDP listener never does"),
+        ({"plane": "relay"}, "the plane relay cannot look at requests"),
+    ],
+)
+def test_what_cannot_be_served(authority: Authority, listener, words):
+    found = said(authority, {"certificates": ["a.pem"]}, **listener)
+    assert any(words in one for one in found), found
+
+
+def certificate(kind: str, *names: str) -> CertificatePlan:
+    return CertificatePlan("f", names, kind, 0.0, b"", b"")
+
+
+def test_sets_of_certificates():
+    names, sets = arrange(
+        [
+            certificate("RSA", "a.example"),
+            certificate("ECDSA", "*.example"),
+            certificate("ECDSA", "a.example", "c.test"),
+            certificate("RSA", "*.example"),
+        ]
+    )
+    found = {name: sets[number] for name, number in names}
+    assert found == {b"a.example": (0, 2), b".example": (1, 3), b"c.test": (2,)}
+    assert sets[0] == (0, 2)
+    assert arrange([certificate("RSA")]) == ((), ((0,),))
+
+
+def test_self_signed(authority: Authority, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(authority.folder)
+    arguments = ["cert", "self-signed", "*.own.example", "127.0.0.1", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert not end.value.code
+    tls = yaml.safe_load(capsys.readouterr().out.splitlines()[1])["tls"]
+    assert said(authority, tls) == []
+    assert (tmp_path / "_.own.example.key").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_the_page_is_right(authority: Authority, tmp_path):
+    text = PAGE.read_text().split("```yaml\n")[1].split("```")[0]
+    pairs = make(("a.example",)), make(("b.example",))
+    (tmp_path / "a.pem").write_bytes(b"".join(pairs[0]))
+    (tmp_path / "b.pem").write_bytes(pairs[1][0])
+    (tmp_path / "b.key").write_bytes(pairs[1][1])
+    path = tmp_path / "f.yaml"
+    path.write_text(text)
+    config = load(path)
+    assert warnings_of(config, compile_plan(config)) == []
