@@ -120,9 +120,9 @@ ERRORS = {
         ],
     ),
     "what this version does not serve is said plainly": (
-        "listeners: {web: {bind: ':80', backend: web, tls: {certificates: [a.pem]}}}\n",
+        "listeners: {web: {bind: ':80', backend: web, health: {path: /}}}\n",
         [
-            "f.yaml:1:46: listeners.web.tls: TLS is not served by this version; end it in front, and listen for plain HTTP here"
+            "f.yaml:1:46: listeners.web.health: health checks are not served by this version; leave the key out"
         ],
     ),
     "names": (

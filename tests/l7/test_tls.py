@@ -12,9 +12,10 @@ import threading
 
 import pytest
 
-from support.balancer import Running, site
+from support.balancer import site
 from support.front import GOOD, Front, Stage
 from support.recorder import Conversation
+from support.service import Service, answering
 from support.tls import Authority, TlsWire, self_made
 from support.wire import CLOSED, OPEN, RESET, Message, Wire
 
@@ -535,27 +536,24 @@ def test_renewed_certificates_come_into_force(authority: Authority, tmp_path):
     """`fourseven run` notices; the connection that is open stays."""
     own = Authority(tmp_path)
     path = own.issue("own.pem", "a.example", "old.example")
-    config = site("127.0.0.1:9", tls={"certificates": [path]})
-    config["listeners"]["web"]["routes"] = [{"filters": {"respond": {"body": "hello"}}}]
-    del config["backends"]
-    with Running(config) as running:
-        before = TlsWire(running.address, own.context())
+    with Service(answering("hello", tls={"certificates": [path]})) as running:
+        before = TlsWire(running.address(), own.context())
         assert before.send(HOST).read().body == b"hello"
         own.issue("own.pem", "a.example", "new.example")
         until = 200
         while "new.example" not in str(names_at(running, own)):
             until -= 1
-            assert until, running.last_words()
+            assert until, running.log.read_text()
         (tmp_path / "own.pem").write_text("not a certificate")
-        while "certificates.kept" not in running.last_words():
+        while "certificates.kept" not in running.log.read_text():
             until -= 1
-            assert until, running.last_words()
+            assert until, running.log.read_text()
             assert "new.example" in str(names_at(running, own))
         assert before.send(HOST).read().body == b"hello"
         before.close()
 
 
-def names_at(running: Running, own: Authority) -> object:
-    with TlsWire(running.address, own.context()) as wire:
+def names_at(running: Service, own: Authority) -> object:
+    with TlsWire(running.address(), own.context()) as wire:
         threading.Event().wait(0.05)  # a step: nothing tells a client of a renewal
         return wire.socket.getpeercert()["subjectAltName"]

@@ -1,8 +1,8 @@
 """What a TLS listener shows to its clients: its certificates, found by the name they ask for.
 
 Each set of certificates that stand for the same names (an ECDSA and an RSA one, say) is one
-SSL_CTX; OpenSSL picks of the two what the client can verify. A ClientHello that names a host is answered by
-the context of that very name, else by that of the wildcard above it, else by the first one.
+SSL_CTX; OpenSSL picks of the two what the client can verify. A ClientHello that names a host is
+answered by the context of that very name, else by that of the wildcard above it, else by the first one.
 
 A site is part of a snapshot, and its contexts are freed with it. A connection holds its own
 reference to the contexts that it uses, and finds the current site through its listener: so a
@@ -256,7 +256,7 @@ def refused(what):
 
 
 def choose_certificate(ssl, alert, argument):
-    """The name decides. A name that is not ours gets the first certificate, and its owner decides."""
+    """The name decides. For one that is not ours the first certificate is shown."""
     lower = cython.declare(cython.char[256])
     name: cython.p_const_char = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name)
     size: cython.size_t
@@ -311,7 +311,7 @@ def name_find(site, at, size):
 
 
 def choose_protocol(ssl, out, out_size, offered, size, argument):
-    """HTTP/1.1 where the client offers it. One that offers only others is told so (RFC 7301 3.2)."""
+    """HTTP/1.1 if the client offers it. One that offers only others is told so (RFC 7301 3.2)."""
     at: cython.uint = 0
     length: cython.uint
     while at < size:

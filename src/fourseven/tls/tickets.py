@@ -5,8 +5,8 @@ the session itself, encrypted by us, so no worker keeps anything, and any worker
 key is as good as every session it protects: it is made here, lives in memory alone, and is
 replaced every few hours. A ticket under the key before is still taken, and answered with a new one.
 
-Laws: a key is never changed once it is in the list, so workers walk it without a lock. What has left
-the accepted part stays for two more rotations (hours; a walk takes microseconds) and is then wiped.
+Laws: a key is never changed once it is in the list, so workers walk it without a lock. What has
+left the accepted part stays for two more rotations (hours; a walk takes microseconds) and is then wiped.
 
 Source: RFC 5077 4 (the ticket's form), RFC 8446 4.6.1.
 """
@@ -63,7 +63,7 @@ def ring_rotate(ring):
         cython.pointer[TicketKey], calloc(1, cython.sizeof(TicketKey))
     )
     last: cython.pointer[TicketKey]
-    at: cython.int
+    _at: cython.int
     if key is cython.NULL:
         raise MemoryError
     random: cython.int = RAND_bytes(cython.address(key.name[0]), KEY_NAME)
@@ -75,7 +75,7 @@ def ring_rotate(ring):
     key.older = ring.newest
     store_key(cython.address(ring.newest), key)
     last = key
-    for at in range(KEYS_ACCEPTED + 2 - 1):
+    for _at in range(KEYS_ACCEPTED + 2 - 1):
         if last.older is cython.NULL:
             return 0
         last = last.older
