@@ -474,10 +474,7 @@ def test_upgrade_behind_tls(stage: Stage, authority: Authority, leaf: str):
         wire.send(HOST[:-2] + b"Connection: Upgrade\r\nUpgrade: x\r\n\r\n")
         assert wire.read_head().status == 101
         data = b"0123456789" * 30_000
-        sender = threading.Thread(target=wire.send, args=(data,))
-        sender.start()
-        assert wire.take(300_000) == data
-        sender.join()
+        assert wire.send(data).take(300_000) == data
         assert wire.ended()
 
 

@@ -2,7 +2,8 @@
 
 Each set of certificates that stand for the same names (an ECDSA and an RSA one, say) is one
 SSL_CTX; OpenSSL picks of the two what the client can verify. A ClientHello that names a host is
-answered by the context of that very name, else by that of the wildcard above it, else by the first one.
+answered by the context of that very name, else by that of the wildcard above it, else by the
+first one.
 
 A site is part of a snapshot, and its contexts are freed with it. A connection holds its own
 reference to the contexts that it uses, and finds the current site through its listener: so a

@@ -6,7 +6,8 @@ key is as good as every session it protects: it is made here, lives in memory al
 replaced every few hours. A ticket under the key before is still taken, and answered with a new one.
 
 Laws: a key is never changed once it is in the list, so workers walk it without a lock. What has
-left the accepted part stays for two more rotations (hours; a walk takes microseconds) and is then wiped.
+left the accepted part stays for two more rotations (hours; a walk takes microseconds) and is then
+wiped.
 
 Source: RFC 5077 4 (the ticket's form), RFC 8446 4.6.1.
 """
