@@ -25,8 +25,8 @@ another. **CPU µs per request** is the proxy's user and system time over the re
 is the figure to compare, since requests per second also depend on the load's core. **Ratio** is the
 better of nginx and haproxy over fourseven, in CPU per request: above 1 fourseven is cheaper.
 All peers: one worker, keep-alive upstream, X-Forwarded-For, -Proto and -Host added (not in relays),
-no access log, the same congestion control, and the switches that made each peer fastest when tried
-(accept filters, buffers that hold an answer). A round with an error does not count.
+no access log, the same congestion control, an accept filter, and buffers as installed but in the
+rows that say otherwise. A round with an error does not count.
 """
 
 
