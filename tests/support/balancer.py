@@ -11,7 +11,6 @@ that dies is a failed test which names the signal and shows what it said last.
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import os
 import select
@@ -34,17 +33,10 @@ STOP_S = 10.0
 Config = dict[str, Any]
 
 
-def require_engine() -> None:
-    """Skips where there is no engine yet to be tested."""
-    if importlib.util.find_spec("fourseven.control.dataplane") is None:
-        pytest.skip("there is no engine yet: fourseven.control.dataplane")
-
-
 class Process:
     """A child process with its sockets and files, and what a test asks of it."""
 
     def __init__(self, config: Config) -> None:
-        require_engine()
         self.folder = tempfile.TemporaryDirectory(prefix="fourseven-test-")
         self.file = Path(self.folder.name, "fourseven.yaml")
         self.log = Path(self.folder.name, "stderr")

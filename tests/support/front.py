@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from support.balancer import Balancer, Config, Process, require_engine, site
+from support.balancer import Balancer, Config, Process, site
 from support.recorder import Recorder
 from support.wire import Wire
 
@@ -39,7 +39,6 @@ class Stage:
     """Starts balancers and servers for a scenario, and ends them all."""
 
     def __init__(self) -> None:
-        require_engine()
         self.servers: list[Recorder] = []
         self.balancers: list[Balancer] = []
 
