@@ -21,7 +21,9 @@ from fourseven.plan import BackendPlan, ListenerPlan, Plan
 
 TCP, UDP = 6, 17  # IANA protocol numbers
 TRANSPORTS = {"tcp": TCP, "udp": UDP}
-IN_TURN, AT_RANDOM, BY_HASH = 1, 2, 3
+IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD = 1, 2, 3, 4
+ROUTED, MASQUERADE, DIRECT = 0, 1, 2  # how a server's answers find their way (Service.mode)
+MASQUERADE_PORTS = (1024, 32_767)  # below Linux' own ephemeral ports: never a local socket's
 PICKS = {  # an algorithm that is not here needs counters that the kernel does not see
     "round_robin": IN_TURN,
     "random": AT_RANDOM,
@@ -62,6 +64,7 @@ class Service:
     servers: tuple[End, ...]
     mask: int  # which bits of a client's address count
     idle_ms: int
+    mode: int = ROUTED
 
 
 @dataclass(frozen=True, slots=True)
