@@ -21,7 +21,7 @@ from fourseven.plan import BackendPlan, ListenerPlan, Plan
 
 TCP, UDP = 6, 17  # IANA protocol numbers
 TRANSPORTS = {"tcp": TCP, "udp": UDP}
-IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD = 1, 2, 3, 4
+IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD = 1, 2, 3, 4  # Service.pick
 ROUTED, MASQUERADE, DIRECT = 0, 1, 2  # how a server's answers find their way (Service.mode)
 MASQUERADE_PORTS = (1024, 32_767)  # below Linux' own ephemeral ports: never a local socket's
 PICKS = {  # an algorithm that is not here needs counters that the kernel does not see
@@ -65,6 +65,7 @@ class Service:
     mask: int  # which bits of a client's address count
     idle_ms: int
     mode: int = ROUTED
+    backend: str = ""  # counts are of (backend, server)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class KernelPlan:
 
     services: tuple[Service, ...]
     refused: tuple[tuple[str, str], ...]  # (listener, reason)
+    flows_max: int = FLOWS_MAX
+    masquerade_addresses: tuple[int, ...] = ()  # 128 bits each; none: that of the way to a server
 
     def protocols(self) -> set[int]:
         return {service.protocol for service in self.services}
@@ -147,7 +150,15 @@ def _services(listener: ListenerPlan, backend: BackendPlan) -> Iterable[Service]
         mask = (1 << 128) - (1 << 128 - bits)
         protocol = TRANSPORTS[bind_parts(bind)[0]]
         yield Service(
-            listener.name, vip, protocol, pick, table, servers, mask, listener.idle_timeout_ms
+            listener.name,
+            vip,
+            protocol,
+            pick,
+            table,
+            servers,
+            mask,
+            listener.idle_timeout_ms,
+            backend=backend.name,
         )
 
 

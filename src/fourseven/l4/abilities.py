@@ -1,0 +1,32 @@
+"""What each kernel plane can do, as a table: which picks, ways back, and places of servers.
+
+The compiler chooses a plane by it, and `check` and `explain` say why not another, without a kernel
+at hand. A plane that learns something changes its line here and nothing else.
+
+Law: a line says what is built and tested, not what could be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fourseven.l4.kernel_plan import AT_RANDOM, BY_HASH, DIRECT, IN_TURN, MASQUERADE, ROUTED
+
+RETURN_PATHS = {"routed": ROUTED, "masquerade": MASQUERADE, "direct": DIRECT}
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What one plane can do."""
+
+    picks: frozenset[int]
+    modes: frozenset[int]
+    local_servers: bool = False  # servers at an address of this host
+    needs_forwarding: bool = True  # net.ipv4.ip_forward and its like
+
+
+ABILITIES: dict[str, Ability] = {  # in the order in which they are preferred
+    "tcx": Ability(frozenset({IN_TURN, AT_RANDOM, BY_HASH}), frozenset({ROUTED})),
+    "xdp": Ability(frozenset(), frozenset()),
+    "nftables": Ability(frozenset(), frozenset()),
+}
