@@ -79,7 +79,7 @@ def test_dump_prints_the_program_of_a_file(tmp_path):
     shown = CliRunner().invoke(l4, ["dump", str(file)])
     assert shown.exit_code == 0
     assert "eth" in shown.output
-    assert "; tcx.py:" in shown.output
+    assert "; decide.py:" in shown.output
     assert "fib_lookup" in shown.output
     assert "0x86dd" not in shown.output  # no IPv6 in the file, none in the program
 

@@ -22,7 +22,7 @@ from fourseven.errors import FoursevenError
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
 from fourseven.l4.datapath import DataPath
 from fourseven.l4.kernel_plan import KernelPlan, kernel_plan
-from fourseven.l4.tcx import program
+from fourseven.l4.program.decide import program
 
 FLOWS_SHOWN = 1000  # a report is for people
 SIGNALS = {signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT}

@@ -24,7 +24,7 @@ from typing import NamedTuple, Self
 from fourseven.errors import FoursevenError
 from fourseven.l4.bpf.kernel import Descriptor, Loaded, Table
 from fourseven.l4.kernel_plan import End, KernelPlan, Service
-from fourseven.l4.tcx import (
+from fourseven.l4.program.decide import (
     COUNTS,
     INDEX,
     KEY,

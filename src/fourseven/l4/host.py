@@ -15,7 +15,8 @@ from typing import NamedTuple
 from fourseven.l4.bpf.build import ARRAY, Map, Program
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
 from fourseven.l4.headers import SKB
-from fourseven.l4.tcx import INDEX, PASS
+from fourseven.l4.program.decide import INDEX
+from fourseven.l4.program.skb import SkbWire
 
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 NO_INTERFACE = 0x7FFFFFFF  # no host has that many
@@ -79,7 +80,7 @@ def _bpf() -> tuple[Answer, Answer, Answer]:
         with Table(Map("fourseven_probe", ARRAY, INDEX, INDEX, 1)):
             done.append(Answer(next(names), True, "one was made"))
         asked = Program("fourseven_probe", SKB)
-        asked.exit(PASS)
+        asked.exit(SkbWire.PASS)
         with Loaded(asked.assemble(), {}) as loaded:
             done.append(Answer(next(names), True, "the verifier takes one for tc"))
             done.append(_tcx(loaded, next(names)))

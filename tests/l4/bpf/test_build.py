@@ -86,6 +86,13 @@ def stale(p):
     p.let("x", head.kind)
 
 
+def stale_after_a_block(p):
+    head = p.packet("head", 0, HEAD, PASS)
+    with p.when(p.context.len == 3):
+        p.call("skb_pull_data", p.context, 20)
+    p.let("x", head.kind)
+
+
 def unreachable(p):
     p.exit(PASS)
     p.let("x", 1)
@@ -129,6 +136,7 @@ REFUSED = [
     (unchecked_otherwise, "row may be missing; ask row.present first"),
     (wrong_key, "key is row; the map takes key"),
     (stale, "head is stale: skb_pull_data may have moved the packet"),
+    (stale_after_a_block, "head is stale: skb_pull_data may have moved the packet"),
     (unreachable, "never reached: the program has left before"),
     (runs_off, "test runs off its end; the last statement is an exit"),
     (outlived, "x ended with the block that it was made in"),
@@ -170,6 +178,15 @@ def test_a_struct_packs_and_unpacks():
     made = KEY.pack(port=80, number=7)
     assert made[:4] == b"\0\x50\0\0"
     assert KEY.unpack(made) == {"port": 80, "spare": 0, "number": 7}
+
+
+def test_a_header_is_good_where_the_block_that_moved_the_packet_has_left():
+    p = begin()
+    head = p.packet("head", 0, HEAD, PASS)
+    with p.when(p.context.len == 3):
+        p.call("skb_pull_data", p.context, 20)
+        p.exit(PASS)
+    p.let("x", head.kind)
 
 
 # ---- how it reads ----

@@ -105,6 +105,7 @@ class Block:
     registers: list[int] = field(default_factory=list)
     stack: int = 0  # how much was in use when it began
     proven: set[Pointer] = field(default_factory=set)  # lookups known to have found something
+    moves: int = 0  # how often the packet had been moved when it began
 
 
 class Program:
@@ -329,7 +330,8 @@ class Program:
 
     def _enter(self, proven: Set[Pointer]) -> None:
         self._block_count += 1
-        self._blocks.append(Block(self._block_count, stack=self._stack, proven={*proven}))
+        block = Block(self._block_count, stack=self._stack, proven={*proven}, moves=self._moves)
+        self._blocks.append(block)
 
     def _leave(self) -> bool:
         """Ends a block; can what follows it be reached through it?"""
@@ -337,6 +339,8 @@ class Program:
         block = self._blocks.pop()
         self._free = sorted([*self._free, *block.registers])
         self._stack = block.stack
+        if not self._reachable:  # whoever goes on did not come through it
+            self._moves = block.moves
         return self._reachable
 
     def _local(self, name: str, kind: Kind) -> Local:
