@@ -1,12 +1,25 @@
-"""The lab: a client, a balancer and servers, each in a network namespace of its own, joined by veth.
+"""The lab: clients, a balancer and servers, each in a network namespace of its own, joined by veth.
 
-    client ── 10.77.1.0/24 ── balancer ── 10.77.11.0/24 ── server 1
-              fd77:1::/64        │  └──── 10.77.12.0/24 ── server 2
+    client ── 10.77.1.0/24 ── balancer ── 10.77.11.0/24 ── server1
+              fd77:1::/64        │  └──── 10.77.12.0/24 ── server2
                         10.77.0.1, fd77::1: addresses that are answered for
 
-The namespaces are the lab's own, named after this process, and go when the lab ends. A socket
-belongs to the namespace in which it was made, so servers and clients are threads of the test that
-step inside to make one.
+    with Lab(servers=3, back=MASQUERADE, mtu={"server1": 1400}) as lab:
+        lab.run("client", "ping", "-c1", lab.vip(4))       a command, inside, to its end
+        child = lab.start("server1", "iperf3", "-s")       a process, inside, until the lab ends
+        with lab.inside("balancer"): ...                   this thread, inside
+        made = lab.socket("client", AF_INET, SOCK_STREAM)  a socket, inside
+
+How servers find back (`back`): ROUTED, the balancer is their gateway; MASQUERADE, they know their
+own link and nothing beyond; DIRECT, all stand on one link, servers hold the VIP and answer the
+client straight (addresses stay as they are in the other two). `routers=True` puts a router before
+the balancer (`edge`) and one behind it (`core`), so that ICMP errors come from between. `mtu` is by
+the name of who hangs on a link: {"client": 9000, "server1": 1400}.
+
+Every node answers for many addresses without adding one (AnyIP): `many("server1", 4)` is the
+network that it answers for: a thousand servers live in one namespace.
+
+All is gone when the block ends, on errors too, and when the test run is killed.
 """
 
 from __future__ import annotations
@@ -14,41 +27,97 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import itertools
+import ipaddress
 import os
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from support.network import CLONE_NEWNET, libc
+from fourseven.demo.processes import Child
+from support.network import Namespace
 
 VIPS = {socket.AF_INET: "10.77.0.1", socket.AF_INET6: "fd77::1"}
 CLIENTS = {socket.AF_INET: "10.77.1.2", socket.AF_INET6: "fd77:1::2"}
+ROUTED, MASQUERADE, DIRECT = "routed", "masquerade", "direct"
 SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
-COUNT = itertools.count()
 RUN = [sys.executable, "-m", "fourseven"]
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+BALANCER, EDGE, CORE, SWITCH = "balancer", "edge", "core", "switch"
+PATIENCE_SECONDS = 30.0
+SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40
+SETTINGS = (  # forwarding; answers may come by another way; nobody is told of a shorter one
+    ("ipv4/ip_forward", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+)
+HOLDS_VIP = (("ipv4/conf/all/arp_ignore", "1"), ("ipv4/conf/all/arp_announce", "2"))
 
 
 def server_address(number: int, family: int) -> str:
     return f"10.77.1{number}.2" if family == socket.AF_INET else f"fd77:1{number}::2"
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+def net_of(name: str) -> int:
+    """The number in a node's addresses: client 1, client2 2, server1 11, server12 112."""
+    kind = name.rstrip("0123456789")
+    number = name.removeprefix(kind)
+    if kind == "server":
+        return int("1" + number)
+    return {"client": int(number or 1), EDGE: 8, CORE: 9}[kind]
+
+
+def address(name: str, family: int, host: int = 2) -> str:
+    """Of a node; host 1: of its gateway on the same link."""
+    net = net_of(name)
+    return f"10.77.{net}.{host}" if family == socket.AF_INET else f"fd77:{net}::{host}"
+
+
+def many(name: str, family: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The addresses, 65,536 of them, that a node answers for besides its own."""
+    net = 0 if name == BALANCER else net_of(name)
+    text = f"10.{78 + net}.0.0/16" if family == socket.AF_INET else f"fd78:{net}::/112"
+    return ipaddress.ip_network(text)
 
 
 class Lab:
-    """The namespaces, by short names: client, balancer, server1, server2."""
+    """The namespaces, by short names: client, balancer, server1, server2, …"""
 
-    def __init__(self) -> None:
-        self.prefix = f"fourseven-{os.getpid()}-{next(COUNT)}-"
-        self.made: list[str] = []
+    def __init__(
+        self,
+        clients: int = 1,
+        servers: int = 2,
+        back: str = ROUTED,
+        *,
+        routers: bool = False,
+        vip: bool = True,  # the balancer holds the VIP; else it is merely routed there
+        mtu: Mapping[str, int] | None = None,
+    ) -> None:
+        assert servers < 100, "addresses are made of these numbers"
+        assert clients < 8, "addresses are made of these numbers"
+        assert back != DIRECT or not routers, "direct: all on one link"
+        self.back, self.vip_here, self.routers = back, vip, routers
+        self.mtu = dict(mtu or {})
+        self.clients = ["client", *(f"client{n}" for n in range(2, clients + 1))]
+        self.servers = [f"server{n}" for n in range(1, servers + 1)]
+        self.spaces: dict[str, Namespace] = {}
         self.sockets: list[socket.socket] = []
+        self.children: list[Child] = []
+        self.open = contextlib.ExitStack()
+        self.folder = Path()
 
     def __enter__(self) -> Lab:
+        scratch = tempfile.TemporaryDirectory(prefix="fourseven-lab-", ignore_cleanup_errors=True)
+        self.folder = Path(self.open.enter_context(scratch))
+        self.folder.chmod(0o755)  # some servers want to be another user
         try:
             self.build()
         except BaseException:
@@ -61,57 +130,147 @@ class Lab:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits on it
             one.close()
-        for name in self.made:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+        try:
+            for child in reversed(self.children):
+                child.stop()
+        finally:
+            for space in self.spaces.values():
+                space.close()
+            self.spaces.clear()
+            self.open.close()
+
+    # ---- building ----
 
     def build(self) -> None:
-        for name in ("balancer", "client", "server1", "server2"):
-            ip("netns", "add", self.prefix + name)
-            self.made.append(self.prefix + name)
-            ip("-n", self.prefix + name, "link", "set", "lo", "up")
-        for name, net in (("client", "1"), ("server1", "11"), ("server2", "12")):
-            self.join(name, net)
-        for vip in ("10.77.0.1/32", "fd77::1/128"):
-            ip("-n", self.prefix + "balancer", "addr", "add", vip, "dev", "lo")
-        with self.inside("balancer"):
-            for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
-                Path("/proc/sys/net", path).write_text("1")
+        names = [BALANCER, *self.clients, *self.servers]
+        names += [EDGE, CORE] if self.routers else []
+        names += [SWITCH] if self.back == DIRECT else []
+        for name in names:
+            self.spaces[name] = Namespace(name)
+        for name in (BALANCER, EDGE, CORE):
+            if name in self.spaces:
+                self.spaces[name].sysctl(SETTINGS)
+        if self.back == DIRECT:
+            self.one_link()
+        else:
+            self.tree()
+        for name in self.spaces:
+            if name not in (EDGE, CORE, SWITCH):
+                nets = (many(name, family) for family in FAMILIES.values())
+                self.ip(name, *(f"route add local {net} dev lo" for net in nets))
+        if self.vip_here:
+            self.hold_vips(BALANCER)
+        for space in self.spaces.values():
+            settle(space)
 
-    def join(self, name: str, net: str) -> None:
-        """A veth between the balancer (`to-<name>`) and another, which routes through it."""
-        here, there = self.prefix + "balancer", self.prefix + name
-        near = f"to-{name}"
-        ip("-n", here, "link", "add", near, "type", "veth", "peer", "name", "eth", "netns", there)
-        for space, device, host in ((here, near, "1"), (there, "eth", "2")):
-            ip("-n", space, "addr", "add", f"10.77.{net}.{host}/24", "dev", device)
-            ip("-n", space, "addr", "add", f"fd77:{net}::{host}/64", "dev", device, "nodad")
-            ip("-n", space, "link", "set", device, "up")
-        ip("-n", there, "route", "add", "default", "via", f"10.77.{net}.1")
-        ip("-n", there, "route", "add", "default", "via", f"fd77:{net}::1")
+    def hold_vips(self, name: str) -> None:
+        self.ip(name, *(f"addr add {vip} dev lo nodad" for vip in VIPS.values()))
 
-    @contextlib.contextmanager
-    def inside(self, name: str):
+    def tree(self) -> None:
+        """Everybody hangs on the balancer, or on a router that does."""
+        if self.routers:
+            self.join(EDGE, BALANCER)
+            self.join(CORE, BALANCER)
+        for name in self.clients:
+            self.join(name, EDGE if self.routers else BALANCER)
+        for name in self.servers:
+            self.join(name, CORE if self.routers else BALANCER)
+
+    def join(self, name: str, on: str) -> None:
+        """A veth from one (`to-<name>`) to another (`eth`), which routes through it."""
+        here, there = self.spaces[on], self.spaces[name]
+        near, mtu = f"to-{name}", self.mtu.get(name, 1500)
+        here.ip(
+            f"link add {near} mtu {mtu} type veth peer name eth mtu {mtu} netns {there.path}",
+            *self.address_lines(name, near, 1),
+            f"link set {near} up",
+            *(f"route add {net} via {address(name, f)}" for f, net in nets_beyond(name)),
+        )
+        there.ip(*self.address_lines(name, "eth", 2), "link set eth up")
+        if name not in self.servers or self.back == ROUTED:
+            there.ip(*defaults(name))
+        if on != BALANCER:
+            self.ip(BALANCER, *self.ways_beyond(name, on))
+
+    def ways_beyond(self, name: str, router: str) -> Iterator[str]:
+        """How the balancer reaches who stands behind a router."""
+        for family in FAMILIES.values():
+            own = ipaddress.ip_network(
+                address(name, family) + ("/24" if family == socket.AF_INET else "/64"), strict=False
+            )
+            for net in (own, many(name, family)):
+                yield f"route add {net} via {address(router, family)}"
+
+    def address_lines(self, name: str, device: str, host: int) -> list[str]:
+        v4, v6 = (address(name, family, host) for family in FAMILIES.values())
+        return [
+            f"link set {device} addrgenmode none",  # the kernel's own link-local is a second late
+            f"addr add fe80::{net_of(name)}:{host}/64 dev {device} nodad",
+            f"addr add {v4}/24 dev {device}",
+            f"addr add {v6}/64 dev {device} nodad",
+        ]
+
+    def one_link(self) -> None:
+        """Everybody on one switch; the balancer has one arm, servers hold the VIP."""
+        switch = self.spaces[SWITCH]
+        switch.ip("link add bridge type bridge", "link set bridge up")
+        everyone = [*self.clients, *self.servers]
+        for name in (BALANCER, *everyone):
+            mtu = self.mtu.get(name, 1500)
+            switch.ip(
+                f"link add to-{name} mtu {mtu} type veth"
+                f" peer name eth mtu {mtu} netns {self.spaces[name].path}",
+                f"link set to-{name} master bridge up",
+            )
+        for name in everyone:
+            if name in self.servers:
+                self.spaces[name].sysctl(HOLDS_VIP)
+            self.ip(name, *self.address_lines(name, "eth", 2), "link set eth up")
+            self.ip(BALANCER, *self.address_lines(name, "eth", 1))
+        self.ip(BALANCER, "link set eth up")
+        for name in everyone:
+            self.ip(
+                BALANCER, *(f"route add {n} via {address(name, f)}" for f, n in nets_beyond(name))
+            )
+            others = self.clients if name in self.servers else self.servers
+            self.ip(name, *defaults(name), *(line for other in others for line in links(other)))
+            if name in self.servers:
+                self.hold_vips(name)
+
+    # ---- using ----
+
+    def interfaces(self) -> list[str]:
+        """The balancer's, loopback left out."""
+        if self.back == DIRECT:
+            return ["eth"]
+        if self.routers:
+            return [f"to-{EDGE}", f"to-{CORE}"]
+        return [f"to-{name}" for name in (*self.clients, *self.servers)]
+
+    def inside(self, name: str) -> contextlib.AbstractContextManager[None]:
         """This thread in one of the namespaces, then back."""
-        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        there = os.open(f"/run/netns/{self.prefix}{name}", os.O_RDONLY)
-        try:
-            if libc.setns(there, CLONE_NEWNET):
-                raise OSError(f"setns into {name}")
-            yield
-        finally:
-            libc.setns(before, CLONE_NEWNET)
-            os.close(there)
-            os.close(before)
+        return self.spaces[name].inside()
 
-    def compute_sums(self) -> None:
-        """The balancer's interfaces compute every checksum, so that a wrong one is noticed: veth
-        otherwise passes on a half-made one, and the receiver believes it."""
-        with self.inside("balancer"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            for name in ("client", "server1", "server2"):
-                value = ctypes.create_string_buffer(struct.pack("=II", ETHTOOL_STXCSUM, 0), 8)
-                where = ctypes.addressof(value)
-                request = struct.pack("=16sQ16x", f"to-{name}".encode(), where)
-                fcntl.ioctl(asking, SIOCETHTOOL, request)
+    def ip(self, name: str, *lines: str) -> None:
+        self.spaces[name].ip(*lines)
+
+    def run(self, name: str, *command: str, **more: object) -> subprocess.CompletedProcess[str]:
+        """A command inside, to its end; it fails loudly unless `check=False`."""
+        given = {"timeout": PATIENCE_SECONDS, "check": True, **more}
+        with self.inside(name):
+            try:
+                return subprocess.run(command, capture_output=True, text=True, **given)
+            except subprocess.CalledProcessError as error:
+                said = f"{error.stdout[-2000:]}\n{error.stderr[-2000:]}"
+                raise AssertionError(f"{' '.join(command)} in {name}: {said}") from None
+
+    def start(self, name: str, *command: str, **more: object) -> Child:
+        """A process inside, until the lab ends or it is stopped."""
+        log = self.folder / f"{name}-{len(self.children)}.log"
+        with self.inside(name):
+            child = Child(command, log, **more)
+        self.children.append(child)
+        return child
 
     def socket(self, name: str, family: int, kind: int) -> socket.socket:
         with self.inside(name):
@@ -120,14 +279,27 @@ class Lab:
         self.sockets.append(made)
         return made
 
-    def serve(self, number: int, family: int) -> None:
+    def compute_sums(self, names: Iterable[str] = (BALANCER,)) -> None:
+        """Their interfaces compute every checksum, so that a wrong one is noticed: veth otherwise
+        passes on a half-made one, and the receiver believes it."""
+        for name in names:
+            devices = self.interfaces() if name == BALANCER else ["eth"]
+            with self.inside(name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+                for device in devices:
+                    value = ctypes.create_string_buffer(struct.pack("=II", ETHTOOL_STXCSUM, 0), 8)
+                    where = ctypes.addressof(value)
+                    request = struct.pack("=16sQ16x", device.encode(), where)
+                    fcntl.ioctl(asking, SIOCETHTOOL, request)
+
+    def serve(self, number: int, family: int, at: str = "", port: int = 7000) -> None:
         """A server that says who it is and whom it sees, then sends back what it gets."""
-        address = (server_address(number, family), 7000)
+        place = (at or server_address(number, family), port)
         tcp = self.socket(f"server{number}", family, socket.SOCK_STREAM)
-        tcp.bind(address)
-        tcp.listen(64)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind(place)
+        tcp.listen(4096)
         udp = self.socket(f"server{number}", family, socket.SOCK_DGRAM)
-        udp.bind(address)
+        udp.bind(place)
         for one in (tcp, udp):
             one.settimeout(None)
         name = str(number).encode()
@@ -136,13 +308,47 @@ class Lab:
 
     def balance(self, file: Path) -> subprocess.Popen:
         """`fourseven l4 run` in the balancer's namespace, on all its interfaces."""
-        command = ["ip", "netns", "exec", self.prefix + "balancer"]
-        command += [*RUN, "l4", "run", str(file)]
-        for name in ("client", "server1", "server2"):
-            command += ["-i", f"to-{name}"]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        command = [*RUN, "l4", "run", str(file)]
+        for name in self.interfaces():
+            command += ["-i", name]
+        with self.inside(BALANCER):
+            return subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+
+
+def settle(space: Namespace) -> None:
+    """Waits until every interface runs: what is sent before is lost, and asked again a second on."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    with space.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("=16s24x", name.encode())
+            while True:
+                flags = struct.unpack_from("=H", fcntl.ioctl(asking, SIOCGIFFLAGS, request), 16)[0]
+                if flags & IFF_RUNNING:
+                    break
+                assert time.monotonic() < until, f"{space.name}: {name} does not run"
+                time.sleep(0.002)
+
+
+def nets_beyond(name: str) -> list[tuple[int, object]]:
+    """What a node answers for besides its own address; a router answers for nothing more."""
+    if name in (EDGE, CORE):
+        return []
+    return [(family, many(name, family)) for family in FAMILIES.values()]
+
+
+def defaults(name: str) -> list[str]:
+    return [f"route add default via {address(name, f, 1)}" for f in FAMILIES.values()]
+
+
+def links(name: str) -> list[str]:
+    """Routes straight to another node, where all stand on one link."""
+    return [
+        f"route add {address(name, socket.AF_INET)}/32 dev eth",
+        f"route add {address(name, socket.AF_INET6)}/128 dev eth",
+        *(f"route add {net} via {address(name, family)}" for family, net in nets_beyond(name)),
+    ]
 
 
 def _accept(listening: socket.socket, name: bytes) -> None:

@@ -15,10 +15,10 @@ another's. Nothing is pinned: the kernel removes everything when the process end
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple, Self
 
 from fourseven.errors import FoursevenError
@@ -37,6 +37,7 @@ from fourseven.l4.program.decide import (
     program,
 )
 
+SIOCGIFHWADDR = 0x8927
 ETHERNET_TYPES = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK: those with an Ethernet header
 
 
@@ -89,7 +90,7 @@ class DataPath:
         """Puts the program before what an interface receives."""
         try:
             number = socket.if_nametoindex(interface)
-            kind = int(Path(f"/sys/class/net/{interface}/type").read_text())
+            kind = hardware(interface)
         except OSError:
             raise FoursevenError(f"there is no interface {interface!r}") from None
         if kind not in ETHERNET_TYPES:
@@ -181,6 +182,13 @@ class DataPath:
                 row["bytes"],
                 bool(row["closing"]),
             )
+
+
+def hardware(interface: str) -> int:
+    """Its kind of link, asked of a socket: /sys may be that of another network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        request = struct.pack("=16s24x", interface.encode())
+        return int(struct.unpack_from("=H", fcntl.ioctl(asking, SIOCGIFHWADDR, request), 16)[0])
 
 
 def words(address: int) -> tuple[int, ...]:
