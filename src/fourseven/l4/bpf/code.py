@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-ALU64, ALU32, JMP, LDX, STX, LDDW = 0x07, 0x04, 0x05, 0x61, 0x63, 0x18
+ALU64, ALU32, JMP, LDX, ST, STX, LDDW = 0x07, 0x04, 0x05, 0x61, 0x62, 0x63, 0x18
 MOV, CALL, EXIT, JA, TO_BIG, ATOMIC_ADD = 0xB0, 0x85, 0x95, 0x05, 0xDC, 0xDB
 FETCH = 1  # with ATOMIC_ADD: the register gets what was there before
 REGISTER = 0x08  # the second operand is a register, not the immediate
@@ -27,6 +27,7 @@ ARITHMETIC = {
     "+": 0x00,
     "-": 0x10,
     "*": 0x20,
+    "/": 0x30,
     "|": 0x40,
     "&": 0x50,
     "<<": 0x60,

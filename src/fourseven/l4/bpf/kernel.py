@@ -1,11 +1,11 @@
-"""bpf(2), called directly: maps, programs, links and test runs.
+"""bpf(2), called directly: maps, programs, links, pins and test runs.
 
 A map, a program and a link are file descriptors: when the last holder closes (or is killed), the
-kernel takes a link out of the packets' way and frees the rest. So nothing is left behind unless
-it is pinned, and nothing here pins.
+kernel takes a link out of the packets' way and frees the rest. What is pinned (given a name in a
+bpf filesystem) stays until the name is removed, and can be opened again by it.
 
 Law: a refusal is a BpfError with the kernel's reason; the verifier's names the builder's line.
-Source: include/uapi/linux/bpf.h, whose numbers stand in the tables.
+Source: include/uapi/linux/bpf.h, whose numbers and structs stand in the tables.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import errno
 import os
 import platform
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from fourseven.l4.bpf.build import Map
 from fourseven.l4.bpf.code import Assembled
@@ -31,34 +32,60 @@ NUMBERS = {
     "ppc64le": 361,
     "s390x": 351,
 }
-MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT = 0, 1, 2, 3, 4
-PROG_LOAD, PROG_TEST_RUN, LINK_CREATE, UPDATE_BATCH = 5, 10, 28, 26
+MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT, PROG_LOAD = 0, 1, 2, 3, 4, 5
+OBJECT_PIN, OBJECT_GET, TEST_RUN, OBJECT_INFO = 6, 7, 10, 15
+LOOKUP_BATCH, UPDATE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 24, 26, 28, 29, 34
 ATTRIBUTES = 128  # bytes of union bpf_attr that we know; the kernel takes a shorter one as zeros
 LOG = 1 << 20  # bytes; enough for the trace of a few thousand instructions
+LOG_MAX = 1 << 26  # a branching program's trace can be long; the kernel gives no more than 1 GB
 NAME = 15  # characters of a name that the kernel keeps
-
-SCHED_CLS, TCX_INGRESS = 3, 46  # program and attach types
+CHUNK = 4096  # rows that are read in one call; a call holds no lock longer than one bucket
 LICENSE = b"Dual MIT/GPL\0"  # some helpers are only for programs under the GPL
 TEST_ROOM = 4096  # bytes more than went in that a program may make of a packet
+LIVE_FRAMES = 2  # BPF_F_TEST_XDP_LIVE_FRAMES: what a test run makes of the packets truly happens
+NATIVE, GENERIC = 4, 2  # XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE
 
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Hook(NamedTuple):
+    """A place where packets meet a program."""
+
+    name: str
+    type: int  # enum bpf_prog_type
+    attach: int  # enum bpf_attach_type
+
+
+TCX_INGRESS = Hook("tcx ingress", 3, 46)
+TCX_EGRESS = Hook("tcx egress", 3, 47)
+XDP = Hook("xdp", 6, 37)
 
 
 class BpfError(OSError):
     """The kernel refuses a bpf(2) call."""
 
 
-def bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
-    """One call: what it returns, and the attributes as the kernel left them."""
+def call(command: int, attributes: bytes) -> tuple[int, bytes]:
+    """One call: what it returns (below 0: the negative errno), and the attributes afterwards."""
     number = NUMBERS.get(platform.machine())
     if number is None:
         raise BpfError(errno.ENOSYS, f"bpf(2) has no known number on {platform.machine()}")
     room = ctypes.create_string_buffer(attributes.ljust(ATTRIBUTES, b"\0"), ATTRIBUTES)
     result = libc.syscall(number, command, room, ATTRIBUTES)
+    return (result if result >= 0 else -ctypes.get_errno()), room.raw
+
+
+def bpf(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
+    """One call that must succeed; `what` says in the error what was tried."""
+    result, after = call(command, attributes)
     if result < 0:
-        reason = ctypes.get_errno()
-        raise BpfError(reason, f"{what}: {os.strerror(reason)}")
-    return result, room.raw
+        raise BpfError(-result, f"{what}: {os.strerror(-result)}")
+    return result, after
+
+
+def room(data: bytes) -> Any:
+    """A copy of the bytes, which the kernel may read; there is room for at least one."""
+    return ctypes.create_string_buffer(data, max(len(data), 1))
 
 
 class Descriptor:
@@ -83,40 +110,95 @@ class Descriptor:
     ) -> None:
         self.close()
 
+    def pin(self, path: Path) -> None:
+        """Gives it a name in a bpf filesystem, by which it outlives this process."""
+        name = room(bytes(path) + b"\0")
+        attributes = struct.pack("=QI", ctypes.addressof(name), self.number)
+        bpf(OBJECT_PIN, attributes, f"pinning {path}")
+
+    def info(self, size: int, what: str) -> bytes:
+        """What the kernel tells of a map, a program or a link: the first `size` bytes."""
+        told = ctypes.create_string_buffer(size)
+        attributes = struct.pack("=IIQ", self.number, size, ctypes.addressof(told))
+        bpf(OBJECT_INFO, attributes, f"asking about {what}")
+        return told.raw
+
+
+def pinned(path: Path) -> int:
+    """A descriptor of what has that name in a bpf filesystem."""
+    name = room(bytes(path) + b"\0")
+    attributes = struct.pack("=QI", ctypes.addressof(name), 0)
+    return bpf(OBJECT_GET, attributes, f"opening {path}")[0]
+
+
+def processors() -> int:
+    """As many as this machine may ever have: so many rows has one of a map FOR_EACH_CPU."""
+    last = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")[-1]
+    return int(last.split("-")[-1]) + 1
+
 
 class Table(Descriptor):
     """A map in the kernel: rows by the names of their fields."""
 
-    def __init__(self, form: Map) -> None:
+    def __init__(self, form: Map, path: Path | None = None) -> None:
+        """A new one; or the one that is pinned there, which must have the same form."""
         self.form = form
-        name = form.name.encode()[:NAME]
-        attributes = struct.pack(
-            "=IIIIIII16s", form.type, form.key.size, form.value.size, form.size, 0, 0, 0, name
-        )
-        super().__init__(bpf(MAP_CREATE, attributes, f"the map {form.name}")[0])
+        self.copies = processors() if form.for_each_cpu else 1
+        step = (form.value.size + 7) // 8 * 8 if form.for_each_cpu else form.value.size
+        self.row_size = step * self.copies  # bytes of a row as the kernel gives it
+        self._step = step
+        super().__init__(pinned(path) if path is not None else self._made())
+        if path is not None:
+            self._same(path)
         self._key = ctypes.create_string_buffer(form.key.size)
-        self._value = ctypes.create_string_buffer(form.value.size)
+        self._value = ctypes.create_string_buffer(self.row_size)
+
+    def _made(self) -> int:
+        form, name = self.form, self.form.name.encode()[:NAME]
+        sizes = (form.type, form.key.size, form.value.size, form.size, form.flags, 0, 0)
+        attributes = struct.pack("=IIIIIII16s", *sizes, name)
+        return bpf(MAP_CREATE, attributes, f"the map {form.name}")[0]
+
+    def _same(self, path: Path) -> None:
+        form = self.form
+        found = struct.unpack("=I4xIII", self.info(20, str(path)))  # struct bpf_map_info
+        wanted = (form.type, form.key.size, form.value.size, form.size)
+        if found != wanted:
+            self.close()
+            raise BpfError(errno.EINVAL, f"{path} has another form: {found}, and not {wanted}")
 
     def _call(self, command: int, value: Any, what: str) -> bool:
         """False when there is no such row."""
         at = ctypes.addressof(value) if value is not None else 0
         attributes = struct.pack("=IIQQQ", self.number, 0, ctypes.addressof(self._key), at, 0)
-        try:
-            bpf(command, attributes, f"{what} the map {self.form.name}")
-        except BpfError as error:
-            if error.errno == errno.ENOENT:
-                return False
-            raise
-        return True
+        result, _ = call(command, attributes)
+        if result < 0 and result != -errno.ENOENT:
+            why = f"{what} the map {self.form.name}: {os.strerror(-result)}"
+            raise BpfError(-result, why)
+        return result >= 0
 
     def put(self, key: bytes, value: bytes) -> None:
-        self._key.raw, self._value.raw = key, value
+        """A row; of a map FOR_EACH_CPU, the same for each of them."""
+        self._key.raw = key
+        self._value.raw = (
+            value if self.copies == 1 else value.ljust(self._step, b"\0") * self.copies
+        )
         self._call(MAP_UPDATE, self._value, "writing to")
 
     def get(self, key: bytes) -> dict[str, Any] | None:
+        """A row; of a map FOR_EACH_CPU, the sums over them."""
         self._key.raw = key
-        found = self._call(MAP_LOOKUP, self._value, "reading")
-        return self.form.value.unpack(self._value.raw) if found else None
+        if not self._call(MAP_LOOKUP, self._value, "reading"):
+            return None
+        return self.row(self._value.raw)
+
+    def row(self, raw: bytes) -> dict[str, Any]:
+        """The fields of a row as the kernel gives it."""
+        form = self.form.value
+        if self.copies == 1:
+            return form.unpack(raw)
+        each = [form.unpack(raw[at:]) for at in range(0, self.row_size, self._step)]
+        return {name: sum(row[name] for row in each) for name in form.fields}
 
     def remove(self, key: bytes) -> bool:
         """Was there such a row?"""
@@ -125,21 +207,11 @@ class Table(Descriptor):
 
     def fill(self, first: int, values: bytes, count: int) -> None:
         """Writes `count` rows of an array from `first` on, in one call."""
-        keys = struct.pack(f"={count}I", *range(first, first + count))
         if not count:
             return
-        names, rows = (ctypes.create_string_buffer(x, len(x)) for x in (keys, values))
-        attributes = struct.pack(
-            "=QQQQIIQQ",
-            0,
-            0,
-            ctypes.addressof(names),
-            ctypes.addressof(rows),
-            count,
-            self.number,
-            0,
-            0,
-        )
+        names, rows = room(struct.pack(f"={count}I", *range(first, first + count))), room(values)
+        places = (ctypes.addressof(names), ctypes.addressof(rows), count, self.number, 0, 0)
+        attributes = struct.pack("=QQQQIIQQ", 0, 0, *places)
         bpf(UPDATE_BATCH, attributes, f"filling the map {self.form.name}")
 
     def keys(self) -> Iterator[bytes]:
@@ -159,67 +231,164 @@ class Table(Descriptor):
             current.raw = following.raw
             at = ctypes.addressof(current)
 
+    def chunks(self, size: int = CHUNK) -> Iterator[tuple[bytes, bytes, int]]:
+        """All rows, some thousand a call: their keys, their rows, how many. Bytes, end to end.
+
+        A map that changes meanwhile may give a row that comes and goes, or not; never half a one.
+        """
+        key_size, seen = self.form.key.size, ctypes.create_string_buffer(max(8, self.form.key.size))
+        given = 0
+        while True:
+            keys = ctypes.create_string_buffer(size * key_size)
+            rows = ctypes.create_string_buffer(size * self.row_size)
+            where = (given, ctypes.addressof(seen), ctypes.addressof(keys), ctypes.addressof(rows))
+            attributes = struct.pack("=QQQQIIQQ", *where, size, self.number, 0, 0)
+            result, after = call(LOOKUP_BATCH, attributes)
+            if result == -errno.ENOSPC and size < 1 << 20:  # one bucket has more than that
+                size *= 2
+                continue
+            if result < 0 and result != -errno.ENOENT:
+                why = f"reading the map {self.form.name}: {os.strerror(-result)}"
+                raise BpfError(-result, why)
+            (count,) = struct.unpack_from("=I", after, 32)
+            if count:
+                yield keys.raw[: count * key_size], rows.raw[: count * self.row_size], count
+            if result < 0:
+                return
+            given = ctypes.addressof(seen)
+
+
+class Link(Descriptor):
+    """A program's place before the packets; it leaves when the last descriptor and pin are gone."""
+
+    @classmethod
+    def open(cls, path: Path) -> Link:
+        """The one that is pinned there."""
+        return cls(pinned(path))
+
+    def update(self, program: Loaded) -> None:
+        """Another program in the same place; no packet passes between the two."""
+        attributes = struct.pack("=III", self.number, program.number, 0)
+        bpf(LINK_UPDATE, attributes, "replacing a program")
+
+    def detach(self) -> None:
+        """Takes the program away, whoever else holds the link."""
+        bpf(LINK_DETACH, struct.pack("=I", self.number), "detaching a program")
+
+    def interface(self) -> int:
+        """The number of the interface that it stands before; 0 when that is gone or detached."""
+        kind, _, _, _, first, _ = struct.unpack("=IIIIII", self.info(24, "a link"))
+        return int(first) if kind in LINKS_OF_INTERFACES else 0
+
+
+LINKS_OF_INTERFACES = (6, 11)  # BPF_LINK_TYPE_XDP, _TCX: their bpf_link_info begins with it
+
 
 class Loaded(Descriptor):
     """A program that the verifier has taken."""
 
-    def __init__(self, program: Assembled, tables: dict[str, Table]) -> None:
-        code = program.encode({name: table.number for name, table in tables.items()})
-        bytecode = ctypes.create_string_buffer(code, len(code))
-        license = ctypes.create_string_buffer(LICENSE)
-
-        def load(log: Any) -> int:
-            where = (1, LOG, ctypes.addressof(log)) if log is not None else (0, 0, 0)
-            attributes = struct.pack(
-                "=IIQQIIQII16sII",
-                SCHED_CLS,
-                len(code) // 8,
-                ctypes.addressof(bytecode),
-                ctypes.addressof(license),
-                *where,
-                0,
-                0,
-                program.name.encode()[:NAME],
-                0,
-                TCX_INGRESS,
-            )
-            return bpf(PROG_LOAD, attributes, f"loading {program.name}")[0]
-
+    def __init__(
+        self, program: Assembled, tables: Mapping[str, Table], hook: Hook = TCX_INGRESS
+    ) -> None:
+        self.hook = hook
+        self.name = program.name
+        self._code = program.encode({name: table.number for name, table in tables.items()})
         try:
-            number = load(None)
+            number = self._load(None)
         except BpfError as error:
-            if error.errno not in (errno.EINVAL, errno.EACCES):
+            if error.errno not in (errno.EINVAL, errno.EACCES, errno.E2BIG, errno.EFAULT):
                 raise
-            log = ctypes.create_string_buffer(LOG)  # the log costs time: only after a refusal
+            number = self._told(program)
+        super().__init__(number)
+
+    @classmethod
+    def open(cls, path: Path, hook: Hook = TCX_INGRESS) -> Loaded:
+        """The one that is pinned there."""
+        made = cls.__new__(cls)
+        made.hook, made.name, made._code = hook, path.name, b""
+        made.number = pinned(path)
+        return made
+
+    def _load(self, log: Any) -> int:
+        bytecode, license = room(self._code), room(LICENSE)
+        where = (1, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
+        attributes = struct.pack(
+            "=IIQQIIQII16sII",
+            self.hook.type,
+            len(self._code) // 8,
+            ctypes.addressof(bytecode),
+            ctypes.addressof(license),
+            *where,
+            0,
+            0,
+            self.name.encode()[:NAME],
+            0,
+            self.hook.attach,
+        )
+        return bpf(PROG_LOAD, attributes, f"loading {self.name}")[0]
+
+    def _told(self, program: Assembled) -> int:
+        """Once more with the verifier's log, which costs time: only after a refusal."""
+        size = LOG
+        while True:
+            log = ctypes.create_string_buffer(size)
             try:
-                number = load(log)
+                return self._load(log)
             except BpfError as again:
+                if again.errno == errno.ENOSPC and size < LOG_MAX:
+                    size *= 8
+                    continue
                 if not log.value:
                     raise
                 text = program.explain(log.value.decode("utf-8", "replace"))
                 raise BpfError(again.errno, text) from None
-        super().__init__(number)
 
-    def run(self, packet: bytes) -> tuple[int, bytes]:
-        """Runs it once on a packet that goes nowhere: its exit code, and the packet afterwards."""
-        given = ctypes.create_string_buffer(packet, len(packet))
-        room = ctypes.create_string_buffer(len(packet) + TEST_ROOM)
+    def _test(self, given: Any, out: Any, context: Any, *, repeat: int, flags: int) -> bytes:
+        """BPF_PROG_RUN; the attributes as they are afterwards."""
+        sizes = (ctypes.sizeof(given) if given is not None else 0, 0 if out is None else len(out))
         attributes = struct.pack(
-            "=IIIIQQII",
+            "=IIIIQQIIIIQQII",
             self.number,
             0,
-            len(packet),
-            len(room),
-            ctypes.addressof(given),
-            ctypes.addressof(room),
-            1,
+            *sizes,
+            ctypes.addressof(given) if given is not None else 0,
+            ctypes.addressof(out) if out is not None else 0,
+            repeat,
+            0,
+            len(context) if context is not None else 0,
+            0,
+            ctypes.addressof(context) if context is not None else 0,
+            0,
+            flags,
             0,
         )
-        _, after = bpf(PROG_TEST_RUN, attributes, "a test run")
-        code, _, size = struct.unpack_from("=III", after, 4)
-        return code, room.raw[:size]
+        return bpf(TEST_RUN, attributes, f"a test run of {self.name}")[1]
 
-    def attach(self, interface: int) -> Descriptor:
-        """Puts it before every packet that an interface receives, until the link is closed."""
-        attributes = struct.pack("=IIII", self.number, interface, TCX_INGRESS, 0)
-        return Descriptor(bpf(LINK_CREATE, attributes, "attaching to tcx ingress")[0])
+    def run(self, packet: bytes, context: bytes = b"") -> tuple[int, bytes]:
+        """Runs it once on a packet that goes nowhere: its exit code, and the packet afterwards.
+        `context` is what the kernel hands over, where it matters (struct __sk_buff or xdp_md)."""
+        given = ctypes.create_string_buffer(packet, len(packet))
+        out = ctypes.create_string_buffer(len(packet) + TEST_ROOM)
+        told = room(context) if context else None
+        after = self._test(given, out, told, repeat=1, flags=0)
+        code, _, size = struct.unpack_from("=III", after, 4)
+        return code, out.raw[:size]
+
+    def nanoseconds(self, packet: bytes, repeat: int) -> int:
+        """How long a run takes, over many. A packet that it changes comes changed the next time."""
+        given = ctypes.create_string_buffer(packet, len(packet))
+        after = self._test(given, None, None, repeat=repeat, flags=0)
+        return int(struct.unpack_from("=I", after, 36)[0])
+
+    def flood(self, frame: bytes, interface: int, repeat: int) -> None:
+        """An xdp program runs on so many copies of a frame as though the interface had received
+        them, and what it decides happens: sent, redirected, or up into the kernel."""
+        given = ctypes.create_string_buffer(frame, len(frame))
+        context = room(struct.pack("=IIIIII", 0, len(frame), 0, interface, 0, 0))  # struct xdp_md
+        self._test(given, None, context, repeat=repeat, flags=LIVE_FRAMES)
+
+    def attach(self, interface: int, hook: Hook | None = None, flags: int = 0) -> Link:
+        """Puts it before the packets of an interface. `flags`: NATIVE or GENERIC, of xdp."""
+        where = hook or self.hook
+        attributes = struct.pack("=IIII", self.number, interface, where.attach, flags)
+        return Link(bpf(LINK_CREATE, attributes, f"attaching to {where.name}")[0])

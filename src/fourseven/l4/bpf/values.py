@@ -55,6 +55,13 @@ class Value:
     def __rshift__(self, other: int) -> Op:
         return self._with(">>", other)
 
+    def __floordiv__(self, other: Any) -> Op:
+        return self._with("/", other)
+
+    def __invert__(self) -> Op:
+        """Every bit the other way."""
+        return Op("^", self, Const((1 << 8 * self.kind.size) - 1, self.kind), self.kind)
+
     def _compare(self, op: str, other: Any) -> Compare:
         if self.kind.big and op not in ("==", "!="):
             raise BuildError(f"{op} on {self} of kind {self.kind.name}: write .host() first")
@@ -96,6 +103,10 @@ class Value:
         """The same bits of the register as another kind; cut off when it is narrower."""
         if kind.big != self.kind.big and kind.big:
             raise BuildError(f"{self} of kind {self.kind.name} is no {kind.name}")
+        return Cast(self, kind)
+
+    def bits(self, kind: Kind) -> Value:
+        """As `to`, for what is the same in any order, such as a sum of 16-bit words (RFC 1071)."""
         return Cast(self, kind)
 
     def __bool__(self) -> NoReturn:
@@ -156,10 +167,11 @@ class Local(Value):
 
 @dataclass(eq=False, frozen=True)
 class Address(Value):
-    """Where something on the stack stands, for a helper that wants a pointer."""
+    """Where something stands, for a helper that wants a pointer."""
 
     name: str
-    stack: int
+    offset: int  # from the frame's end, or into what the pointer points to
+    pointer: Pointer | None = None  # None: on the stack
     kind: Kind = U64
 
     def __str__(self) -> str:
@@ -190,10 +202,15 @@ class Load(Value):
         return f"{self.pointer}.{self.name}"
 
     @property
+    def of_context(self) -> bool:
+        """Of the struct that the kernel handed over? Those are written from registers only."""
+        return self.pointer._region == "context"
+
+    @property
     def address(self) -> Address:
-        """Where the field stands, of a struct on the stack."""
+        """Where the field stands."""
         whole = self.pointer.address
-        return Address(str(self), whole.stack + self.offset)
+        return Address(str(self), whole.offset + self.offset, whole.pointer)
 
 
 class Fields:
@@ -205,9 +222,10 @@ class Fields:
 
     @property
     def address(self) -> Address:
-        """Where the array begins, of a struct on the stack."""
+        """Where the array begins."""
         pointer, name, offset, _ = self._of
-        return Address(f"{pointer}.{name}", pointer.address.stack + offset)
+        whole = pointer.address
+        return Address(f"{pointer}.{name}", whole.offset + offset, whole.pointer)
 
     def __getitem__(self, i: int) -> Load:
         pointer, name, offset, kind = self._of
@@ -242,10 +260,12 @@ class Pointer:
 
     @property
     def address(self) -> Address:
-        """Of a struct on the stack."""
-        if self._region != "stack":
-            raise BuildError(f"{self} is no struct on the stack: helpers take only those")
-        return Address(self._name, self._stack)
+        """Where the struct stands."""
+        if self._region == "context":
+            raise BuildError(f"{self} is given to a helper as it is, without .address")
+        if self._region == "stack":
+            return Address(self._name, self._stack)
+        return Address(self._name, 0, self)
 
     @property
     def present(self) -> Null:
