@@ -36,6 +36,7 @@ LEVELS = {
     "worker": 6,
     "config": 5,
     "compiler": 5,
+    "forms": 4,
     "model": 4,  # its fields are what the registry lists
     "registry": 4,
     "balancing": 3,

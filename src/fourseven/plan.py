@@ -80,6 +80,7 @@ class RoutePlan:
     request_actions: tuple[Action, ...] = ()
     response_actions: tuple[Action, ...] = ()
     source: str = ""  # file:line:column, for explain
+    passthrough: bool = False  # TLS is not ended: the server's bytes go to the client as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,9 @@ class ListenerPlan:
     tunnel_timeout_ms: int = 3_600_000
     relax: int = 0  # bits of Relax
     tls: TlsPlan | None = None
+    hello: bool = False  # the ClientHello is looked at before anything is served
+    hello_routes: int = 0  # with tls: so many routes, the first ones, say at the hello if TLS ends
+    hello_timeout_ms: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from fourseven.filters.respond import Respond
 from fourseven.filters.response_headers import ResponseHeaders
 from fourseven.filters.rewrite import Rewrite
 from fourseven.matching.address import Address
+from fourseven.matching.alpn import Alpn
 from fourseven.matching.body import Body
 from fourseven.matching.cookie import Cookie
 from fourseven.matching.device import Device
@@ -34,9 +35,12 @@ from fourseven.matching.host import Host as HostMatch
 from fourseven.matching.method import Method
 from fourseven.matching.path import Path
 from fourseven.matching.query import Query
+from fourseven.matching.sni import Sni
 
 MATCHES: tuple[type[Match], ...] = (
     Address,
+    Sni,
+    Alpn,
     Method,
     HostMatch,
     Path,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from fourseven.forms import RouteFilter
 from fourseven.l7.preview import Preview, Refused
-from fourseven.model import RouteFilter
 from fourseven.plan import Action, All, ListenerPlan, RoutePlan
 from fourseven.registry import FILTERS
 from fourseven.snapshot.layout import ListenerMode, Relax

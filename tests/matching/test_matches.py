@@ -26,6 +26,8 @@ SAMPLES: dict[str, Any] = {
     "cookie": {"a": "1"},
     "device": "mobile",
     "body": {"json": {"/a": 1}},
+    "sni": "a.example",
+    "alpn": "h2",
 }
 
 
@@ -403,6 +405,42 @@ def test_it_waits_for_the_body(value, sent, want):
     assert probe(make("body", value).lower()).request(**sent).find() == want
 
 
+# ---- what the ClientHello says ----
+
+H2, BOTH = b"\x02h2", b"\x02h2\x08http/1.1"
+HELLOS = [
+    ("sni", "a.example", {"sni": b"a.example"}, True),
+    ("sni", "A.example.", {"sni": b"a.example"}, True),
+    ("sni", "a.example", {"sni": b"b.example"}, False),
+    ("sni", "a.example", {"host": b"a.example"}, False),
+    ("sni", "a.example", {}, False),
+    ("sni", ["x.example", "a.example"], {"sni": b"a.example"}, True),
+    ("sni", "*.example", {"sni": b"a.b.example"}, True),
+    ("sni", "*.example", {"sni": b"example"}, False),
+    ("sni", ["a.b", "*.example"], {"sni": b"a.b"}, True),
+    ("sni", {"regex": "^s[0-9]+$"}, {"sni": b"s12"}, True),
+    ("sni", {"regex": "^s[0-9]+$"}, {"sni": b"s"}, False),
+    ("alpn", "h2", {"alpn": H2}, True),
+    ("alpn", "http/1.1", {"alpn": BOTH}, True),
+    ("alpn", "h", {"alpn": BOTH}, False),
+    ("alpn", "H2", {"alpn": H2}, False),
+    ("alpn", "h2", {"alpn": b"\x02\x0a\x0a\x02h2"}, True),  # GREASE stands before it
+    ("alpn", ["imap", "h2"], {"alpn": BOTH}, True),
+    ("alpn", ["imap", "pop3"], {"alpn": BOTH}, False),
+    ("alpn", "h2", {}, False),
+    ("alpn", "h2", {"alpn": b""}, False),
+    ("alpn", "h2", {"alpn": b"\x03h2"}, False),  # no reader gives it; not a byte beyond is read
+]
+
+
+@pytest.mark.parametrize(("key", "value", "seen", "holds"), HELLOS)
+def test_the_client_hello(key, value, seen, holds):
+    match = make(key, value)
+    assert match.need is Need.CLIENT_HELLO
+    asked = probe(match.lower()).request(**seen)
+    assert (asked.find() == 0) == (asked.scan() == 0) == holds
+
+
 def test_an_earlier_route_and_an_earlier_miss_need_no_body():
     payload = make("body", {"contains": "x"})
     videos = make("path", "/videos").lower()
@@ -445,6 +483,11 @@ MISTAKES = [
     ("host", [], "too_short"),
     ("host", {}, "write either"),
     ("host", {"name": "a", "regex": "b"}, "write either"),
+    ("sni", "a.b:443", "write a.b"),
+    ("sni", {}, "write either a name"),
+    ("sni", {"name": "a", "regex": "b"}, "write either a name"),
+    ("alpn", "", "no protocol's name"),
+    ("alpn", [], "too_short"),
     ("method", "get", "write GET"),
     ("method", "G T", "not a method"),
     ("header", {}, "too_short"),

@@ -191,7 +191,6 @@ def test_values_for_hash_keys():
 
 
 BAD = [
-    (Condition(Field.FIELD_SNI, EXACT), "can see"),
     (Condition(99, EXACT), "can see"),
     (Condition(PATH, 99), "unknown"),
     (path_is(REGEX, b"a(b"), r"at character 4.*'a\(b'"),

@@ -21,8 +21,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fourseven.compiler.hello import Conflict, hello_conflicts
 from fourseven.features import Need
-from fourseven.model import Config, Listener, MatchForm
+from fourseven.forms import MatchForm
+from fourseven.model import Config, Listener
 from fourseven.snapshot.layout import ListenerMode
 
 Path = tuple[str | int, ...]
@@ -34,13 +36,6 @@ class Reason(NamedTuple):
     need: Need
     what: str  # routes[2].match.path
     path: Path  # below the listener; () for what stands in a backend
-
-
-class Conflict(NamedTuple):
-    """What cannot be served, and the mend; the path is below the listener."""
-
-    path: Path
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +77,11 @@ def decide(config: Config, name: str) -> Decision:
     if listener.protocol == "http":
         need = Need.REQUEST
         because = because if found and found.need is Need.REQUEST else "protocol: http asks for it"
-    conflicts = (*_conflicts(config, listener, transport), *_plane_conflict(listener, need))
+    conflicts = (
+        *_conflicts(config, listener, transport),
+        *_plane_conflict(listener, need),
+        *hello_conflicts(listener, need),
+    )
     if need is Need.REQUEST:
         return Decision(need, LAYERS[need], "http", ListenerMode.MODE_HTTP, because, (), conflicts)
     mode = ListenerMode.MODE_RELAY_UDP if transport == "udp" else ListenerMode.MODE_RELAY_TCP
@@ -101,6 +100,8 @@ def reasons(config: Config, listener: Listener) -> Iterator[Reason]:
     for i, route in enumerate(listener.all_routes):
         if route.match is not None:
             yield from _match_reasons(route.match, f"routes[{i}].match", ("routes", i, "match"))
+        if route.tls is not None:
+            yield Reason(Need.CLIENT_HELLO, f"routes[{i}].tls", ("routes", i, "tls"))
         for j, form in enumerate(route.filters):
             if form.feature.need > Need.ADDRESS:
                 what = f"routes[{i}].filters[{j}].{form.feature.key}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fourseven.compiler.hello import hello_routes, looks_at_hello
 from fourseven.compiler.layer import decide
 from fourseven.compiler.routes import body_prefix, compile_routes
 from fourseven.compiler.tls import compile_tls
@@ -27,6 +28,7 @@ COPIED = [
     "body_max",
     "requests_max",
     "flows_max",
+    "hello_timeout_ms",
     "head_timeout_ms",
     "body_timeout_ms",
     "body_rate_min",
@@ -53,6 +55,8 @@ def compile_listener(config: Config, name: str, problems: list[Problem]) -> List
         forwarded=sum(FORWARDED[header] for header in set(listener.forwarded)),
         request_id=_request_id(listener),
         tls=compile_tls(config, name, problems),
+        hello=looks_at_hello(listener),
+        hello_routes=hello_routes(listener),
         relax=sum(RELAX[rule] for rule in set(listener.relax)),
         **{key: getattr(listener, key) for key in COPIED},
     )

@@ -6,9 +6,11 @@ each number it stores).
 """
 
 import ipaddress
+from dataclasses import replace
 
 import cython
 from cython.cimports.fourseven.compiler.pack import Backend, Cidr, Listener, Route, Snapshot
+from cython.cimports.fourseven.matching.records import FIELD_HOST, FIELD_SNI
 from cython.cimports.fourseven.matching.regex import regex_compile
 from cython.cimports.fourseven.matching.table import table_build
 from cython.cimports.fourseven.native.arena import (
@@ -21,6 +23,7 @@ from cython.cimports.fourseven.native.arena import (
 from cython.cimports.fourseven.protocols.grammar import Name, known_name
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import (
+    ARRIVAL_HELLO,
     Action,
     Choice,
     Part,
@@ -29,6 +32,8 @@ from cython.cimports.fourseven.snapshot.layout import (
 )
 from cython.cimports.fourseven.tls.site import site_build
 from cython.cimports.libc.stdint import int32_t, uint32_t
+
+from fourseven.plan import Any_, Condition, Not
 
 
 def pack(plan, numbers, fds, generation, shared):
@@ -115,7 +120,13 @@ def pack_listener(arena, listener, plan, backends):
     at: cython.int
     listener.name = arena_text(arena, plan.name.encode())
     listener.mode = plan.mode
-    listener.table = table_build(arena, plan.routes)
+    listener.table = table_build(arena, served(plan))
+    listener.arrival = ARRIVAL_HELLO if plan.hello else 0
+    listener.hello_timeout_ms = plan.hello_timeout_ms
+    listener.hello_table = cython.NULL
+    if plan.hello_routes:
+        at_hello = [by_name(route) for route in plan.routes[: plan.hello_routes]]
+        listener.hello_table = table_build(arena, at_hello)
     listener.route_count = len(plan.routes)
     listener.routes = cython.cast(
         cython.pointer[Route],
@@ -130,6 +141,30 @@ def pack_listener(arena, listener, plan, backends):
     if plan.request_id:
         listener.request_id = arena_text(arena, plan.request_id)
     return pack_limits(listener, plan)
+
+
+def served(plan):
+    """The routes as the plane asks them, once it is clear whether TLS ends.
+
+    Where it ends, one that passes it through has had its turn. Where it goes on, a route is found
+    by its name (`by_name`).
+    """
+    if plan.tls is not None:
+        return [replace(one, match=Any_()) if one.passthrough else one for one in plan.routes]
+    return [by_name(one) for one in plan.routes] if plan.hello else plan.routes
+
+
+def by_name(route):
+    """SNI stands for the host at a ClientHello: so the index of hosts finds it among thousands."""
+    return replace(route, match=named(route.match))
+
+
+def named(match):
+    if isinstance(match, Condition):
+        return replace(match, field=int(FIELD_HOST)) if match.field == FIELD_SNI else match
+    if isinstance(match, Not):
+        return Not(named(match.part))
+    return type(match)(tuple([named(part) for part in match.parts]))
 
 
 def pack_limits(listener, plan):
@@ -157,6 +192,7 @@ def pack_route(arena, route, plan, number, backends):
     choices: cython.pointer[Choice]
     route.number = number
     route.name = arena_text(arena, plan.name.encode())
+    route.passthrough = plan.passthrough
     choices = cython.cast(
         cython.pointer[Choice],
         arena_take(arena, cython.sizeof(Choice) * (len(plan.backends) or 1)),

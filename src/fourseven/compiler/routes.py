@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fourseven.compiler.prefix import prefix_of
 from fourseven.errors import Problem
+from fourseven.forms import MatchForm
 from fourseven.matching.rows import lower_rows
-from fourseven.model import Config, MatchForm, Path, Route
+from fourseven.model import Config, Path, Route
 from fourseven.plan import All, Any_, Expression, Not, RoutePlan
 
 ALWAYS = All()
@@ -37,6 +38,7 @@ def _route(route: Route, name: str, source: str) -> RoutePlan:
         request_actions=tuple(action for step in steps for action in step.request_actions()),
         response_actions=tuple(action for step in steps for action in step.response_actions()),
         source=source,
+        passthrough=route.tls == "passthrough",
     )
 
 

@@ -198,6 +198,7 @@ class DataPlane:
             counters = self.workers[at].counters
             busy += load_relaxed(cython.address(counters.sessions_opened))
             busy -= load_relaxed(cython.address(counters.sessions_closed))
+            busy += load_relaxed(cython.address(counters.arrivals))
         return busy
 
     def stop(self) -> None:

@@ -209,13 +209,15 @@ class Engine:
         by_listener: dict[str, list[int]] = {}
         for want in wants:
             by_listener.setdefault(want.listener, []).extend(kept[want.key])
-        modes = {listener.name: listener.mode for listener in plan.listeners}
-        waiting = {w.key: modes[w.listener] == ListenerMode.MODE_HTTP for w in wants}
+        first = {
+            one.name: one.mode == ListenerMode.MODE_HTTP or one.hello for one in plan.listeners
+        }
+        waiting = {want.key: first[want.listener] for want in wants}
         # A protocol in which the server speaks first must not wait for the client: off before,
         # on after.
-        defer_accept(kept, [key for key, http in waiting.items() if not http], 0)
+        defer_accept(kept, [key for key, client in waiting.items() if not client], 0)
         self._plane.publish(plan, by_listener)
-        defer_accept(kept, [key for key, http in waiting.items() if http], DEFER_ACCEPT_S)
+        defer_accept(kept, [key for key, client in waiting.items() if client], DEFER_ACCEPT_S)
         lost = {key: fds for key, fds in there.items() if key not in kept}
         self._fds = kept
         if lost:

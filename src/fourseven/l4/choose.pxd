@@ -2,7 +2,7 @@ from libc.stdint cimport int32_t, uint32_t
 
 from fourseven.protocols.message cimport Address
 from fourseven.snapshot.layout cimport TRIED_MAX, Backend
-from fourseven.worker.worker cimport Worker, WorkerListener
+from fourseven.worker.worker cimport Arrived, Worker, WorkerListener
 
 # What a session or a flow has of its server; numbers only, so that it outlives snapshots.
 cdef struct Lease:
@@ -14,7 +14,7 @@ cdef struct Lease:
 
 # The backend that the listener's routes name for this client, or NULL. Valid in this turn.
 cdef const Backend *route_address "fourseven_route_address"(
-    Worker *worker, const WorkerListener *listener, const Address *client
+    Worker *worker, const WorkerListener *listener, const Address *client, const Arrived *arrived
 ) noexcept nogil
 # The same backend in the snapshot of this turn; NULL when the file no longer has it.
 cdef const Backend *backend_now "fourseven_backend_now"(const Worker *worker, uint32_t number) noexcept nogil

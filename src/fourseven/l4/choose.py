@@ -1,7 +1,7 @@
-"""Which server takes a connection or a flow: routes by addresses, then balance.
+"""Which server takes a connection or a flow: routes by addresses and the hello, then balance.
 
-The relay sees addresses only, so a request is made up that has nothing else, and the very table
-that Layer 7 asks answers. The rest is a lease: which server was picked, which were tried before,
+The relay sees no request, so one is made up that has nothing but addresses and what a ClientHello
+said, and the very table that Layer 7 asks answers. The rest is a lease: which server was picked, which were tried before,
 and that it is counted in flight until the lease ends.
 
 Laws: a lease holds numbers, never pointers. Whoever takes a lease ends it, once; ending a lease
@@ -20,7 +20,6 @@ from cython.cimports.fourseven.native.linux import (
     sockaddr,
     socket,
 )
-from cython.cimports.fourseven.protocols.message import Request, Span
 from cython.cimports.fourseven.snapshot.layout import (
     BACKENDS_MAX,
     SLOTS_MAX,
@@ -31,35 +30,24 @@ from cython.cimports.fourseven.snapshot.layout import (
     Slot,
     Snapshot,
 )
+from cython.cimports.fourseven.worker.arrival import arrived_request
 from cython.cimports.fourseven.worker.tools import random_next
 from cython.cimports.libc.errno import EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
 
 
-def route_address(worker, listener, client):
-    request: cython.pointer[Request] = worker.request
+def route_address(worker, listener, client, arrived):
     plan: cython.pointer[cython.const[Listener]] = listener.plan
     snapshot: cython.pointer[Snapshot] = worker.snapshot
-    nothing: Span = Span(at=cython.NULL, size=0)
-    route: int32_t
+    route: int32_t = -1
     at: uint32_t
     if plan is cython.NULL:
         return cython.NULL
-    request.method = nothing  # what an earlier request left here points into a buffer that is gone
-    request.target = nothing
-    request.authority = nothing
-    request.host = nothing
-    request.path = nothing
-    request.query = nothing
-    request.body = nothing
-    request.content_length = 0
-    request.header_count = 0
-    request.method_id = 0
-    request.body_complete = 1
-    request.peer = client[0]
-    request.client = client[0]
-    request.local = listener.local
-    route = route_find(plan, request, worker.scratch)
+    if arrived is not cython.NULL:
+        route = arrived.route
+    if route < 0:
+        arrived_request(worker.request, listener, client, arrived)
+        route = route_find(plan, worker.request, worker.scratch)
     if route < 0 or cython.cast(uint32_t, route) >= plan.route_count:
         return cython.NULL
     at = chosen(worker, listener, route)

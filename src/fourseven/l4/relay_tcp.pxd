@@ -5,7 +5,7 @@ from fourseven.l4.pump cimport Pipes, Side
 from fourseven.protocols.message cimport Address
 from fourseven.snapshot.layout cimport Backend, ListenerState
 from fourseven.worker.worker cimport (
-    Dead, ListenerCounters, Plane, Source, Timer, Worker, WorkerListener,
+    Arrived, Dead, ListenerCounters, Plane, Source, Timer, Worker, WorkerListener,
 )
 
 cdef enum:
@@ -25,6 +25,7 @@ cdef struct Session:
     uint32_t idle_timeout_ms
     ListenerState *state
     ListenerCounters *counters
+    Arrived *arrived        # what was read of it before; NULL: nothing
 
 cdef struct Relay:          # of one worker
     Session *sessions
@@ -40,6 +41,12 @@ cdef Plane PLANE
 cdef int32_t start(Worker *worker) noexcept nogil
 cdef int32_t open(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void accept "fourseven_relay_accept"(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void take "fourseven_relay_take"(
+    Worker *worker, WorkerListener *listener, int32_t fd, Arrived *arrived
+) noexcept nogil
+cdef void admit(
+    Worker *worker, WorkerListener *listener, int32_t fd, const Address *client, Arrived *arrived
+) noexcept nogil
 cdef void shut(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void drain(Worker *worker) noexcept nogil
 cdef uint64_t busy(Worker *worker) noexcept nogil
@@ -56,7 +63,6 @@ cdef void connecting(Worker *worker, Side *side, uint32_t events) noexcept nogil
 cdef bint move "fourseven_relay_move"(Worker *worker, Session *session, Side *side) noexcept nogil
 cdef void expired(Worker *worker, Timer *timer) noexcept nogil
 cdef void cut(Worker *worker, Session *session) noexcept nogil
-cdef void reset_on_close(int32_t fd) noexcept nogil
 cdef void no_delay(int32_t fd) noexcept nogil
 cdef void finish(Worker *worker, Session *session) noexcept nogil
 cdef void bury_session(Worker *worker, Dead *dead) noexcept nogil

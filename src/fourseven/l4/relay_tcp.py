@@ -2,15 +2,16 @@
 
 Needs no privilege and no kernel feature. The life of a session:
 
-    accept -> limit -> route by addresses -> pick -> connect -> pump both ways -> close
+    accept -> limit -> (arrival) -> route -> pick -> connect -> pump both ways -> close
 
-The client's first bytes are not waited for: in many protocols the server speaks first. A server
+Unless a route asks for the ClientHello (worker.arrival), the client's first bytes are not waited
+for: in many protocols the server speaks first. A server
 that does not take the connection in time is followed by another one, as often as the backend
 allows; after that nobody else is tried, for bytes may have been seen.
 
 A FIN is passed on alone (half close), a reset as a reset. Whoever is refused (the limit, no
 server, nobody took the connection) gets a reset at once: an orderly end would look like an empty
-answer.
+answer. A TLS client whose name no route takes is told so by an alert.
 
 Laws: a session that is open lives on when its listener or its server leaves the file, for it
 holds numbers and its own copies. The limit is exact over all workers. On the hot path there are
@@ -43,7 +44,6 @@ from cython.cimports.fourseven.native.linux import (
     EPOLLOUT,
     IPPROTO_TCP,
     SO_ERROR,
-    SO_LINGER,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
     SOCK_STREAM,
@@ -52,7 +52,6 @@ from cython.cimports.fourseven.native.linux import (
     accept4,
     close,
     getsockopt,
-    linger,
     setsockopt,
     sockaddr,
     sockaddr_storage,
@@ -60,9 +59,15 @@ from cython.cimports.fourseven.native.linux import (
 )
 from cython.cimports.fourseven.protocols.message import Address
 from cython.cimports.fourseven.snapshot.layout import Backend
+from cython.cimports.fourseven.worker.arrival import (
+    ALERT_UNRECOGNIZED_NAME,
+    arrival_open,
+    tls_alert,
+)
 from cython.cimports.fourseven.worker.local import to_address
 from cython.cimports.fourseven.worker.tools import (
     bury,
+    reset_on_close,
     rest,
     timer_clear,
     timer_put_off,
@@ -143,8 +148,6 @@ def stop(worker):
 
 
 def begin(worker, listener, fd, client):
-    session: cython.pointer[Session]
-    backend: cython.pointer[cython.const[Backend]]
     count(cython.address(worker.counters.accepted), 1)
     count(cython.address(listener.counters.accepted), 1)
     if not enter(listener):
@@ -152,14 +155,34 @@ def begin(worker, listener, fd, client):
         reset_on_close(fd)
         close(fd)
         return
-    session = session_new(worker, listener, fd, client)
+    if listener.plan.arrival:
+        arrival_open(worker, listener, fd, client)
+        return
+    admit(worker, listener, fd, client, cython.NULL)
+
+
+def take(worker, listener, fd, arrived):
+    admit(worker, listener, fd, cython.address(arrived.client), arrived)
+
+
+def admit(worker, listener, fd, client, arrived):
+    """A session for a connection that is counted; `arrived` is what was read of it, or NULL."""
+    backend: cython.pointer[cython.const[Backend]]
+    session: cython.pointer[Session] = session_new(worker, listener, fd, client)
     if session is cython.NULL:
         count(cython.address(worker.counters.memory_refused), 1)
         fetch_add_i64(cython.address(listener.state.sessions), -1)
         reset_on_close(fd)
         close(fd)
+        free(arrived)
         return
-    backend = route_address(worker, listener, client)
+    session.arrived = arrived
+    backend = route_address(worker, listener, client, arrived)
+    if backend is cython.NULL and arrived is not cython.NULL:
+        count(cython.address(session.counters.status[0]), 1)
+        tls_alert(fd, ALERT_UNRECOGNIZED_NAME)
+        finish(worker, session)
+        return
     if backend is cython.NULL or watch(worker, cython.address(session.client.source)) != 0:
         cut(worker, session)
         return
@@ -353,13 +376,6 @@ def cut(worker, session):
     finish(worker, session)
 
 
-def reset_on_close(fd):
-    now: linger
-    now.l_onoff = 1
-    now.l_linger = 0
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, cython.address(now), cython.sizeof(linger))
-
-
 def no_delay(fd):
     """The bytes come from another socket, which has gathered them. A unix socket says no."""
     on: cython.int = 1
@@ -382,12 +398,14 @@ def finish(worker, session):
 
 
 def bury_session(worker, dead):
+    free(cython.cast(cython.pointer[Session], dead).arrived)
     free(dead)
 
 
 PLANE.start = start
 PLANE.open = open
 PLANE.accept = accept
+PLANE.take = take
 PLANE.shut = shut
 PLANE.drain = drain
 PLANE.busy = busy

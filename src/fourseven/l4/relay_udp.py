@@ -399,7 +399,9 @@ def to_client(worker, flow, count_of):
 
 def flow_new(worker, listener, at, key, client):
     """A flow for the client of the datagram at `at`, with its server; NULL: refused."""
-    backend: cython.pointer[cython.const[Backend]] = route_address(worker, listener, client)
+    backend: cython.pointer[cython.const[Backend]] = route_address(
+        worker, listener, client, cython.NULL
+    )
     flow: cython.pointer[Flow] = cython.NULL
     if backend is not cython.NULL:
         flow = admitted(worker, listener)

@@ -32,7 +32,10 @@ from cython.cimports.fourseven.native.linux import (
     sockaddr_storage,
     socklen_t,
 )
+from cython.cimports.fourseven.protocols.message import Address
 from cython.cimports.fourseven.snapshot.layout import MODE_HTTP, SLOTS_MAX
+from cython.cimports.fourseven.worker.arrival import arrival_open
+from cython.cimports.fourseven.worker.local import to_address
 from cython.cimports.fourseven.worker.tools import rest
 from cython.cimports.libc.errno import EAGAIN, ECONNABORTED, EINTR, ENOMEM, errno
 from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
@@ -46,6 +49,7 @@ def http_plane():
     PLANE.start = start
     PLANE.open = open
     PLANE.accept = accept
+    PLANE.take = take
     PLANE.shut = shut
     PLANE.drain = drain
     PLANE.busy = busy
@@ -83,6 +87,7 @@ def accept_one(worker, listener):
     """False when none is waiting, or none can be taken now."""
     name = cython.declare(sockaddr_storage)
     size: socklen_t = cython.sizeof(sockaddr_storage)
+    client = cython.declare(Address)
     before: int64_t
     limit: uint32_t = listener.plan.connections_max
     fd: int32_t = accept4(
@@ -105,8 +110,16 @@ def accept_one(worker, listener):
         return True
     count(cython.address(worker.counters.accepted), 1)
     count(cython.address(listener.counters.accepted), 1)
-    session_open(worker, listener, fd, cython.address(name))
+    to_address(cython.address(name), cython.address(client))
+    if listener.plan.arrival:
+        arrival_open(worker, listener, fd, cython.address(client))
+    else:
+        session_open(worker, listener, fd, cython.address(client), cython.NULL)
     return True
+
+
+def take(worker, listener, fd, arrived):
+    session_open(worker, listener, fd, cython.address(arrived.client), arrived)
 
 
 def refuse(worker, listener, fd):

@@ -9,7 +9,7 @@ from fourseven.protocols.chunked cimport Chunked
 from fourseven.protocols.message cimport Address
 from fourseven.snapshot.layout cimport Backend, BackendState, Listener, Route, Slot, Snapshot
 from fourseven.snapshot.layout cimport TRIED_MAX
-from fourseven.worker.worker cimport Buffer, Dead, Source, Timer, Worker, WorkerListener
+from fourseven.worker.worker cimport Arrived, Buffer, Dead, Source, Timer, Worker, WorkerListener
 
 cpdef enum SessionState:
     SESSION_HEAD = 0        # waits for a request's head
@@ -128,6 +128,7 @@ cdef struct Session:
     uint8_t fin_sent            # tunnel: we have closed our half towards the client
     uint8_t drained             # TLS: the last read of the socket left nothing there
     uint8_t tls_speaks          # TLS: keys are agreed, nothing failed, no close_notify sent
+    Arrived *arrived            # what was read before it was served; NULL: nothing
     void *tls                   # its SSL; NULL: without TLS
     uint64_t body_due_ms        # when the whole body must be here; 0: no such limit
     Window in_                  # from the client; the current request's head stays at its start

@@ -1,8 +1,8 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from fourseven.l7.records cimport Session
-from fourseven.native.linux cimport sockaddr_storage
-from fourseven.worker.worker cimport Dead, Source, Timer, Worker, WorkerListener
+from fourseven.protocols.message cimport Address
+from fourseven.worker.worker cimport Arrived, Dead, Source, Timer, Worker, WorkerListener
 
 # What a read found instead of bytes.
 cpdef enum:
@@ -12,9 +12,9 @@ cpdef enum:
     READ_NO_MEMORY = -3
 
 # A new connection, already counted at its listener: takes the descriptor over, and serves what has
-# come with it at once.
+# come with it at once. `arrived`: what was read of it before, now the session's; or NULL.
 cdef void session_open "fourseven_session_open"(
-    Worker *worker, WorkerListener *listener, int32_t fd, const sockaddr_storage *name
+    Worker *worker, WorkerListener *listener, int32_t fd, const Address *peer, Arrived *arrived
 ) noexcept nogil
 cdef void session_close "fourseven_session_close"(Worker *worker, Session *session) noexcept nogil
 # Goes on as far as it goes without waiting.

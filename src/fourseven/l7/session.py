@@ -78,7 +78,6 @@ from cython.cimports.fourseven.native.linux import (
     send,
     shutdown,
 )
-from cython.cimports.fourseven.worker.local import to_address
 from cython.cimports.fourseven.worker.tools import (
     buffer_free,
     buffer_large,
@@ -94,17 +93,18 @@ from cython.cimports.fourseven.worker.tools import (
 from cython.cimports.fourseven.worker.worker import Buffer, Worker
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import malloc
+from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy, memmove, memset
 
 # ---- open and close ----
 
 
-def session_open(worker, listener, fd, name):
+def session_open(worker, listener, fd, peer, arrived):
     http: cython.pointer[Http] = http_of(worker)
     session: cython.pointer[Session] = session_new(worker)
     if session is cython.NULL:
         close(fd)
+        free(arrived)
         fetch_add_i64(cython.address(listener.state.sessions), -1)
         return
     session.source.fd = fd
@@ -113,7 +113,8 @@ def session_open(worker, listener, fd, name):
     session.timer.fire = session_timer
     session.listener = listener
     session.readable = 1
-    to_address(name, cython.address(session.peer))
+    session.peer = peer[0]
+    session.arrived = arrived
     session.next = http.sessions
     session.link = cython.address(http.sessions)
     if session.next is not cython.NULL:
@@ -167,6 +168,7 @@ def session_bury(worker, dead):
     http: cython.pointer[Http] = http_of(worker)
     if session.tls is not cython.NULL:
         tls_drop(session)
+    free(session.arrived)
     session.next = http.free_sessions
     http.free_sessions = session
 

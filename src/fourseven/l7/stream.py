@@ -65,6 +65,7 @@ from cython.cimports.fourseven.protocols.message import (
     Span,
 )
 from cython.cimports.fourseven.snapshot.layout import Listener, Route
+from cython.cimports.fourseven.worker.arrival import arrived_fill
 from cython.cimports.fourseven.worker.tools import (
     buffer_free,
     buffer_large,
@@ -120,6 +121,7 @@ def read_head(worker, session):
     request.body.at = cython.NULL
     request.body.size = 0
     request.body_complete = 0
+    arrived_fill(session.arrived, request)
     return read_request(
         buffer.at + buffer.start,
         buffer.end - buffer.start,

@@ -1,4 +1,5 @@
-"""The fields that the reader has already laid out: address, host, path, method, header lines.
+"""The fields that the reader has already laid out: address, host, path, method, header
+lines, and what the ClientHello said.
 
 A field gives its first value, and when it is called again with the same cursor the next one; an
 absent value ends that. Fields which decode or search have files of their own (cookies, queries,
@@ -41,6 +42,25 @@ def field_header(request, name, number, scratch, cursor):
             if value.at is cython.NULL:
                 value.at = b""
             break
+    return value
+
+
+def field_sni(request, name, number, scratch, cursor):
+    return request.sni
+
+
+def field_alpn(request, name, number, scratch, cursor):
+    """The next name of the list; its reader has checked the sizes, and they are checked anew."""
+    value: Span = Span(at=cython.NULL, size=0)
+    list_: Span = request.alpn
+    size: uint32_t
+    if list_.at is cython.NULL or cursor.at >= list_.size:
+        return value
+    size = cython.cast(cython.uchar, list_.at[cursor.at])
+    if size > list_.size - cursor.at - 1:
+        return value
+    value = Span(at=list_.at + cursor.at + 1, size=size)
+    cursor.at += 1 + size
     return value
 
 

@@ -88,6 +88,8 @@ class Probe:
         complete=True,
         framing=0,
         content_length=0,
+        sni=None,
+        alpn=None,
     ):
         """Fills the request that the next questions are about."""
         at: uint32_t
@@ -100,6 +102,8 @@ class Probe:
         self.message.path = self.keep(path)
         self.message.query = self.keep(query)
         self.message.body = self.keep(body)
+        self.message.sni = self.keep(sni)
+        self.message.alpn = self.keep(alpn)
         self.message.body_complete = complete
         self.message.framing = framing
         self.message.content_length = content_length

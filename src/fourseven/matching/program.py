@@ -18,11 +18,13 @@ from cython.cimports.fourseven.matching.bodies import (
 )
 from cython.cimports.fourseven.matching.cookies import field_cookie
 from cython.cimports.fourseven.matching.fields import (
+    field_alpn,
     field_client,
     field_header,
     field_host,
     field_method,
     field_path,
+    field_sni,
 )
 from cython.cimports.fourseven.matching.glob import test_glob
 from cython.cimports.fourseven.matching.program import FIELDS, TESTS
@@ -75,6 +77,8 @@ FIELDS[:] = [
     field_body_json,
     field_body_size,
     field_body_type,
+    field_sni,
+    field_alpn,
 ]
 
 # In the order of records.Test.

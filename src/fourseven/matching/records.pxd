@@ -16,8 +16,8 @@ cpdef enum Field:
     FIELD_BODY_JSON = 9     # name: the JSON pointer; number as above
     FIELD_BODY_SIZE = 10    # in decimal
     FIELD_BODY_TYPE = 11    # the media type without parameters, lower case
-    FIELD_SNI = 12
-    FIELD_ALPN = 13
+    FIELD_SNI = 12          # the name that the ClientHello asks for
+    FIELD_ALPN = 13         # each protocol that it offers is a value of its own
 
 # How the value is tested. Operands are in canonical form: hosts in lower case, paths as the reader makes them.
 cpdef enum Test:
@@ -41,7 +41,7 @@ cpdef enum:
     ROUTE_NEEDS_BODY = -2   # a payload condition decides, and the body's prefix is not there yet
 
 cpdef enum:
-    FIELDS_USED = 12        # SNI and ALPN come with an engine that peeks
+    FIELDS_USED = 14
     TESTS_USED = 14
     DEPTH_MAX = 32          # nesting of any, all and not: people stop at three, generators at ten
     ROWS_MAX = 4096         # conditions in one route: beyond it, a list (any_of) or more routes serve better

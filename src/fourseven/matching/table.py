@@ -15,6 +15,7 @@ from cython.cimports.fourseven.matching.index import index_build, index_collect
 from cython.cimports.fourseven.matching.prepare import kept_operand, kept_text
 from cython.cimports.fourseven.matching.program import field_read, route_holds
 from cython.cimports.fourseven.matching.records import (
+    FIELD_ALPN,
     FIELD_BODY,
     FIELD_BODY_JSON,
     FIELD_BODY_SIZE,
@@ -157,7 +158,7 @@ def pack_row(arena, row, source, kept):
     row.field = condition.field
     row.test = condition.test
     row.number = condition.number
-    row.many = condition.field in (FIELD_HEADER, FIELD_COOKIE, FIELD_QUERY)
+    row.many = condition.field in (FIELD_HEADER, FIELD_COOKIE, FIELD_QUERY, FIELD_ALPN)
     row.payload = PAYLOAD_NONE
     if condition.field in (FIELD_BODY, FIELD_BODY_JSON):
         row.payload = PAYLOAD_BYTES

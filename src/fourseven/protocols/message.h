@@ -30,6 +30,8 @@ typedef struct {
     Span host;                      /* canonical: lower case, no port, no final dot */
     Span path;                      /* canonical: dot segments and // removed, needless %XX decoded */
     Span query;                     /* what follows '?', as received; absent without '?' */
+    Span sni;                       /* canonical name of the ClientHello; absent without TLS or name */
+    Span alpn;                      /* protocols that the client offers: of each its size, then its name */
     Span body;                      /* a decoded prefix of the body, for payload matches; absent otherwise */
     uint64_t content_length;
     uint32_t head_size;             /* bytes of the head in the buffer */

@@ -87,6 +87,8 @@ cdef extern from "fourseven/protocols/message.h" nogil:
         Span host
         Span path
         Span query
+        Span sni
+        Span alpn
         Span body
         uint64_t content_length
         uint32_t head_size

@@ -120,6 +120,7 @@ typedef struct {
     Action *request_actions;  /* in order; a terminal one (redirect, respond) ends the list */
     Action *response_actions;
     Span name;
+    uint32_t passthrough;     /* TLS is not ended: the connection is relayed as it is */
 } Route;
 
 typedef struct {
@@ -159,6 +160,10 @@ typedef struct {
     uint32_t tunnel_timeout_ms; /* after an Upgrade: no byte either way */
     uint32_t relax;            /* bits of Relax */
     Span name;
+    /* before anything is served */
+    uint32_t arrival;          /* bits of ArrivalStage: what is read first */
+    uint32_t hello_timeout_ms; /* until all of it is here */
+    RouteTable *hello_table;   /* with tls: the routes that say at the ClientHello if TLS ends; or NULL */
     void *tls;                 /* fourseven.tls.site.TlsSite; NULL: clients speak without TLS */
 } Listener;
 

@@ -25,6 +25,10 @@ cpdef enum Relax:           # bits: a defence that the file relaxes by name
     RELAX_ENCODED_SLASH = 4     # allow %2F and %5C in a path, kept encoded
     RELAX_MERGE_SLASHES = 8     # do not merge //
 
+cpdef enum ArrivalStage:    # bits: what is read of a connection before it is served
+    ARRIVAL_PROXY = 1       # the PROXY protocol's header
+    ARRIVAL_HELLO = 2       # the TLS ClientHello, which stays in the socket
+
 cpdef enum PartKind:
     PART_LITERAL = 0
     PART_CLIENT_ADDRESS = 1
@@ -141,6 +145,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         Action *request_actions
         Action *response_actions
         Span name
+        uint32_t passthrough
 
     ctypedef struct Cidr:
         uint8_t[16] bytes
@@ -175,6 +180,9 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t tunnel_timeout_ms
         uint32_t relax
         Span name
+        uint32_t arrival
+        uint32_t hello_timeout_ms
+        RouteTable *hello_table
         void *tls
 
     ctypedef struct Pins "__typeof__(((Snapshot *)0)->pins[0])":

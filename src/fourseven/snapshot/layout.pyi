@@ -22,6 +22,10 @@ class Relax(IntEnum):
     RELAX_ENCODED_SLASH = 4
     RELAX_MERGE_SLASHES = 8
 
+class ArrivalStage(IntEnum):
+    ARRIVAL_PROXY = 1
+    ARRIVAL_HELLO = 2
+
 class PartKind(IntEnum):
     PART_LITERAL = 0
     PART_CLIENT_ADDRESS = 1

@@ -21,10 +21,14 @@ from cython.cimports.fourseven.native.linux import (
     EPOLLIN,
     EPOLLOUT,
     EPOLLRDHUP,
+    SO_LINGER,
+    SOL_SOCKET,
     clock_gettime,
     close,
     epoll_ctl,
     epoll_event,
+    linger,
+    setsockopt,
     timespec,
 )
 from cython.cimports.fourseven.worker.worker import (
@@ -249,6 +253,14 @@ def unwatch(worker, source):
 
 def muted(worker, source, events):
     """The owner has closed it in this very batch."""
+
+
+def reset_on_close(fd):
+    """An orderly end would look like an empty answer."""
+    now: linger
+    now.l_onoff = 1
+    now.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, cython.address(now), cython.sizeof(linger))
 
 
 def run_again(worker, source):

@@ -15,6 +15,8 @@ typedef struct FOURSEVEN_LINE {
     uint64_t faults[FOURSEVEN_FAULTS_MAX];        /* by protocols.http1.Fault */
     uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send;
     uint64_t tls_handshakes, tls_resumed, tls_failed; /* resumed ones are among the handshakes */
+    uint64_t arrivals;                            /* gauge: connections of which something is read first */
+    uint64_t hello_refused, timeouts_hello;
 } WorkerCounters;
 
 typedef struct FOURSEVEN_LINE {

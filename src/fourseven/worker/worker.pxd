@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from fourseven.matching.table cimport MatchScratch
-from fourseven.protocols.message cimport Address, Request, Response
+from fourseven.protocols.message cimport Address, Request, Response, Span
 from fourseven.snapshot.cell cimport Seen, Shared
 from fourseven.snapshot.layout cimport Listener, ListenerState, Snapshot
 
@@ -29,6 +29,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t[FAULTS_MAX] faults
         uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send
         uint64_t tls_handshakes, tls_resumed, tls_failed
+        uint64_t arrivals, hello_refused, timeouts_hello
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
@@ -95,10 +96,31 @@ cdef struct WorkerListener:
     Worker *worker
     void *private           # the plane's own (UDP's flow table)
 
+# What was learnt of a connection before it was served. It belongs to the session that takes the
+# connection, which frees it; texts stand behind the record.
+cdef struct Arrived:
+    Address client
+    Span sni                # canonical; absent where the client names no host, or no hello was seen
+    Span alpn               # protocols it offers: of each its size, then its name
+    int32_t route           # of the listener: the one that passes TLS through; -1: none was chosen
+
+# A connection of which something must be read before it is served.
+cdef struct Arrival:
+    Source source           # first
+    Dead dead
+    Timer timer
+    Arrival *next           # all arrivals of the worker
+    Arrival **link
+    WorkerListener *listener
+    Address client
+    uint32_t hung           # a FIN or an error stands behind what has come
+
 cdef struct Plane:
     int32_t (*start)(Worker *worker) noexcept nogil             # 0, or an errno
     int32_t (*open)(Worker *worker, WorkerListener *listener) noexcept nogil   # before it is registered
     void (*accept)(Worker *worker, WorkerListener *listener) noexcept nogil    # its socket is readable
+    # As accept, with a descriptor that has arrived: it and `arrived` are the plane's from now on.
+    void (*take)(Worker *worker, WorkerListener *listener, int32_t fd, Arrived *arrived) noexcept nogil
     void (*shut)(Worker *worker, WorkerListener *listener) noexcept nogil      # the file no longer names it
     void (*drain)(Worker *worker) noexcept nogil                # close what is idle, let the rest finish
     uint64_t (*busy)(Worker *worker) noexcept nogil             # sessions that a drain waits for
@@ -128,6 +150,7 @@ cdef struct Worker:
     uint32_t free_large_count
     uint32_t free_small_count
     Dead *dead
+    Arrival *arrivals
     Source *again           # ready without an event: they had their share of the last turn
     MatchScratch *scratch
     Request *request        # valid within one call chain, never across turns

@@ -48,6 +48,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Listener,
     Snapshot,
 )
+from cython.cimports.fourseven.worker.arrival import arrivals_stop
 from cython.cimports.fourseven.worker.local import local_address
 from cython.cimports.fourseven.worker.tools import (
     buffers_drop,
@@ -165,6 +166,7 @@ def start(worker):
 
 def stop(worker):
     mode: cython.int
+    arrivals_stop(worker)
     for mode in range(MODES):
         if worker.planes[mode] is not cython.NULL:
             worker.planes[mode].stop(worker)
