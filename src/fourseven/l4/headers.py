@@ -5,12 +5,12 @@ Sources: RFC 791, RFC 8200, RFC 9293, RFC 768; include/uapi/linux/bpf.h for the 
 
 from __future__ import annotations
 
-from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, Array, Struct
+from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, Array, Header, Struct
 
-ETHERNET = Struct("ethernet", packed=True, to=Array(U8, 6), source=Array(U8, 6), protocol=BE16)
-IPV4 = Struct(
+ETHERNET = Header("ethernet", to=Array(U8, 6), source=Array(U8, 6), protocol=BE16)
+HARDWARE = Header("hardware", words=Array(U32, 3))  # both addresses of it, at once
+IPV4 = Header(
     "ipv4",
-    packed=True,
     version_length=U8,
     tos=U8,
     length=BE16,
@@ -22,9 +22,8 @@ IPV4 = Struct(
     source=BE32,
     destination=BE32,
 )
-IPV6 = Struct(
+IPV6 = Header(
     "ipv6",
-    packed=True,
     version=BE32,
     length=BE16,
     following=U8,
@@ -32,9 +31,8 @@ IPV6 = Struct(
     source=Array(BE32, 4),
     destination=Array(BE32, 4),
 )
-TCP_HEADER = Struct(
+TCP_HEADER = Header(
     "tcp",
-    packed=True,
     source=BE16,
     destination=BE16,
     sequence=BE32,
@@ -45,8 +43,8 @@ TCP_HEADER = Struct(
     checksum=BE16,
     urgent=BE16,
 )
-UDP_HEADER = Struct("udp", packed=True, source=BE16, destination=BE16, length=BE16, checksum=BE16)
-TTL = Struct("ttl", packed=True, both=BE16)  # TTL and protocol: what one checksum word covers
+UDP_HEADER = Header("udp", source=BE16, destination=BE16, length=BE16, checksum=BE16)
+PORTS = Header("ports", source=BE16, destination=BE16)
 
 SKB = Struct(
     "__sk_buff",
@@ -67,6 +65,30 @@ SKB = Struct(
     tc_classid=U32,
     data=U32,
     data_end=U32,
+    napi_id=U32,
+    family=U32,
+    remote_ip4=U32,
+    local_ip4=U32,
+    remote_ip6=Array(U32, 4),
+    local_ip6=Array(U32, 4),
+    remote_port=U32,
+    local_port=U32,
+    data_meta=U32,
+    flow_keys=Array(U32, 2),
+    tstamp=Array(U32, 2),
+    wire_len=U32,
+    gso_segs=U32,
+    sk=Array(U32, 2),
+    gso_size=U32,
+)
+XDP_MD = Struct(
+    "xdp_md",
+    data=U32,
+    data_end=U32,
+    data_meta=U32,
+    ingress_ifindex=U32,
+    rx_queue_index=U32,
+    egress_ifindex=U32,
 )
 FIB = Struct(  # struct bpf_fib_lookup
     "fib",
@@ -74,11 +96,13 @@ FIB = Struct(  # struct bpf_fib_lookup
     protocol=U8,
     source_port=BE16,
     destination_port=BE16,
-    length=U16,
+    length=U16,  # in: what must fit; out: what fits
     interface=U32,
     tos=U32,
     source=Array(BE32, 4),
     destination=Array(BE32, 4),
     vlan=U32,
-    hardware=Array(U32, 3),
+    near=Array(U16, 3),  # hardware addresses: ours, the neighbour's
+    neighbour=Array(U16, 3),
 )
+FRAME = Struct("frame", to=Array(U16, 3), source=Array(U16, 3))  # in the order of a header

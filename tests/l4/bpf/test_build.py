@@ -9,11 +9,11 @@ import pytest
 
 from fourseven.l4.bpf.build import HASH, Program
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
-from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, U64, Array, BuildError, Struct
+from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, U64, Array, BuildError, Header, Struct
 from support.network import why_not
 
 CONTEXT = Struct("context", len=U32, rest=Array(U32, 18), data=U32, data_end=U32)
-HEAD = Struct("head", packed=True, kind=U8, port=BE16, size=BE32, tail=U8)
+HEAD = Header("head", kind=U8, port=BE16, size=BE32, tail=U8)
 KEY = Struct("key", port=BE16, spare=U16, number=U32)
 ROW = Struct("row", hits=U64, small=U32, spare=U32)
 PASS = 0

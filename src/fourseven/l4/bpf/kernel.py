@@ -15,6 +15,7 @@ import errno
 import os
 import platform
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,7 @@ LICENSE = b"Dual MIT/GPL\0"  # some helpers are only for programs under the GPL
 TEST_ROOM = 4096  # bytes more than went in that a program may make of a packet
 LIVE_FRAMES = 2  # BPF_F_TEST_XDP_LIVE_FRAMES: what a test run makes of the packets truly happens
 NATIVE, GENERIC = 4, 2  # XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE
+MONOTONIC_COARSE = 6  # a clock of clock_gettime(2) that Python does not name
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -135,6 +137,11 @@ def processors() -> int:
     """As many as this machine may ever have: so many rows has one of a map FOR_EACH_CPU."""
     last = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")[-1]
     return int(last.split("-")[-1]) + 1
+
+
+def hertz() -> int:
+    """How many ticks a second has, in which a program counts time by `jiffies64`."""
+    return round(1 / time.clock_getres(MONOTONIC_COARSE))  # which moves once a tick
 
 
 class Table(Descriptor):

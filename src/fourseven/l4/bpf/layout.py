@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-TAKEN = ("address", "present", "missing")  # what a pointer itself answers to
+TAKEN = ("address", "present", "missing", "seen_as")  # what a pointer itself answers to
 
 
 class BuildError(Exception):
@@ -70,10 +70,11 @@ class Field:
 
 
 class Struct:
-    """Named fields, one after the other, as on the wire or in a map."""
+    """Named fields, one after the other."""
 
-    def __init__(self, name: str, *, packed: bool = False, **fields: Kind | Array) -> None:
-        """`packed` is for headers on the wire, where nothing is aligned."""
+    aligned = True
+
+    def __init__(self, name: str, /, **fields: Kind | Array) -> None:
         self.name = name
         self.fields: dict[str, Field] = {}
         at = 0
@@ -81,12 +82,12 @@ class Struct:
             if field.startswith("_") or field in TAKEN:
                 raise BuildError(f"{name}.{field}: a pointer has that name for something else")
             kind, count = (form.kind, form.count) if isinstance(form, Array) else (form, 0)
-            if not packed and at % kind.size:
+            if self.aligned and at % kind.size:
                 raise BuildError(f"{name}.{field} would stand at {at}, unaligned; say the padding")
             self.fields[field] = Field(field, at, kind, count)
             at += form.size
         self.size = at
-        if not packed and any(at % field.kind.size for field in self.fields.values()):
+        if self.aligned and any(at % field.kind.size for field in self.fields.values()):
             raise BuildError(f"{name} ends at {at}, unaligned; say the padding")
 
     def find(self, name: str) -> Field:
@@ -117,6 +118,12 @@ class Struct:
             )
             found[field.name] = numbers if field.count else numbers[0]
         return found
+
+
+class Header(Struct):
+    """A struct on the wire, where nothing is aligned."""
+
+    aligned = False
 
 
 def order(field: Field) -> Any:

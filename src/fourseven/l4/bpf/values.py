@@ -267,6 +267,12 @@ class Pointer:
             return Address(self._name, self._stack)
         return Address(self._name, 0, self)
 
+    def seen_as(self, struct: Struct) -> Pointer:
+        """The same bytes with other fields; no more of them."""
+        if struct.size > self._struct.size:
+            raise BuildError(f"{self} has {self._struct.size} bytes, {struct.name} {struct.size}")
+        return Pointer(struct, self._name, self._region, self._local, self._stack, self._taken)
+
     @property
     def present(self) -> Null:
         """Did the lookup find it?"""

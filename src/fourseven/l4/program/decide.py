@@ -32,7 +32,7 @@ from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, U64, Array, Struct
 from fourseven.l4.bpf.values import Local, Pointer, Value
 from fourseven.l4.kernel_plan import AT_RANDOM, BY_HASH, FLOWS_MAX, IN_TURN, UDP, KernelPlan
 from fourseven.l4.program.skb import SkbWire
-from fourseven.l4.program.wire import ACK, FIN, RST, SYN, To, Wire
+from fourseven.l4.program.wire import ACK, FIN, RST, SYN, WAY, To, Wire
 
 TO_SERVER, TO_CLIENT = 1, 2
 
@@ -92,16 +92,17 @@ class Decision:
         self.places = p.map("places", ARRAY, INDEX, INDEX, places)
         self.servers = p.map("servers", ARRAY, INDEX, SERVER, SERVERS_MAX)
         self.counts = p.map("counts", ARRAY, INDEX, COUNTS, SERVERS_MAX)
-        self.key = p.stack("key", KEY)
-        self.wire = wire(p, self.key, plan.families())
-        self.now: Value = self.wire.flags
-        self.to = p.stack("to", SERVER)
+        self.wire = wire(p, dict.fromkeys(plan.families(), KEY), plan.protocols())
         self.wire.parse(self.write)
 
     def write(self) -> None:
         """What becomes of a packet of one family, in the order of its way."""
-        p, key, wire = self.p, self.key, self.wire
-        self.now = p.call("ktime_get_ns", name="now")
+        p, wire = self.p, self.wire
+        self.key = key = wire.key
+        self.to = p.stack("to", SERVER)
+        way = p.stack("way", WAY)
+        ticks = wire.ticks()
+        self.now: Value = p.call("ktime_get_ns", name="now")
         flow = p.lookup(self.flows, "flow", key)
         kept = p.let("kept", 0, U8)
         with p.when(flow.present):
@@ -109,8 +110,9 @@ class Decision:
                 self.touch(flow)
                 self.count(flow.server, "out")
                 self.take(flow)
+                wire.reach(way, ticks, self.to.target, key.destination)
                 wire.rewrite(source=To(self.to.target, self.to.port))
-                wire.forward(self.to.target, key.destination)
+                wire.forward(way)
             p.set(kept, 1)
             syn = (wire.flags & (SYN | ACK)) == SYN
             idle = (self.now - flow.seen) > flow.idle
@@ -122,8 +124,9 @@ class Decision:
                 self.take(flow)
         with p.when(kept == 0):
             self.choose()
+        wire.reach(way, ticks, key.source, self.to.target)
         wire.rewrite(destination=To(self.to.target, self.to.port))
-        wire.forward(key.source, self.to.target)
+        wire.forward(way)
 
     # ---- flows ----
 

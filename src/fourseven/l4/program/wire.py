@@ -6,10 +6,16 @@ What is decided about a packet (`decide`) is written once, over this:
                             emits what happens to a packet of it. What is not ours has left before.
     wire.key                who talks to whom, on the stack: source, destination, ports, protocol
     wire.flags, wire.size   TCP's flags (0 for UDP), bytes of the whole packet
+    wire.tcp()              TCP's header, for whoever needs its numbers; before the rewrite
     wire.v4                 which family is being written just now; known while the program is built
+    wire.reach(row, …)      the way to an address: as the row remembers it, or asked anew
     wire.rewrite(…)         another source, another destination, or both; checksums follow
-    wire.forward(…)         on to the neighbour; the program ends
+    wire.forward(row)       on to the neighbour; the program ends
     wire.leave()            on to the kernel, untouched; the program ends
+
+A way (interface, hardware addresses, the longest packet) stands in a row of the flow, in the fields
+of HOP, and is good for a second; then the routing table is asked again. So a change of routes or of
+a neighbour's address is followed within a second, and the usual packet asks nothing.
 
 Law: nothing here knows flows, services or servers.
 """
@@ -19,45 +25,283 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fourseven.l4.bpf import checksums
 from fourseven.l4.bpf.build import Program
-from fourseven.l4.bpf.layout import Struct
+from fourseven.l4.bpf.kernel import hertz
+from fourseven.l4.bpf.layout import BE16, U8, U16, U32, U64, Array, Kind, Struct
 from fourseven.l4.bpf.values import Condition, Fields, Load, Local, Pointer, Value
+from fourseven.l4.headers import (
+    ETHERNET,
+    FIB,
+    FRAME,
+    HARDWARE,
+    IPV4,
+    IPV6,
+    PORTS,
+    TCP_HEADER,
+    UDP_HEADER,
+)
 
 TCP, UDP = 6, 17  # IANA protocol numbers
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 AF_INET, AF_INET6 = 2, 10
+ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 LINK = 14  # bytes of the Ethernet header
 HEADERS = LINK + 60 + 20  # the longest that is looked at: IPv4 with options, TCP without
 FOUND, NO_NEIGHBOUR = 0, 7  # BPF_FIB_LKUP_RET: a way is known, its neighbour perhaps not yet
+ANY_LENGTH = 1  # asked of the routing table, so that it tells what fits
+PLAIN, UNKNOWN, ODD = 0, 1, 2  # a way: as remembered; its neighbour is not known; the kernel's
+
+HOP: dict[str, Kind | Array] = {  # a way to somewhere, in a row that remembers it; all 0 is none
+    "hop": Array(U32, 3),  # hardware addresses, in the order of an Ethernet header
+    "out": U32,  # the interface
+    "mtu": U32,  # the longest packet, without the Ethernet header
+    "checked": U32,  # the tick when the routing table said so
+}
+WAY = Struct("way", **HOP)
 
 
 class To(NamedTuple):
-    """A new end for a packet."""
+    """A new end for a packet, in a row or on the stack."""
 
     address: Fields
     port: Load
 
 
 class Wire:
-    """What every wire has; the ways of reading and writing are its own."""
+    """What every wire has; how a packet is sent and its checksums are kept is each one's own."""
 
     CONTEXT: Struct  # what the kernel hands to the program
     PASS: int  # the exit code that lets the kernel go on
+    SENT: int  # the exit code with which a packet was handed to an interface
 
-    def __init__(self, p: Program, key: Pointer, families: set[int]) -> None:
-        """`key` is a struct on the stack that parse() fills."""
-        self.p, self.key, self.families = p, key, families
-        self.v4 = families == {4}
-        self.flags: Local = p.let("flags", 0)
-        self.size: Value = self.flags
+    def __init__(self, p: Program, keys: dict[int, Struct], protocols: set[int]) -> None:
+        """`keys`: for each family the struct that parse() fills; in `protocols` at least one."""
+        self.p, self.keys, self.protocols = p, keys, protocols
+        self.context = p.context
+        self.v4 = False
+        self.second = hertz()
+        self.ingress: Value = self.context.ingress_ifindex
+        self.size: Value = self.measure()
+
+    def measure(self) -> Value:
+        """Bytes of the packet."""
+        raise NotImplementedError
+
+    def enter(self) -> None:
+        """What must be so before a packet can be read."""
+        raise NotImplementedError
+
+    # ---- reading: whatever is not ours leaves here ----
 
     def parse(self, write: Callable[[], None]) -> None:
+        p = self.p
+        self.enter()
+        ethernet = p.packet("ethernet", 0, ETHERNET, self.PASS)
+        for family, struct in self.keys.items():
+            with p.when(ethernet.protocol == ETHERTYPES[family]):
+                self.v4 = family == 4
+                self.key = p.stack("key", struct)
+                self.flags: Local = p.let("flags", 0)
+                self.l4 = p.let("l4", LINK, U16)  # where the TCP or UDP header begins
+                self.plain = p.let("plain", PLAIN)
+                (self.parse_v4 if self.v4 else self.parse_v6)()
+                write()
+        self.leave()
+
+    def parse_v4(self) -> None:
+        p, key = self.p, self.key
+        ip = p.packet("ip", LINK, IPV4, self.PASS)
+        size = p.let("size", (ip.version_length.to(U16) & 15) << 2)
+        odd = (ip.version_length >> 4 != 4) | (size < 20) | ((ip.fragment & 0x3FFF) != 0)
+        with p.when(odd):
+            self.leave()
+        self.transport(ip.protocol, ip.length.host(), size)
+        p.set(self.l4, size + LINK)
+        last = key.source.count - 1
+        if last:  # a key that serves both families
+            p.set(key.source[2], 0xFFFF)
+            p.set(key.destination[2], 0xFFFF)
+        p.set(key.source[last], ip.source)
+        p.set(key.destination[last], ip.destination)
+        self.ends()
+
+    def parse_v6(self) -> None:
+        p, key = self.p, self.key
+        ip = p.packet("ip", LINK, IPV6, self.PASS)
+        with p.when(ip.version.host() >> 28 != 6):
+            self.leave()
+        for end in (ip.source, ip.destination):  # RFC 4291 2.5.5.2: never on the wire, and where
+            with p.when(mapped(end)):  # a key serves both families it would be taken for IPv4
+                self.leave()
+        self.transport(ip.following, ip.length.host(), 0)
+        p.set(self.l4, LINK + 40)
+        p.copy(key.source, ip.source)
+        p.copy(key.destination, ip.destination)
+        self.ends()
+
+    def transport(self, protocol: Value, length: Value, before: Value | int) -> None:
+        """A protocol of the plan, as long as its header; `length` bytes, `before` not its."""
+        p = self.p
+        least = p.let("least", before, U16)
+        if self.protocols == {TCP, UDP}:
+            with p.when(protocol == TCP):
+                p.set(least, least + TCP_HEADER.size)
+            with p.otherwise():
+                with p.when(protocol != UDP):
+                    self.leave()
+                p.set(least, least + UDP_HEADER.size)
+        else:
+            (only,) = self.protocols
+            with p.when(protocol != only):
+                self.leave()
+            p.set(least, least + (TCP_HEADER if only == TCP else UDP_HEADER).size)
+        p.set(self.key.protocol, protocol)
+        with p.when(length < least):
+            self.leave()
+
+    def ends(self) -> None:
+        """The ports, and TCP's flags."""
+        self.by_protocol(self.read_tcp, self.read_udp)
+
+    def read_tcp(self) -> None:
+        tcp = self.p.packet("tcp", self.l4, TCP_HEADER, self.PASS)
+        self.p.set(self.flags, tcp.flags)
+        self.ports(tcp)
+
+    def read_udp(self) -> None:
+        self.ports(self.p.packet("udp", self.l4, UDP_HEADER, self.PASS))
+
+    def ports(self, header: Pointer) -> None:
+        self.p.set(self.key.source_port, header.source)
+        self.p.set(self.key.destination_port, header.destination)
+
+    def by_protocol(self, tcp: Callable[[], None], udp: Callable[[], None]) -> None:
+        """Writes what each protocol needs; only one where the plan has only one."""
+        if self.protocols == {TCP}:
+            tcp()
+        elif self.protocols == {UDP}:
+            udp()
+        else:
+            with self.p.when(self.key.protocol == TCP):
+                tcp()
+            with self.p.otherwise():
+                udp()
+
+    def tcp(self) -> Pointer:
+        """TCP's header."""
+        return self.p.packet("tcp", self.l4, TCP_HEADER, self.PASS)
+
+    def ticks(self) -> Local:
+        """The time, in ticks of 32 bits: differences are good for 24 days and more."""
+        return self.p.let("now", self.p.call("jiffies64", name="jiffies").to(U32))
+
+    # ---- the way ----
+
+    def reach(
+        self,
+        row: Pointer,
+        now: Value,
+        source: Fields,
+        destination: Fields,
+        refreshed: Callable[[], None] | None = None,
+    ) -> None:
+        """The way from `source` to `destination`, which `row` remembers; `refreshed` is written
+        where the routing table is asked, about once a second."""
+        p = self.p
+        with p.when(((now - row.checked) > self.second) | (row.out == 0)):
+            if refreshed is not None:
+                refreshed()
+            self.ask(row, now, source, destination)
+        self.fits(row)
+
+    def ask(self, row: Pointer, now: Value, source: Fields, destination: Fields) -> None:
+        """Asks the routing table, and remembers."""
+        p = self.p
+        fib = p.stack("fib", FIB)
+        p.set(fib.interface, self.ingress)
+        p.set(fib.protocol, self.key.protocol)
+        p.set(fib.length, ANY_LENGTH)
+        p.set(fib.family, AF_INET if self.v4 else AF_INET6)
+        for i in range(1 if self.v4 else 4):
+            p.set(fib.source[i], source[source.count - 1 if self.v4 else i])
+            p.set(fib.destination[i], destination[destination.count - 1 if self.v4 else i])
+        found = p.call("fib_lookup", p.context, fib.address, FIB.size, 0, name="found")
+        with p.when(found == FOUND):
+            frame = p.stack("frame", FRAME)
+            p.copy(frame.to, fib.neighbour)
+            p.copy(frame.source, fib.near)
+            p.copy(row.hop, frame.seen_as(HARDWARE).words)
+            p.set(row.mtu, fib.length)
+            p.set(row.checked, now)
+        with p.otherwise():
+            p.set(self.plain, ODD)
+            with p.when(found == NO_NEIGHBOUR):
+                p.set(self.plain, UNKNOWN)
+        p.set(row.out, fib.interface)
+
+    def fits(self, row: Pointer) -> None:
+        """What is too long for the way, or has come too far, is the kernel's."""
         raise NotImplementedError
+
+    def hops_end(self) -> Condition:
+        """Is this the last hop that the packet may take?"""
+        p = self.p
+        left: Value
+        if self.v4:
+            left = p.packet("ip", LINK, IPV4, self.PASS).ttl
+        else:
+            left = p.packet("ip", LINK, IPV6, self.PASS).hops
+        return left < 2
+
+    # ---- writing ----
 
     def rewrite(self, source: To | None = None, destination: To | None = None) -> None:
+        """New ends; the checksums follow."""
+        p, key = self.p, self.key
+        addresses: list[tuple[Value, Value]] = []
+        ports: list[tuple[Value, Value]] = []
+        ip = p.packet("ip", LINK, IPV4 if self.v4 else IPV6, self.PASS)
+        header = p.packet("ports", self.l4, PORTS, self.PASS)
+        for name, to in (("source", source), ("destination", destination)):
+            if to is None:
+                continue
+            old, written = getattr(key, name), getattr(ip, name)
+            if self.v4:
+                last, new = old.count - 1, to.address[to.address.count - 1]
+                addresses.append((old[last], new))
+                p.set(written, new)
+            else:
+                addresses += [(old[i], to.address[i]) for i in range(4)]
+                p.copy(written, to.address)
+            ports.append((getattr(key, f"{name}_port"), to.port))
+            p.set(getattr(header, name), to.port)
+        change = checksums.difference(p, "change", addresses)
+        if self.v4:
+            checksums.apply(p, ip.checksum, change)
+        self.sums(change, checksums.difference(p, "ports_change", ports))
+
+    def sums(self, addresses: Local, ports: Local) -> None:
+        """TCP's or UDP's checksum, after these differences."""
         raise NotImplementedError
 
-    def forward(self, source: Fields, destination: Fields) -> None:
+    def age(self) -> None:
+        """One hop less to go."""
+        p = self.p
+        if not self.v4:
+            ip6 = p.packet("ip", LINK, IPV6, self.PASS)
+            p.set(ip6.hops, (ip6.hops - 1).to(U8))
+            return
+        ip = p.packet("ip", LINK, IPV4, self.PASS)
+        p.set(ip.ttl, (ip.ttl - 1).to(U8))
+        total = p.let("total", ip.checksum.bits(U64) + BE16.store(0x0100))
+        p.set(ip.checksum, ((total & 0xFFFF) + (total >> 16)).bits(BE16))
+
+    def address(self, row: Pointer) -> None:
+        """The hardware addresses of the way."""
+        self.p.copy(self.p.packet("hardware", 0, HARDWARE, self.PASS).words, row.hop)
+
+    def forward(self, row: Pointer) -> None:
         raise NotImplementedError
 
     def leave(self) -> None:
