@@ -28,5 +28,9 @@ class Ability:
 ABILITIES: dict[str, Ability] = {  # in the order in which they are preferred
     "tcx": Ability(frozenset({IN_TURN, AT_RANDOM, BY_HASH}), frozenset({ROUTED})),
     "xdp": Ability(frozenset(), frozenset()),
-    "nftables": Ability(frozenset(), frozenset()),
+    "nftables": Ability(
+        frozenset({IN_TURN, AT_RANDOM, BY_HASH}),
+        frozenset({ROUTED, MASQUERADE}),
+        local_servers=True,
+    ),
 }

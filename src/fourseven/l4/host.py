@@ -8,13 +8,13 @@ tells little: a container may have the one and be forbidden the other.
 from __future__ import annotations
 
 import errno
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 from fourseven.l4.bpf.build import ARRAY, Map, Program
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
 from fourseven.l4.headers import SKB
+from fourseven.l4.nftables import plane as nftables
 from fourseven.l4.program.decide import INDEX
 from fourseven.l4.program.skb import SkbWire
 
@@ -102,9 +102,8 @@ def _tcx(loaded: Loaded, name: str) -> Answer:
 
 
 def _nft() -> Answer:
-    found = shutil.which("nft")
-    where = f"{found} is there, but" if found else "nft is not installed, and"
-    return Answer("nftables", False, f"{where} this version does not drive it")
+    reason = nftables.denied()
+    return Answer("nftables", not reason, reason or "the kernel takes rules of every sort")
 
 
 def _forwarding(name: str, path: str) -> Answer:
