@@ -36,12 +36,19 @@ def missing() -> str:
     return "" if shutil.which("wrk") else "wrk is not installed: sudo apt install wrk"
 
 
-def wrk(port: int, work: Work, seconds: float, cores: set[int], targets: Path | None) -> dict:
+def wrk(
+    port: int,
+    work: Work,
+    seconds: float,
+    cores: set[int],
+    targets: Path | None,
+    address: str = ADDRESS,
+) -> dict:
     """Runs wrk for whole seconds (it knows no others); the parsed result."""
     command = ["wrk", "-t1", f"-c{work.connections}", f"-d{max(1, round(seconds))}s"]
     command += ["--timeout", f"{TIMEOUT_SECONDS}s", "-s", str(HERE / "wrk.lua")]
     command += ["-H", "Connection: close"] if work.close else []
-    command += [f"http://{ADDRESS}:{port}{work.path}"]
+    command += [f"http://{address}:{port}{work.path}"]
     environment = {**os.environ, "BENCH_TARGETS": str(targets)} if targets else None
     found = parse_wrk(run(command, cores, seconds + TIMEOUT_SECONDS + 5, environment))
     return {**found, "errors": wrk_errors(found)}

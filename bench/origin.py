@@ -40,7 +40,7 @@ http {{
     open_file_cache max=16 inactive=1h;
     open_file_cache_valid 1h;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen {address}:{port} backlog=4096;
         root {folder}/files;
         location / {{ return 200 "{small}"; }}
 {large}
@@ -56,7 +56,7 @@ http {{
 class Origin:
     """A running origin. Use it as a context."""
 
-    def __init__(self, cores: Iterable[int]) -> None:
+    def __init__(self, cores: Iterable[int], address: str = "127.0.0.1", port: int = 0) -> None:
         memory = Path("/dev/shm")
         self.scratch = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
         folder = Path(self.scratch.name)
@@ -64,12 +64,11 @@ class Origin:
         (folder / "files").mkdir()
         for size in LARGE_SIZES:
             (folder / "files" / str(size)).write_bytes(body(size))
-        self.port = free_port()
+        self.port = port or free_port()
         file = folder / "nginx.conf"
         large = "\n".join(f"        location = /{size} {{ }}" for size in LARGE_SIZES)
-        file.write_text(
-            TEXT.format(folder=folder, port=self.port, small=SMALL.decode(), large=large)
-        )
+        place = {"address": address, "port": self.port}
+        file.write_text(TEXT.format(folder=folder, **place, small=SMALL.decode(), large=large))
         command = ["nginx", "-p", str(folder), "-c", str(file)]
         self.server = Child(command, folder / "log", cores=cores)
 

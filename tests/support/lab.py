@@ -28,7 +28,6 @@ import contextlib
 import ctypes
 import fcntl
 import ipaddress
-import os
 import socket
 import struct
 import subprocess

@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     load.add_argument("--seconds", type=float, default=2.0)
     origin = parts.add_parser("origin", help="answer every request with the same bytes")
+    origin.add_argument("--address", default="127.0.0.1")
+    origin.add_argument("--port", type=int, default=0)
     origin.add_argument("--size", type=int, default=128, help="bytes of the answer's body")
     options = parser.parse_args(arguments)
     return {"load": run_load, "origin": run_origin}[options.part](options)
@@ -77,7 +79,7 @@ def percentile(ordered: Sequence[int], percent: float) -> float:
 
 def run_origin(options: argparse.Namespace) -> int:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {options.size}\r\n\r\n"
-    with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
+    with socket.create_server((options.address, options.port), backlog=4096) as listener:
         listener.setblocking(False)
         print(listener.getsockname()[1], flush=True)
         serve(listener.fileno(), sys.stdin.fileno(), head.encode() + b"x" * options.size)

@@ -1,0 +1,129 @@
+"""One run of the Layer 4 benchmark: every way at the same works, taking turns.
+
+All ways are set up side by side, each in namespaces of its own, and then every round of every work
+measures each of them, in an order that rotates, so that a slow minute of the machine falls on all.
+What grows with the number of services and servers, the time of a change, the control plane at rest
+and the flood are measured afterwards, by themselves (growth.py, flood.py).
+
+Laws: as in bench/session.py. Root is needed; nothing outside our own namespaces is touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from pathlib import Path
+
+from bench import loads, machine
+from bench.figures import rotated
+from bench.l4 import report
+from bench.l4.results import Results, Round
+from bench.l4.stage import Stage
+from bench.l4.ways import WAYS, Way
+from bench.l4.works import WORKS, Work
+from bench.peers.peer import install
+from fourseven.demo.processes import Failed, open_files
+from fourseven.errors import FoursevenError
+from support.network import why_no_lab
+
+
+def main() -> int:
+    options = arguments()
+    if reason := why_no_lab():
+        raise SystemExit(f"bench-l4: {reason}")
+    if loads.missing():
+        install(("wrk",))
+    open_files()
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    works = [work for work in WORKS if not options.only or work.name in options.only]
+    results = Results(described(options))
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
+        stages = started(present(options.ways), options.congestion, stack, results)
+        for work in works:
+            measure(work, stages, options, results)
+    file = report.write(results, options.output)
+    print(f"written: {file}")
+    return 1 if results.absent or results.invalid() else 0
+
+
+def present(names: list[str]) -> list[Way]:
+    found = []
+    for name in names:
+        if reason := WAYS[name].missing():
+            print(f"{name} is left out: {reason}", flush=True)
+        else:
+            found.append(WAYS[name])
+    return found
+
+
+def started(
+    ways: list[Way], congestion: str, stack: contextlib.ExitStack, results: Results
+) -> dict[str, Stage]:
+    """Each way, set up; one that cannot be is reported and left out."""
+    stages = {}
+    for way in ways:
+        try:
+            stages[way.name] = stack.enter_context(Stage(way, congestion))
+        except (FoursevenError, OSError, AssertionError) as error:
+            print(f"{way.name} is left out: {error}", flush=True)
+            results.absent[way.name] = str(error).strip().splitlines()[-1]
+    return stages
+
+
+def measure(
+    work: Work, stages: dict[str, Stage], options: argparse.Namespace, results: Results
+) -> None:
+    print(f"{work.name}: {work.title}", flush=True)
+    names = [name for name in stages if name in work.ways or not work.ways]
+    for turn in range(-1, options.rounds):  # round -1 warms up and is thrown away
+        for name in rotated(names, max(turn, 0)) if names else ():
+            seconds = options.seconds if turn >= 0 else min(0.5, options.seconds)
+            try:
+                value, error = stages[name].measure(work.name, seconds)
+            except (Failed, OSError) as failed:
+                value, error = 0.0, str(failed).strip().splitlines()[-1]
+            if turn >= 0:
+                results.add(work.name, name, Round(value, error))
+    for name in names:
+        print(f"  {name:18} {results.said(work, name)}", flush=True)
+
+
+def described(options: argparse.Namespace) -> dict[str, str]:
+    servers, client = machine.cores()
+    about = machine.describe()
+    return {key: about[key] for key in ("date", "cpu", "kernel", "system", "python")} | {
+        "cores": f"{os.cpu_count()}; client on core {min(client)}, servers on {min(servers)}, "
+        "a balancer's process on both; round trip: all on one",
+        "congestion control": options.congestion,
+        "load average at the start": about["load average at the start"],
+        "ways": ", ".join(filter(None, (WAYS[name].version() for name in unversioned(options)))),
+        "rounds": f"{options.rounds} of {options.seconds} s",
+    }
+
+
+def unversioned(options: argparse.Namespace) -> list[str]:
+    """One of ours is enough."""
+    seen: dict[str, str] = {}
+    for name in options.ways:
+        seen.setdefault(type(WAYS[name]).__name__, name)
+    return list(seen.values())
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = [work.name for work in WORKS]
+    split = lambda text: text.split(",")  # noqa: E731
+    parser.add_argument("--only", type=split, default=[], help=f"some of {','.join(names)}")
+    parser.add_argument("--ways", type=split, default=list(WAYS), help="who is measured")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of half a second")
+    parser.add_argument("--congestion", default="cubic", help="for all alike; 'system' leaves it")
+    parser.add_argument("--output", type=Path, default=report.HERE, help="folder of the results")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds = 2, 0.5
+    if unknown := set(options.only) - set(names) | (set(options.ways) - set(WAYS)):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    return options

@@ -1,0 +1,197 @@
+"""The ways from a client to one of two servers: four of others, and ours.
+
+Each way has a lab of its own (a client, a balancer, two servers, joined by veth) and servers of its
+own, all started before the first round; those that wait cost nothing. All are given their best:
+ECMP by ports and no NAT for plain routing, one rule with jhash for nftables, TCP mode with
+splicing for haproxy, which is bound to no core when the work is not.
+
+Laws: a way says why it cannot be here, in one line, and the run goes on without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from bench.l4.works import BY_HAND, HAPROXY, MASQUERADE, NFTABLES, RELAY, ROUTING, TCX, XDP
+from bench.peers.peer import first_line, install
+from fourseven.demo.processes import Child
+from support.lab import BALANCER, ROUTED, VIPS, Lab
+from support.lab import MASQUERADE as BACK_MASQUERADE
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+VIP = VIPS[socket.AF_INET]
+SERVERS = ("10.77.11.2", "10.77.12.2")
+HTTP, PING, BULK, UDP = 8080, 8081, 8082, 8083
+TCP_PORTS = {"http": HTTP, "ping": PING, "bulk": BULK}
+
+
+class Way(ABC):
+    """One way. `start` makes the balancer of a lab serve the VIP's ports."""
+
+    name: str
+    program = ""
+    packages: tuple[str, ...] = ()
+    back = ROUTED
+    vip_here = True
+
+    @abstractmethod
+    def start(self, lab: Lab) -> Child | None:
+        """Serves from now on; the process that does, if one does."""
+
+    def missing(self) -> str:
+        if self.program and not shutil.which(self.program):
+            if os.geteuid() == 0 and shutil.which("apt-get"):
+                install(self.packages)
+            if not shutil.which(self.program):
+                return f"{self.program} is not installed"
+        return ""
+
+    def version(self) -> str:
+        return ""
+
+    def lab(self) -> Lab:
+        return Lab(back=self.back, vip=self.vip_here)
+
+
+class Routing(Way):
+    """The servers hold the VIP; the balancer routes to one of them by a hash of the ports."""
+
+    name = ROUTING
+    vip_here = False
+
+    def start(self, lab: Lab) -> None:
+        lab.spaces[BALANCER].sysctl([("ipv4/fib_multipath_hash_policy", "1")])
+        for server in lab.servers:
+            lab.hold_vips(server)
+        hops = " ".join(f"nexthop via {address}" for address in SERVERS)
+        lab.ip(BALANCER, f"route add {VIP}/32 {hops}")
+
+
+RULES = """\
+table ip bench {{
+    map ports {{ type inet_proto . inet_service : verdict
+        elements = {{ {ports} }} }}
+    chain share {{
+        dnat to jhash ip saddr . th sport mod 2 map {{ 0 : {0}, 1 : {1} }}
+    }}
+    chain arrive {{
+        type nat hook prerouting priority dstnat; policy accept;
+        ip daddr {vip} meta l4proto . th dport vmap @ports
+    }}
+}}
+"""
+# A closed connection's row is soon gone, so that the rounds of new connections meet no full table.
+SOON = (
+    ("netfilter/nf_conntrack_tcp_timeout_time_wait", "2"),
+    ("netfilter/nf_conntrack_udp_timeout", "5"),
+)
+
+
+class ByHand(Way):
+    """nftables as an expert writes it: one lookup, one jhash, dnat; conntrack does the rest."""
+
+    name = BY_HAND
+    program = "nft"
+    packages = ("nftables",)
+
+    def start(self, lab: Lab) -> None:
+        ports = [f"tcp . {port} : jump share" for port in TCP_PORTS.values()]
+        text = RULES.format(
+            *SERVERS, vip=VIP, ports=", ".join([*ports, f"udp . {UDP} : jump share"])
+        )
+        lab.run(BALANCER, "nft", "-f", "-", input=text)
+        lab.spaces[BALANCER].sysctl(SOON)
+
+    def version(self) -> str:
+        return first_line(["nft", "--version"])
+
+
+HAPROXY_TEXT = """\
+global
+    nbthread 1
+    maxconn 15000
+    no strict-limits
+defaults
+    mode tcp
+    timeout client 1h
+    timeout server 1h
+    timeout connect 5s
+    option splice-auto
+"""
+
+
+class Haproxy(Way):
+    name = HAPROXY
+    program = "haproxy"
+    packages = ("haproxy",)
+    back = BACK_MASQUERADE
+
+    def start(self, lab: Lab) -> Child:
+        text = HAPROXY_TEXT
+        for name, port in TCP_PORTS.items():
+            text += f"listen {name}\n    bind {VIP}:{port} backlog 4096\n    balance roundrobin\n"
+            text += "".join(f"    server s{n} {at}:{port}\n" for n, at in enumerate(SERVERS))
+        file = lab.folder / "haproxy.cfg"
+        file.write_text(text)
+        return lab.start(BALANCER, "haproxy", "-db", "-q", "-f", str(file))
+
+    def version(self) -> str:
+        return " ".join(first_line(["haproxy", "-v"]).split()[:3:2])
+
+
+class Ours(Way):
+    """fourseven, as a user runs it, with the plane forced."""
+
+    def __init__(self, name: str, plane: str, back: str) -> None:
+        self.name, self.plane, self.back = name, plane, back
+
+    def text(self) -> str:
+        lines = ["workers: 1", "listeners:"]
+        binds = {name: f"{VIP}:{port}" for name, port in TCP_PORTS.items()}
+        binds["udp"] = f"udp://{VIP}:{UDP}"
+        for name, bind in binds.items():
+            lines.append(f'  {name}: {{bind: "{bind}", backend: {name}, plane: {self.plane}}}')
+        lines.append("backends:")
+        for name, port in {**TCP_PORTS, "udp": UDP}.items():
+            servers = ", ".join(f'"{at}:{port}"' for at in SERVERS)
+            way = (
+                ""
+                if self.plane == "relay" or self.back == ROUTED
+                else f", return_path: {self.back}"
+            )
+            lines.append(f"  {name}: {{servers: [{servers}]{way}}}")
+        return "\n".join(lines) + "\n"
+
+    def start(self, lab: Lab) -> Child:
+        file = lab.folder / "fourseven.yaml"
+        file.write_text(self.text())
+        command = [sys.executable, "-m", "fourseven", "l4", "run", str(file)]
+        command += [word for name in lab.interfaces() for word in ("-i", name)]
+        if self.plane == "relay":
+            command = [sys.executable, "-m", "fourseven", "run", str(file)]
+            command += ["--runtime-dir", f"{file}.run"]
+        return lab.start(BALANCER, *command, environment={"PYTHONPATH": str(SOURCE)})
+
+    def version(self) -> str:
+        text = (SOURCE / "fourseven" / "__init__.py").read_text()
+        return "fourseven " + text.partition('__version__ = "')[2].partition('"')[0]
+
+
+WAYS: dict[str, Way] = {
+    way.name: way
+    for way in (
+        Routing(),
+        ByHand(),
+        Haproxy(),
+        Ours(TCX, "tcx", ROUTED),
+        Ours(MASQUERADE, "tcx", BACK_MASQUERADE),
+        Ours(XDP, "xdp", ROUTED),
+        Ours(NFTABLES, "nftables", ROUTED),
+        Ours(RELAY, "relay", BACK_MASQUERADE),
+    )
+}

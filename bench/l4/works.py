@@ -1,0 +1,64 @@
+"""The rows of the table: what is sent, how it is counted, and what the issue asks for.
+
+A bar is a ratio of medians between a way of ours and another's: rates must be at least so many
+times the other's, times at most. Laws: a row is data; nothing here starts or measures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROUTING, BY_HAND, HAPROXY = "plain routing", "nftables by hand", "haproxy"
+TCX, MASQUERADE, XDP, NFTABLES, RELAY = "tcx", "tcx masquerade", "xdp", "nftables", "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One row. `better` is which way the figure should go."""
+
+    name: str
+    title: str
+    unit: str
+    more_is_better: bool = True
+    digits: int = 0
+    ways: tuple[str, ...] = ()  # empty: every one
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """`ours` over `other` in one work: at least (or, for times, at most) `bound`."""
+
+    work: str
+    ours: str
+    other: str
+    bound: float
+
+
+KERNEL = (ROUTING, BY_HAND, TCX, XDP)  # where one core's packet rate can be told
+NOT_HAPROXY = (ROUTING, BY_HAND, TCX, MASQUERADE, XDP, NFTABLES, RELAY)
+
+WORKS = (
+    Work("bulk-up", "bulk, client to server", "Gbit/s", digits=1),
+    Work("bulk-down", "bulk, server to client", "Gbit/s", digits=1),
+    Work("requests", "keep-alive requests, 64 connections", "req/s"),
+    Work("connections", "a new connection per request", "conn/s"),
+    Work("ping", "round trip, p50, all on one core", "µs", more_is_better=False, digits=1),
+    Work("datagrams", "small datagrams, 64 flows", "pps", ways=NOT_HAPROXY),
+    Work("pps-64", "one core's packets, 64 flows", "Mpps", digits=2, ways=KERNEL),
+    Work("pps-16k", "one core's packets, 16,384 flows", "Mpps", digits=2, ways=KERNEL),
+    Work("pps-new", "one core's packets, every one a new flow", "Mpps", digits=2, ways=KERNEL),
+)
+
+
+def bars(ours: str, other: str, **bounds: float) -> list[Bar]:
+    return [Bar(work.replace("_", "-"), ours, other, bound) for work, bound in bounds.items()]
+
+
+BARS = (
+    *bars(TCX, ROUTING, bulk_up=1.0, bulk_down=1.0, requests=1.03, connections=1.05, ping=0.95),
+    *bars(TCX, ROUTING, pps_64=1.0, pps_16k=0.6),
+    *bars(XDP, ROUTING, pps_64=3.0, pps_16k=2.0, pps_new=1.1),
+    *bars(TCX, BY_HAND, bulk_up=1.0, bulk_down=1.0, requests=1.12, connections=1.2, ping=0.85),
+    *bars(XDP, BY_HAND, pps_64=4.9, pps_16k=6.0, pps_new=10.0),
+    *bars(TCX, HAPROXY, bulk_up=2.0, bulk_down=1.35, requests=1.6, connections=1.4, ping=0.40),
+)
