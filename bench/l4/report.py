@@ -16,8 +16,10 @@ INTRODUCTION = """\
 
 Written by `make bench-l4`. Client, balancer and two servers are network namespaces joined by veth,
 a set for each way. Each figure is the median over the rounds of one run, the ways taking turns
-within each round; **spread** is (largest - smallest) / median. Plain routing is ECMP by a hash of
-the ports, without NAT; nftables by hand is one rule with jhash and conntrack; haproxy is in TCP
+within each round; **spread** is (largest - smallest) / median. Client, servers and the balancer's
+process share one core, and a rate is per second of that core's time spent on the path, the kernel's
+work on packets included: it is the cost of the whole path from end to end. Plain routing is ECMP by
+a hash of the ports, without NAT; nftables by hand is one rule with jhash and conntrack; haproxy is in TCP
 mode with splicing. `tcx`, `xdp` and `nftables` rewrite addresses only, and the servers route back
 through the balancer; `tcx masquerade` also rewrites the client's. The congestion control is the
 same everywhere. A **ratio** is between medians: rates ours over theirs (at least), times ours over
@@ -35,6 +37,7 @@ def write(results: Results, folder: Path = HERE) -> Path:
         "absent": results.absent,
         "extras": [asdict(extra) for extra in results.extras],
     }
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results-l4.json").write_text(json.dumps(raw, indent=1) + "\n")
     file = folder / "RESULTS-L4.md"
     file.write_text(text(results))

@@ -90,11 +90,10 @@ def measure(
 
 
 def described(options: argparse.Namespace) -> dict[str, str]:
-    servers, client = machine.cores()
+    cores, _ = machine.cores()
     about = machine.describe()
     return {key: about[key] for key in ("date", "cpu", "kernel", "system", "python")} | {
-        "cores": f"{os.cpu_count()}; client on core {min(client)}, servers on {min(servers)}, "
-        "a balancer's process on both; round trip: all on one",
+        "cores": f"{os.cpu_count()}; client, balancer and servers on core {min(cores)}",
         "congestion control": options.congestion,
         "load average at the start": about["load average at the start"],
         "ways": ", ".join(filter(None, (WAYS[name].version() for name in unversioned(options)))),

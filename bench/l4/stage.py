@@ -1,8 +1,10 @@
 """One way, set up: its lab, two servers of each kind, and the measurements that go through it.
 
-The client has one core, the servers share the other, and the balancer's process (where a way has
-one) may use both; for the round trip all of them share one core, so that no wake-up across cores
-is part of the figure. Every namespace has the same congestion control.
+Client, servers and the balancer's process (where a way has one) share one core, and a rate is per
+second of that core's time which went to this path: the client, the servers, the balancer, and the
+kernel's work on the packets, which it charges to whoever happens to run. So the figure is the cost
+of the whole path, a neighbour's share of the core does not count, and no wake-up across cores, dear
+and erratic in a virtual machine, is part of it. Every namespace has the same congestion control.
 
 Laws: a measurement gives (value, why it does not count). Datagrams are counted where they arrive,
 by the servers' kernels, read or not.
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import socket
 import sys
 import time
@@ -21,10 +24,11 @@ from pathlib import Path
 from typing import Self
 
 from bench import loads, machine
+from bench.l4 import packets
 from bench.l4.ways import BULK, HTTP, PING, SOURCE, UDP, VIP, Way
 from bench.origin import Origin
 from bench.works import WEB, Work
-from fourseven.demo.processes import START_PATIENCE_SECONDS, Child, Failed, tree
+from fourseven.demo.processes import START_PATIENCE_SECONDS, Child, Failed, cpu_us, tree
 from support.lab import Lab
 
 ROOT = SOURCE.parent
@@ -32,6 +36,7 @@ SPEAKS = {"environment": {"PYTHONPATH": f"{ROOT}:{SOURCE}"}, "speaks": True}
 KEEP = Work("requests", "", WEB)
 NEW = Work("connections", "", WEB, close=True)
 Measured = tuple[float, str]
+LOST_MAX = 0.01  # of the packets fed: beyond, the rate is not one of forwarding
 
 
 class Stage:
@@ -42,7 +47,10 @@ class Stage:
         self.lab: Lab = way.lab()
         self.process: Child | None = None
         self.open = contextlib.ExitStack()
-        self.server_cores, self.client_cores = machine.cores()
+        self.cores, _ = machine.cores()
+        self.origins: list[Child] = []
+        self.turn = 0
+        self.softirq = softirq_threads(self.cores)
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as opened:
@@ -54,6 +62,7 @@ class Stage:
                 self.serve(name, opened)
             self.process = self.way.start(lab)
             self.wait()
+            self.pin()
             self.open = opened.pop_all()
         return self
 
@@ -69,9 +78,10 @@ class Stage:
 
     def serve(self, name: str, opened: contextlib.ExitStack) -> None:
         """An HTTP server, one for round trips, one for bulk, and a sink, on every address."""
-        cores = self.server_cores
+        cores = self.cores
         with self.lab.inside(name):
-            opened.enter_context(Origin(cores, "0.0.0.0", HTTP))
+            origin_of = opened.enter_context(Origin(cores, "0.0.0.0", HTTP))
+        self.origins.append(origin_of.server)
         origin = [sys.executable, "-m", "fourseven.demo.traffic", "origin"]
         origin += ["--address", "0.0.0.0", "--port", str(PING), "--size", "1"]
         own = [sys.executable, "-m", "bench.l4.traffic"]
@@ -111,12 +121,17 @@ class Stage:
                 made.close()
         return True
 
-    def pin(self, cores: set[int]) -> None:
-        """The balancer's process, all its threads."""
+    def pin(self) -> None:
+        """The balancer's process, all its threads, to the core."""
         for pid in tree(self.process.process.pid) if self.process else ():
             for thread in os.listdir(f"/proc/{pid}/task"):
                 with contextlib.suppress(ProcessLookupError):
-                    os.sched_setaffinity(int(thread), cores)
+                    os.sched_setaffinity(int(thread), self.cores)
+
+    def cpu_us(self) -> float:
+        """Of servers, balancer and the kernel's own threads so far; the client counts its own."""
+        children = (*self.lab.children, *self.origins)
+        return sum(child.cpu_us() for child in children) + sum(map(cpu_us, self.softirq))
 
     # ---- measurements ----
 
@@ -132,18 +147,16 @@ class Stage:
         return self.wrk(NEW, seconds)
 
     def wrk(self, work: Work, seconds: float) -> Measured:
-        found = loads.wrk(HTTP, work, seconds, self.client_cores, None, VIP)
-        return 1e6 * found["requests"] / found["duration_us"], found["errors"]
+        before, own = self.cpu_us(), ended_us()
+        found = loads.wrk(HTTP, work, seconds, self.cores, None, VIP)
+        spent = self.cpu_us() - before + ended_us() - own
+        return 1e6 * found["requests"] / spent, found["errors"]
 
     def ping(self, seconds: float) -> Measured:
-        """One request in flight; client, balancer and server on one core."""
-        self.pin(self.server_cores)
-        try:
-            command = [sys.executable, "-m", "fourseven.demo.traffic", "load", VIP, str(PING)]
-            command += ["--connections", "1", "--seconds", str(seconds)]
-            found = self.tool(command, seconds, self.server_cores)
-        finally:
-            self.pin(self.server_cores | self.client_cores)
+        """One request in flight, by the clock on the wall."""
+        command = [sys.executable, "-m", "fourseven.demo.traffic", "load", VIP, str(PING)]
+        command += ["--connections", "1", "--seconds", str(seconds)]
+        found = self.tool(command, seconds)
         return found["p50_us"], f"{found['errors']} failed" if found["errors"] else ""
 
     def bulk_up(self, seconds: float) -> Measured:
@@ -153,14 +166,14 @@ class Stage:
         return self.bulk("down", seconds)
 
     def bulk(self, way: str, seconds: float) -> Measured:
-        found = self.own("bulk", BULK, way, str(seconds), seconds=seconds)
-        return found["bytes"] * 8e-3 / found["duration_us"], "" if found["bytes"] else "no bytes"
+        found, spent = self.own("bulk", BULK, way, str(seconds), seconds=seconds)
+        return found["bytes"] * 8e-3 / spent, "" if found["bytes"] else "no bytes"
 
     def datagrams(self, seconds: float) -> Measured:
         before = self.arrived()
-        found = self.own("datagrams", UDP, str(seconds), seconds=seconds)
+        _, spent = self.own("datagrams", UDP, str(seconds), seconds=seconds)
         count = self.arrived() - before
-        return 1e6 * count / found["duration_us"], "" if count else "none arrived"
+        return 1e6 * count / spent, "" if count else "none arrived"
 
     def arrived(self) -> int:
         """Datagrams that the servers' kernels took to their sockets, whether there was room."""
@@ -173,15 +186,46 @@ class Stage:
             total += row["InDatagrams"] + row["RcvbufErrors"]
         return total
 
-    def own(self, kind: str, port: int, *more: str, seconds: float) -> dict[str, float]:
+    def own(
+        self, kind: str, port: int, *more: str, seconds: float
+    ) -> tuple[dict[str, float], float]:
+        """One of traffic.py's: what it says, and the CPU time of the whole path."""
         command = [sys.executable, "-m", "bench.l4.traffic", kind, VIP, str(port), *more]
-        return self.tool(command, seconds, self.client_cores)
+        before = self.cpu_us()
+        found = self.tool(command, seconds)
+        return found, self.cpu_us() - before + found["cpu_us"]
 
-    def tool(self, command: list[str], seconds: float, cores: set[int]) -> dict[str, float]:
+    def tool(self, command: list[str], seconds: float) -> dict[str, float]:
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{SOURCE}"}
         patience = seconds + loads.TIMEOUT_SECONDS + 5
-        found: dict[str, float] = json.loads(loads.run(command, cores, patience, environment))
+        found: dict[str, float] = json.loads(loads.run(command, self.cores, patience, environment))
         return found
+
+    def packets(self, flows: int, seconds: float) -> Measured:
+        """Millions a second; see packets.py."""
+        self.turn += 1
+        spent, count, fed = packets.rate(
+            self.lab, self.way.name, flows, seconds, self.cores, self.turn, self.softirq
+        )
+        lost = 1 - count / fed if fed else 1.0
+        return count / spent, f"{lost:.0%} were lost" if lost > LOST_MAX else ""
+
+
+def ended_us() -> float:
+    """CPU time of the children that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1e6 * (used.ru_utime + used.ru_stime)
+
+
+def softirq_threads(cores: set[int]) -> list[int]:
+    """The kernel's threads that take over packets when there are many."""
+    wanted = {f"ksoftirqd/{core}" for core in cores}
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "comm").read_text().strip() in wanted:
+                found.append(int(entry.name))
+    return found
 
 
 MEASURES: dict[str, Callable[[Stage, float], Measured]] = {
@@ -191,4 +235,7 @@ MEASURES: dict[str, Callable[[Stage, float], Measured]] = {
     "connections": Stage.connections,
     "ping": Stage.ping,
     "datagrams": Stage.datagrams,
+    "pps-64": lambda stage, seconds: stage.packets(64, seconds),
+    "pps-16k": lambda stage, seconds: stage.packets(1 << 14, seconds),
+    "pps-new": lambda stage, seconds: stage.packets(0, seconds),
 }

@@ -31,6 +31,17 @@ def main() -> int:
     )
 
 
+class Clock:
+    """Time passed and CPU time spent since it was made."""
+
+    def __init__(self) -> None:
+        self.begun, self.cpu = time.monotonic(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        passed, spent = time.monotonic() - self.begun, time.process_time() - self.cpu
+        return {"duration_us": 1e6 * passed, "cpu_us": 1e6 * spent}
+
+
 def bulk_server(place: tuple[str, int]) -> int:
     with socket.create_server(place, backlog=64) as listening:
         print("ready", flush=True)
@@ -58,8 +69,8 @@ def bulk(place: tuple[str, int], way: str, seconds: str) -> int:
     block = bytearray(BLOCK)
     with socket.create_connection(place, timeout=10) as made:
         made.sendall(UP if way == "up" else DOWN)
-        begun = time.monotonic()
-        until, total = begun + float(seconds), 0
+        clock = Clock()
+        until, total = time.monotonic() + float(seconds), 0
         if way == "up":
             while time.monotonic() < until:
                 made.sendall(block)
@@ -69,8 +80,8 @@ def bulk(place: tuple[str, int], way: str, seconds: str) -> int:
         else:
             while time.monotonic() < until and (got := made.recv_into(block)):
                 total += got
-        took = time.monotonic() - begun
-    print(json.dumps({"bytes": total, "duration_us": took * 1e6}))
+        spent = clock.read()
+    print(json.dumps({"bytes": total, **spent}))
     return 0
 
 
@@ -115,12 +126,12 @@ def datagrams(place: tuple[str, int], seconds: str) -> int:
         flows.append(made)
     time.sleep(0.05)
     numbers = [made.fileno() for made in flows]
-    begun, sent = time.monotonic(), 0
-    until = begun + float(seconds)
+    clock, sent = Clock(), 0
+    until = time.monotonic() + float(seconds)
     while time.monotonic() < until:
         for number in numbers:
             sent += max(0, sendmmsg(number, burst, BURST, 0))
-    print(json.dumps({"sent": sent, "duration_us": (time.monotonic() - begun) * 1e6}))
+    print(json.dumps({"sent": sent, **clock.read()}))
     return 0
 
 

@@ -1,0 +1,100 @@
+"""The arithmetic of the Layer 4 benchmark, and the frames that it feeds."""
+
+from __future__ import annotations
+
+import pytest
+from bench.l4 import report, works
+from bench.l4.packets import XDP_HOOK, base_frame, feeder, folded
+from bench.l4.results import MET, MISSED, UNKNOWN, Extra, Results, Round
+from bench.l4.works import BARS, ROUTING, TCX, WORKS, Bar
+
+from fourseven.l4.bpf.kernel import Loaded, Table
+from support.network import why_no_lab, why_not
+
+
+def results(**figures: tuple[float, float]) -> Results:
+    found = Results({"kernel": "Linux"})
+    for work, (ours, other) in figures.items():
+        for factor in (0.9, 1.0, 1.2):
+            found.add(work, TCX, Round(ours * factor))
+            found.add(work, ROUTING, Round(other * factor))
+        found.add(work, TCX, Round(ours * 100, "it failed"))
+    return found
+
+
+def test_a_ratio_is_between_medians_of_rounds_that_count():
+    found = results(requests=(105.0, 100.0))
+    assert found.middle("requests", TCX) == 105.0
+    assert found.ratio(Bar("requests", TCX, ROUTING, 1.03)) == 1.05
+    assert found.invalid() == [("requests", TCX, 4, "it failed")]
+    assert round(found.spread("requests", TCX)) == 30
+
+
+@pytest.mark.parametrize(
+    "work,ours,bound,wanted",
+    [
+        ("requests", 105.0, 1.03, MET),
+        ("requests", 102.0, 1.03, MISSED),
+        ("ping", 94.0, 0.95, MET),
+        ("ping", 96.0, 0.95, MISSED),
+        ("bulk-up", 96.0, 0.95, UNKNOWN),
+    ],
+)
+def test_a_verdict_knows_which_way_is_better(work, ours, bound, wanted):
+    found = results(**{work: (ours, 100.0)}) if wanted != UNKNOWN else results()
+    assert found.verdict(Bar(work, TCX, ROUTING, bound)) == wanted
+
+
+def test_every_bar_is_of_a_work_and_of_ways_that_it_has():
+    known = {work.name: work for work in WORKS}
+    for bar in BARS:
+        work = known[bar.work]
+        assert not work.ways or {bar.ours, bar.other} <= set(work.ways)
+    assert all(not known[bar.work].more_is_better for bar in BARS if bar.work == "ping")
+
+
+def test_the_report_says_bars_failures_and_what_is_left_out(tmp_path):
+    found = results(requests=(102.0, 100.0), ping=(90.0, 100.0))
+    found.absent["xdp"] = "not here"
+    found.extras.append(Extra("a change", "9 ms", "≤ 50 ms", MET))
+    said = report.write(found, tmp_path / "out").read_text()
+    assert "| tcx | plain routing | 1.02 | ≥ 1.03 | **missed** |" in said
+    assert "| tcx | plain routing | 0.90 | ≤ 0.95 | met |" in said
+    assert "- xdp: not here" in said
+    assert "| a change | 9 ms | ≤ 50 ms | met |" in said
+    assert "- requests, tcx, round 4: it failed" in said
+    assert (tmp_path / "out" / "results-l4.json").exists()
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")
+@pytest.mark.parametrize("flows", [64, 1 << 14, 0])
+def test_fed_frames_are_whole_and_of_so_many_flows(flows):
+    base = base_frame("10.79.0.0", "10.77.0.1", bytes(6), bytes(6), 8083)
+    written = feeder(base, flows, 5)
+    seen = set()
+    with (
+        Table(written.maps["fed"]) as fed,
+        Loaded(written.assemble(), {"fed": fed}, XDP_HOOK) as loaded,
+    ):
+        frame = base
+        for _ in range(300):
+            code, frame = loaded.run(bytes(12) + frame[12:])
+            assert code == 2
+            ends, size = frame[26:34], frame[38:40]
+            assert folded(frame[14:34]) == 0xFFFF
+            assert folded(ends + b"\0\x11" + size + frame[34:]) == 0xFFFF
+            assert frame[30:34] == base[30:34]
+            seen.add(ends[:4] + frame[34:36])
+    assert len(seen) == (64 if flows == 64 else 300)
+
+
+@pytest.mark.skipif(bool(why_no_lab("wrk", "nginx")), reason=why_no_lab("wrk", "nginx") or "it can")
+def test_a_way_can_be_set_up_and_measured(tmp_path):
+    from bench.l4.stage import Stage
+    from bench.l4.ways import WAYS
+
+    with Stage(WAYS[works.ROUTING], "cubic") as stage:
+        for work in ("requests", "bulk-up", "bulk-down", "ping", "datagrams", "pps-64"):
+            value, error = stage.measure(work, 0.05 if work != "requests" else 1)
+            assert not error
+            assert value > 0
