@@ -27,17 +27,15 @@ from fourseven.l4.bpf.build import ARRAY, Program
 from fourseven.l4.bpf.kernel import NATIVE, TCX_INGRESS, Loaded, Table
 from fourseven.l4.bpf.kernel import XDP as XDP_HOOK
 from fourseven.l4.bpf.layout import BE16, U16, U32, U64, Array, Struct
-from fourseven.l4.headers import SKB
+from fourseven.l4.headers import SKB, XDP_MD
 from support.lab import BALANCER, Lab, many
 
-MD = Struct("xdp_md", data=U32, data_end=U32, meta=U32, ifindex=U32, queue=U32, egress=U32)
 INDEX = Struct("index", number=U32)
 COUNT = Struct("count", number=U64)
-ETHERTYPE = Struct("ethertype", packed=True, ends=Array(U16, 6), type=BE16)
+ETHERTYPE = Header("ethertype", ends=Array(U16, 6), type=BE16)
 XDP_DROP, XDP_PASS, TC_DROP, TC_NEXT = 1, 2, 2, 0xFFFFFFFF
-UDP_FRAME = Struct(
+UDP_FRAME = Header(
     "udp_frame",
-    packed=True,
     start=Array(BE16, 12),  # up to the IPv4 header's checksum
     checksum=BE16,
     source_high=BE16,
@@ -76,7 +74,7 @@ def folded(data: bytes) -> int:
 
 def feeder(base: bytes, flows: int, spread: int) -> Program:
     """Makes a frame the next packet: of `flows` flows in turn, or of a new one each when 0."""
-    p = Program("bench_feeder", MD)
+    p = Program("bench_feeder", XDP_MD)
     counts = p.map("fed", ARRAY, INDEX, COUNT, 1)
     row = p.lookup(counts, "row", p.stack("key", INDEX))
     with p.when(row.missing):
@@ -128,7 +126,7 @@ class Counted:
 
     def __init__(self, lab: Lab, native: bool, stack: contextlib.ExitStack) -> None:
         hook, written = (
-            (XDP_HOOK, counter(MD, XDP_DROP, XDP_PASS))
+            (XDP_HOOK, counter(XDP_MD, XDP_DROP, XDP_PASS))
             if native
             else (TCX_INGRESS, counter(SKB, TC_DROP, TC_NEXT))
         )
