@@ -26,7 +26,7 @@ from fourseven.demo.processes import cpu_us
 from fourseven.l4.bpf.build import ARRAY, Program
 from fourseven.l4.bpf.kernel import NATIVE, TCX_INGRESS, Loaded, Table
 from fourseven.l4.bpf.kernel import XDP as XDP_HOOK
-from fourseven.l4.bpf.layout import BE16, U16, U32, U64, Array, Struct
+from fourseven.l4.bpf.layout import BE16, U16, U32, U64, Array, Header, Struct
 from fourseven.l4.headers import SKB, XDP_MD
 from support.lab import BALANCER, Lab, many
 

@@ -22,8 +22,8 @@ work on packets included: it is the cost of the whole path from end to end. Plai
 a hash of the ports, without NAT; nftables by hand is one rule with jhash and conntrack; haproxy is
 in TCP mode with splicing. `tcx`, `xdp` and `nftables` rewrite addresses only, and the servers route
 back through the balancer; `tcx masquerade` also rewrites the client's. The congestion control is
-the same everywhere. A **ratio** is between medians: rates ours over theirs (at least), times ours over
-theirs (at most). A round with an error does not count.
+the same everywhere. A **ratio** is between medians, ours over theirs: of rates at least so much, of
+times at most. A round with an error does not count.
 """
 
 
