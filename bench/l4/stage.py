@@ -105,20 +105,18 @@ class Stage:
 
     def answers(self, port: int) -> bool:
         """Both servers do: the first few connections meet each of them."""
-        for _ in range(4):
-            made = self.lab.socket("client", socket.AF_INET, socket.SOCK_STREAM)
+        return all(self.answered(port) for _ in range(4))
+
+    def answered(self, port: int) -> bool:
+        with self.lab.inside("client"), socket.socket() as made:
             made.settimeout(1)
             try:
                 made.connect((VIP, port))
                 if port == HTTP:
                     made.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                    if not made.recv(1):
-                        return False
+                    return bool(made.recv(1))
             except OSError:
                 return False
-            finally:
-                self.lab.sockets.remove(made)
-                made.close()
         return True
 
     def pin(self) -> None:
