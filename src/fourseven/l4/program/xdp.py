@@ -1,0 +1,64 @@
+"""The wire of xdp: frames as the card has them, before the kernel makes packets of them.
+
+Only what is plain goes this way: whatever needs more (no neighbour yet, too long, its TTL ends, a
+VLAN's tag) leaves untouched, and meets the tcx program on the same interface, which has the same
+tables, decides the same, and knows how to send it. So an interface with this program has that one
+too.
+
+A frame carries its checksums whole, and they are changed by difference (RFC 1624).
+
+Law: the interface that a frame is sent to takes frames from xdp (a card's driver, or a veth whose
+other end has an xdp program or GRO): whoever attaches the program sees to that.
+"""
+
+from __future__ import annotations
+
+from fourseven.l4.bpf import checksums
+from fourseven.l4.bpf.layout import U32, U64
+from fourseven.l4.bpf.values import Local, Pointer, Value
+from fourseven.l4.headers import UDP_HEADER, XDP_MD
+from fourseven.l4.program.wire import LINK, PLAIN, Wire
+
+TX = 3  # XDP_TX: back by the interface that it came from
+
+
+class XdpWire(Wire):
+    """Reading and writing on xdp."""
+
+    CONTEXT = XDP_MD
+    PASS = 2  # XDP_PASS
+    SENT = 4  # XDP_REDIRECT
+
+    def measure(self) -> Value:
+        return (self.context.data_end.to(U64) - self.context.data).to(U32)  # type: ignore[no-any-return]
+
+    def enter(self) -> None:
+        """A frame is read as it is."""
+
+    def fits(self, row: Pointer) -> None:
+        p = self.p
+        with p.when((self.plain != PLAIN) | (self.size > row.mtu + LINK)):
+            self.leave()
+        with p.when(self.hops_end()):
+            self.leave()
+
+    def sums(self, addresses: Local, ports: Local) -> None:
+        p = self.p
+        p.set(addresses, addresses + ports)
+
+        def tcp() -> None:
+            checksums.apply(p, self.tcp().checksum, addresses)
+
+        def udp() -> None:
+            header = p.packet("udp", self.l4, UDP_HEADER, self.PASS)
+            checksums.apply_to_udp(p, header.checksum, addresses)
+
+        self.by_protocol(tcp, udp)
+
+    def forward(self, row: Pointer) -> None:
+        p = self.p
+        self.address(row)
+        self.age()
+        with p.when(row.out == self.ingress):
+            p.exit(TX)
+        p.exit(p.call("redirect", row.out, 0, kind=U32))
