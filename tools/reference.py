@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from fourseven import model, units
 from fourseven.features import Feature, Need
 from fourseven.filters.values import MEANINGS
-from fourseven.registry import ALGORITHMS, FILTERS, MATCHES
+from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 NEEDS = {
@@ -47,11 +47,13 @@ FORMS = {
     "listeners.<name>.tls.client_certificates": model.ClientCertificates,
     "backends.<name>": model.Backend,
     "backends.<name>.servers[]": model.Server,
+    "backends.<name>.health": model.Health,
 }
 REGISTRY: dict[str, tuple[str, tuple[type[Feature], ...]]] = {
     "Matches": ("`match: {…}`; every key of one match must hold.", MATCHES),
     "Filters": ("`filters: [{…}, {…}]`, in the order of the file.", FILTERS),
     "Balancing": ("`balance: …` of a backend.", ALGORITHMS),
+    "Health checks": ("`health: …` of a backend.", CHECKS),
 }
 
 

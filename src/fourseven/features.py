@@ -95,6 +95,19 @@ class Picker:
     bounded_load_percent: int = 0
 
 
+class Check(Feature):
+    """A way to ask a server whether it is well: `health: <key>` or `health: {<key>: {...}}`."""
+
+    need: ClassVar[Need] = Need.ADDRESS  # control asks, so no data plane has to see more for it
+
+    async def ask(self, target: Any) -> None:
+        """Returns where the server is well; any exception says why it is not (health.connect).
+
+        `target` is a health.connect.Target. Whoever calls it sets the limit of time.
+        """
+        raise NotImplementedError
+
+
 class Algorithm(Feature):
     """A way to pick a server: `balance: <key>` or `balance: {<key>: {...}}`."""
 

@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from fourseven.features import Algorithm, Feature, Filter, Match
-from fourseven.registry import ALGORITHMS, FILTERS, MATCHES
+from fourseven.features import Algorithm, Check, Feature, Filter, Match
+from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES
 
 
 class Form(BaseModel):
@@ -155,7 +155,10 @@ class OneFeature(FeatureForm):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
         long = handler(schema)
-        handler.resolve_ref_schema(long).update(minProperties=1, maxProperties=1)
+        only = len(cls.model_fields) == len(cls.feature_names)
+        handler.resolve_ref_schema(long).update(
+            {"minProperties": 1} | ({"maxProperties": 1} if only else {})
+        )
         return {"anyOf": [{"enum": list(cls.bare_keys)}, long]} if cls.bare_keys else long
 
 
@@ -181,12 +184,25 @@ class BalanceForm(OneFeature):
         return next(self.features())  # type: ignore[no-any-return]
 
 
+class CheckForm(OneFeature):
+    """How a server is asked whether it is well: exactly one key."""
+
+    noun = "a check"
+    example = "health: tcp"
+
+    @property
+    def feature(self) -> Check:
+        return next(self.features())  # type: ignore[no-any-return]
+
+
 if TYPE_CHECKING:
     RouteMatch = MatchForm
     RouteFilter = FilterForm
     Balance = BalanceForm
+    HealthCheck = CheckForm
 else:
     RouteMatch = _form("RouteMatch", MatchForm, MATCHES)
     RouteFilter = _form("RouteFilter", FilterForm, FILTERS)
     Balance = _form("Balance", BalanceForm, ALGORITHMS)
+    HealthCheck = _form("HealthCheck", CheckForm, CHECKS)
     RouteMatch.model_rebuild()

@@ -48,8 +48,8 @@ from pydantic import (
 from fourseven import addresses, units
 from fourseven.errors import Problem, Severity
 from fourseven.features import Need
-from fourseven.forms import Balance, Form, NotEmpty, RouteFilter, RouteMatch
-from fourseven.plan import BackendPlan, ListenerPlan, Plan, ServerPlan
+from fourseven.forms import Balance, Form, HealthCheck, NotEmpty, RouteFilter, RouteMatch
+from fourseven.plan import BackendPlan, HealthPlan, ListenerPlan, Plan, ServerPlan
 
 WEIGHT_MAX = 1_000_000  # a larger ratio is a slip of the finger; sums stay far below 64 bits
 NAME = re.compile(
@@ -59,6 +59,7 @@ NAME = re.compile(
 _LISTENER = ListenerPlan("", (), 0, ())
 _BACKEND = BackendPlan("", (), "", 0)
 _SERVER = ServerPlan("")
+_HEALTH = HealthPlan(None)
 _PLAN = Plan((), ())
 
 
@@ -110,6 +111,12 @@ _SIZE_SCHEMA = WithJsonSchema(
 Time = Annotated[int, BeforeValidator(units.duration_ms), _TIME_SCHEMA]
 Size = Annotated[int, BeforeValidator(units.size_bytes), _SIZE_SCHEMA]
 Wait = Annotated[int, BeforeValidator(units.duration_ms), AfterValidator(_has_an_end), _WAIT_SCHEMA]
+Percent = Annotated[
+    int,
+    BeforeValidator(units.percentage),
+    Field(ge=0, le=100),
+    WithJsonSchema({"type": "string", "pattern": units.PERCENT_PATTERN}),
+]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 Name = Annotated[str, AfterValidator(_name)]
 Text = Annotated[str, Field(strict=True)]
@@ -154,6 +161,37 @@ class Server(Form):
         return {"anyOf": [handler.resolve_ref_schema(long)["properties"]["address"], long]}
 
 
+class Health(HealthCheck):
+    """How servers are asked whether they are well: one check (its key), and how often."""
+
+    interval_ms: Wait = Field(
+        _HEALTH.interval_ms, alias="interval", description="From one check of a server to the next."
+    )
+    fast_interval_ms: Wait = Field(
+        _HEALTH.fast_interval_ms,
+        alias="fast_interval",
+        description="The same while the server is in doubt; not above interval.",
+    )
+    timeout_ms: Wait = Field(
+        _HEALTH.timeout_ms, alias="timeout", description="For a whole check, connecting included."
+    )
+    rise: Annotated[int, Field(strict=True, ge=1, le=100)] = Field(
+        _HEALTH.rise, description="Successes in a row until a server that was down is up."
+    )
+    fall: Annotated[int, Field(strict=True, ge=1, le=100)] = Field(
+        _HEALTH.fall, description="Failures in a row until a server is down."
+    )
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = Field(
+        _HEALTH.port, description="Where to ask; 0: the server's own port."
+    )
+    panic_percent: Percent = Field(
+        _HEALTH.panic_percent,
+        alias="panic",
+        description="When fewer of the servers than this are up, all are used: better a guess"
+        " than to crush the few. 0%: never.",
+    )
+
+
 class Backend(Form):
     """A set of servers that are alike, and how one of them is picked."""
 
@@ -162,6 +200,9 @@ class Backend(Form):
     )
     balance: Balance | None = Field(
         None, description="How a server is picked; round_robin if left out."
+    )
+    health: Health | None = Field(
+        None, description="How servers are checked; left out: all are taken as well."
     )
     connect_timeout_ms: Wait = Field(
         _BACKEND.connect_timeout_ms,

@@ -157,6 +157,20 @@ class ServerPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthPlan:
+    """How the servers of a backend are checked."""
+
+    check: Any  # features.Check
+    interval_ms: int = 2_000
+    fast_interval_ms: int = 500
+    timeout_ms: int = 2_000
+    rise: int = 2
+    fall: int = 3
+    port: int = 0
+    panic_percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BackendPlan:
     """One backend: its servers and how one is picked."""
 
@@ -176,6 +190,7 @@ class BackendPlan:
     idle_timeout_ms: int = 60_000
     idle_max: int = 512
     retries: int = 1
+    health: HealthPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

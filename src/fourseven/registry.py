@@ -18,13 +18,17 @@ from fourseven.balancing.power_of_two import PowerOfTwo
 from fourseven.balancing.random import Random
 from fourseven.balancing.round_robin import RoundRobin
 from fourseven.balancing.source_hash import SourceHash
-from fourseven.features import Algorithm, Filter, Match
+from fourseven.features import Algorithm, Check, Filter, Match
 from fourseven.filters.host import Host
 from fourseven.filters.redirect import Redirect
 from fourseven.filters.request_headers import RequestHeaders
 from fourseven.filters.respond import Respond
 from fourseven.filters.response_headers import ResponseHeaders
 from fourseven.filters.rewrite import Rewrite
+from fourseven.health.command import Command
+from fourseven.health.http import Http
+from fourseven.health.tcp import Tcp
+from fourseven.health.tls import Tls
 from fourseven.matching.address import Address
 from fourseven.matching.alpn import Alpn
 from fourseven.matching.body import Body
@@ -69,4 +73,11 @@ ALGORITHMS: tuple[type[Algorithm], ...] = (
     SourceHash,
     Hash,
     Maglev,
+)
+
+CHECKS: tuple[type[Check], ...] = (
+    Tcp,
+    Http,
+    Tls,
+    Command,
 )

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from fourseven.features import Algorithm
-from fourseven.model import Backend
-from fourseven.plan import BackendPlan, ServerPlan
+from fourseven.model import Backend, Health
+from fourseven.plan import BackendPlan, HealthPlan, ServerPlan
 from fourseven.registry import ALGORITHMS
 
 DEFAULT = "round_robin"
@@ -35,6 +35,24 @@ def compile_backend(name: str, backend: Backend) -> BackendPlan:
         idle_timeout_ms=backend.idle_timeout_ms,
         idle_max=backend.idle_max,
         retries=backend.retries,
+        health=compile_health(backend.health) if backend.health is not None else None,
+    )
+
+
+def compile_health(health: Health) -> HealthPlan:
+    """The check and its pace. ValueError where they contradict each other."""
+    given = "fast_interval_ms" in health.model_fields_set
+    if given and health.fast_interval_ms > health.interval_ms:
+        raise ValueError("fast_interval is longer than interval; it is for servers in doubt")
+    return HealthPlan(
+        check=health.feature,
+        interval_ms=health.interval_ms,
+        fast_interval_ms=min(health.fast_interval_ms, health.interval_ms),
+        timeout_ms=health.timeout_ms,
+        rise=health.rise,
+        fall=health.fall,
+        port=health.port,
+        panic_percent=health.panic_percent,
     )
 
 

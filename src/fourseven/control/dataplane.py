@@ -149,6 +149,12 @@ class DataPlane:
             store_release_u32(cython.address(slot.usable), 1)
         return 0
 
+    def set_usable(self, backend: str, address: str, usable: bool) -> None:
+        """Whether new work may go to a server of the current plan; what runs there goes on."""
+        number = self.numbers.slots.taken[backend, address]
+        slot: cython.pointer[Slot] = cython.address(self.cell.shared.slots[number])
+        store_release_u32(cython.address(slot.usable), usable)
+
     def rotate_tickets(self) -> None:
         """A new key for TLS tickets; those of the last two stay good."""
         ring_rotate(self.tickets)

@@ -1,0 +1,67 @@
+"""A connection to a server for the length of one check."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER 0: closed by RST
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is asked."""
+
+    address: str  # host:port, [v6]:port or unix:/path
+    port: int = 0  # another port than the server's own; 0: the server's
+
+    @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def end(self) -> tuple[str, int]:
+        """Host and port as a socket takes them."""
+        return self.host, self.port or int(self.address.rpartition(":")[2])
+
+
+class Unwell(Exception):
+    """The server's answer is not the one that was asked for; the text says what it was."""
+
+
+@contextlib.asynccontextmanager
+async def connected(target: Target) -> AsyncIterator[socket.socket]:
+    """A non-blocking socket that the server has accepted; OSError where it does not.
+
+    It closes with a reset: a check every few seconds for each of thousands of servers would
+    otherwise leave as many ports in TIME_WAIT here, and servers hear of it either way.
+    """
+    loop = asyncio.get_running_loop()
+    if target.address.startswith("unix:"):
+        family, where = socket.AF_UNIX, target.address[5:]
+    else:
+        host, port = target.end
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        where = (host, port)  # type: ignore[assignment]
+        if not host.replace(".", "").isdecimal() and ":" not in host:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            family, where = found[0][0], found[0][4]  # type: ignore[assignment]
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as made:
+        if family != socket.AF_UNIX:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        await loop.sock_connect(made, where)
+        yield made
+
+
+def why(error: Exception) -> str:
+    """The reason of a failure in a few words."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__

@@ -1,0 +1,129 @@
+"""The usual check: a request, and what its answer must be.
+
+The request is HTTP/1.1 with `Connection: close`, so the answer ends with the connection and the
+reader stays small: a status line, the head, then bytes. It is a reader for one's own servers, yet
+it takes nothing for granted: every part has a limit, and what is no HTTP is a failure with a name.
+
+Source: RFC 9112 (4: status line), RFC 9110 (15: status codes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+
+from fourseven.features import Check
+from fourseven.health.connect import Target, Unwell, connected
+
+HEAD_MAX = 16 * 1024  # bytes until the head must have ended
+BODY_MAX = 256 * 1024  # bytes in which the wanted text is looked for
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
+CODES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
+TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # RFC 9110 5.6.2
+VALUE = r"^[\t\x20-\x7e]*$"
+
+
+def _ranges(value: object) -> tuple[str, ...]:
+    given = value if isinstance(value, list | tuple) else [value]
+    for one in map(str, given):
+        found = CODES.fullmatch(one)
+        if not found or int(found[2] or 599) < int(found[1]):
+            raise ValueError(f"{one!r} is no status; write 204, or 200-299, or a list of them")
+    return tuple(map(str, given))
+
+
+Codes = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_ranges),
+    WithJsonSchema({"type": ["string", "integer", "array"], "examples": ["200-299"]}),
+]
+
+
+class Http(Check):
+    """A server is well when it answers a request as it should.
+
+    `path` (the plain value) is asked for with `method`. The answer's status must be among `status`;
+    where `body` is given, this text must stand in its first 256 KiB. `host` is the Host header,
+    the server's address if left out.
+
+        health: {http: /healthz, interval: 2s}
+        health: {http: {path: /ready, status: [200, 204], body: ok, headers: {X-Probe: lb}}}
+    """
+
+    key: ClassVar[str] = "http"
+    shorthand: ClassVar[str | None] = "path"
+
+    path: Annotated[str, Field(pattern=r"^/[\x21-\x7e]*$")] = "/"
+    method: Annotated[str, Field(pattern=TOKEN)] = "GET"
+    host: Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")] = ""
+    headers: dict[
+        Annotated[str, Field(pattern=TOKEN)], Annotated[str, Field(pattern=VALUE)]
+    ] = Field(default_factory=dict)
+    status: Codes = ("200-399",)
+    body: str = ""
+
+    @field_validator("headers")
+    @classmethod
+    def ours(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name in headers:
+            if name.lower() in ("host", "connection", "content-length", "transfer-encoding"):
+                raise ValueError(f"{name} is set by the check itself; leave it out")
+        return headers
+
+    async def ask(self, target: Target) -> None:
+        async with connected(target) as made:
+            await asyncio.get_running_loop().sock_sendall(made, self.request(target))
+            await self.judge(made)
+
+    def request(self, target: Target) -> bytes:
+        """The bytes that ask."""
+        unix = target.address.startswith("unix:")
+        host = self.host or ("localhost" if unix else target.address)
+        headers = {"Host": host, "User-Agent": "fourseven", "Accept": "*/*", **self.headers}
+        lines = [f"{self.method} {self.path} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "Connection: close", "", ""]).encode("ascii")
+
+    async def judge(self, made: socket.socket) -> None:
+        """Reads as much of the answer as it takes; Unwell where it is not the wanted one."""
+        loop = asyncio.get_running_loop()
+        wanted = self.body.encode()
+        got = b""
+        status = 0
+        while True:
+            data = await loop.sock_recv(made, 16384)
+            got += data
+            if not status:
+                status, got = self.head(got, ended=not data)
+            if status and wanted in got[:BODY_MAX]:
+                return
+            if not data or len(got) >= BODY_MAX:
+                raise Unwell(f"{status}, but its body does not contain the wanted text")
+
+    def head(self, got: bytes, ended: bool) -> tuple[int, bytes]:
+        """The status, and what follows the head; 0 while it has not ended. 1xx are passed over."""
+        while True:
+            end = got.find(b"\r\n\r\n")
+            if end < 0:
+                if ended or len(got) > HEAD_MAX:
+                    raise Unwell("the answer has no whole head" if got else "closed, no answer")
+                return 0, got
+            found = STATUS_LINE.match(got)
+            if found is None:
+                raise Unwell("what it says is not HTTP/1")
+            status = int(found[1])
+            got = got[end + 4 :]
+            if status >= 200:
+                break
+        if not any(_holds(one, status) for one in self.status):
+            raise Unwell(f"status {status}")
+        return status, got
+
+
+def _holds(codes: str, status: int) -> bool:
+    first, _, last = codes.partition("-")
+    return int(first) <= status <= int(last or first)
