@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from support.recorder import Conversation, Recorder
-from support.service import Service, answering, proxying
+from support.service import Service, answering, proxying, settled
 from support.wire import OPEN, Message, Wire
 
 pytestmark = pytest.mark.sanitize
@@ -102,16 +102,6 @@ def slow(pieces: int, go: threading.Semaphore) -> Callable[[Conversation, Messag
             conversation.send(b"%06d" % number + PIECE[6:])
 
     return script
-
-
-def settled(look: Callable[[], bool], within_s: float = 10.0) -> bool:
-    """Whether it comes true in time; for what gives no sign when it does."""
-    until = time.monotonic() + within_s
-    while not look():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_a_hundred_reloads_cut_nobody_and_refuse_nobody(server: Recorder):

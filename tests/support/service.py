@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ def proxying(*servers: str, **more: Any) -> Config:
     """One listener `web`, all requests to these servers."""
     listener = {"protocol": "http", "routes": [{"backend": "all"}]}
     return {"listeners": {"web": listener}, "backends": {"all": {"servers": list(servers)}}, **more}
+
+
+def settled(look: Callable[[], bool], within_s: float = 10.0) -> bool:
+    """Whether it comes true in time; for what gives no sign when it does."""
+    until = time.monotonic() + within_s
+    while not look():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 class Service:

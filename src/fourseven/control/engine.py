@@ -30,6 +30,7 @@ from fourseven.config.warnings import warnings_of
 from fourseven.control import logs
 from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
+from fourseven.control.health import Health, Key
 from fourseven.control.sockets import Want
 from fourseven.errors import ConfigErrors, FoursevenError
 from fourseven.plan import ListenerPlan, Plan
@@ -55,6 +56,7 @@ class Plane(Protocol):
 
     def start(self) -> None: ...
     def publish(self, plan: Plan, fds: dict[str, list[int]]) -> None: ...
+    def set_usable(self, backend: str, address: str, usable: bool) -> None: ...
     def reclaim(self) -> int: ...
     def rotate_tickets(self) -> None: ...
     def drain(self) -> None: ...
@@ -89,6 +91,8 @@ class Engine:
         self._loading: tuple[int, Plan] | None = None
         self._read: tuple[bytes, str] = (b"", "")  # the file of the last load, and its name
         self._certificates: tuple[Plan, bytes, str, Watch] | None = None  # of what is in force
+        self._health = Health(self._usable)
+        self._down: set[Key] = set()  # what the data plane knows of them
         self._deadline_ms = 30_000
         self._told: dict[str, dict[str, Any]] = {}  # what the log knows of each listener
         self._reclaiming = False
@@ -217,6 +221,9 @@ class Engine:
         # on after.
         defer_accept(kept, [key for key, client in waiting.items() if not client], 0)
         self._plane.publish(plan, by_listener)
+        down = self._health.use(plan)
+        self._down = servers_of(plan) - down  # each is told: a slot may remember an earlier life
+        self._usable(down)
         defer_accept(kept, [key for key, client in waiting.items() if client], DEFER_ACCEPT_S)
         lost = {key: fds for key, fds in there.items() if key not in kept}
         self._fds = kept
@@ -224,6 +231,13 @@ class Engine:
             self._loop.call_later(LET_GO_S, self._close, lost)
         if not self._reclaiming:
             self._reclaim()
+
+    def _usable(self, down: set[Key]) -> None:
+        """Tells the data plane which servers may not have new work, where that has changed."""
+        assert self._plane is not None
+        for backend, address in down ^ self._down:
+            self._plane.set_usable(backend, address, (backend, address) not in down)
+        self._down = set(down)
 
     def _reclaim(self) -> None:
         """Frees old snapshots; comes again while some are still in use."""
@@ -299,6 +313,7 @@ class Engine:
             return
         if busy:
             logs.warn("drain.cut", connections=busy)
+        self._health.stop()
         if self._plane is not None:
             self._loop.remove_reader(self._plane.fatal_fd)
             self._plane.stop()
@@ -314,6 +329,11 @@ def wants_of(plan: Plan, workers: int) -> list[Want]:
         if listener.mode != ListenerMode.MODE_NONE
         for bind in listener.bind
     ]
+
+
+def servers_of(plan: Plan) -> set[Key]:
+    """Every server of a plan."""
+    return {(one.name, server.address) for one in plan.backends for server in one.servers}
 
 
 def worker_count(asked: int) -> int:

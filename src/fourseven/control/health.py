@@ -56,13 +56,13 @@ class Health:
         """From now on the servers of this plan; those of them that may not have new work."""
         self._backends = tuple(one for one in plan.backends if one.health is not None)
         checks = dict(_checks(self._backends))
-        for key, check in checks.items():
-            if self._checks.get(key) != check:
-                self._forget(key)
-                self._judged[key] = Judgement(check.rise, check.fall)
-        for key in self._checks.keys() - checks.keys():
+        kept = {key for key, check in checks.items() if _asks_alike(check, self._checks.get(key))}
+        for key in self._checks.keys() - kept:
             self._forget(key)
-        kept = {key for key, check in checks.items() if self._checks.get(key) == check}
+        for key, check in checks.items():
+            if key not in kept:
+                self._judged[key] = Judgement(check.rise, check.fall)
+            self._judged[key].rise, self._judged[key].fall = check.rise, check.fall
         self._checks = checks
         paces = {key: _pace(check) for key, check in checks.items()}
         now = self._loop.time()
@@ -149,6 +149,11 @@ class Health:
         if task is not None:
             task.cancel()
         self._judged.pop(key, None)
+
+
+def _asks_alike(one: HealthPlan, other: HealthPlan | None) -> bool:
+    """Whether what the one has found holds for the other; how often they ask makes no difference."""
+    return other is not None and (one.check, one.port) == (other.check, other.port)
 
 
 def _pace(check: HealthPlan) -> Pace:

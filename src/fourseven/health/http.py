@@ -60,9 +60,9 @@ class Http(Check):
     path: Annotated[str, Field(pattern=r"^/[\x21-\x7e]*$")] = "/"
     method: Annotated[str, Field(pattern=TOKEN)] = "GET"
     host: Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")] = ""
-    headers: dict[
-        Annotated[str, Field(pattern=TOKEN)], Annotated[str, Field(pattern=VALUE)]
-    ] = Field(default_factory=dict)
+    headers: dict[Annotated[str, Field(pattern=TOKEN)], Annotated[str, Field(pattern=VALUE)]] = (
+        Field(default_factory=dict)
+    )
     status: Codes = ("200-399",)
     body: str = ""
 

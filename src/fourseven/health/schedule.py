@@ -19,6 +19,7 @@ import heapq
 import random
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 GOLDEN = 0.618_033_988_749_894_9
 JITTER = 0.1  # of the interval, both ways
@@ -55,7 +56,7 @@ class Schedule:
     _heap: list[tuple[float, int, Hashable]] = field(default_factory=list)
     _stamp: int = 0
 
-    def use(self, wanted: Mapping[Hashable, Pace], now: float) -> None:
+    def use(self, wanted: Mapping[Any, Pace], now: float) -> None:
         """From now on these; a new one has its first turn within its interval."""
         for key in [key for key in self.turns if key not in wanted]:
             self.running -= self.turns.pop(key).running

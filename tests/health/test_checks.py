@@ -1,0 +1,185 @@
+"""Each check against servers that answer well, wrongly, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+import trustme
+
+from fourseven.health.command import Command
+from fourseven.health.connect import Target, why
+from fourseven.health.http import Http
+from fourseven.health.tcp import Tcp
+from fourseven.health.tls import Tls
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"
+
+
+@contextlib.contextmanager
+def server(answer: bytes | None, context: ssl.SSLContext | None = None, family=socket.AF_INET):
+    """Answers every connection's first bytes with `answer` and closes; None: says nothing.
+    Yields its address and the requests that it got."""
+    got: list[bytes] = []
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.bind((host, 0))
+        listening.listen()
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken, _ = listening.accept()
+                    with contextlib.suppress(OSError), taken:
+                        talk(taken)
+
+        def talk(taken: socket.socket) -> None:
+            if context is not None:
+                taken = context.wrap_socket(taken, server_side=True)
+            data = taken.recv(4096)
+            got.append(data)
+            if data and answer is not None:
+                taken.sendall(answer)
+            elif data:
+                taken.recv(4096)  # until the other gives up
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        mark = "[{}]:{}" if family == socket.AF_INET6 else "{}:{}"
+        try:
+            yield mark.format(*listening.getsockname()[:2]), got
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def ask(check, address: str, timeout: float = 5.0, port: int = 0) -> str:
+    """The reason why it is not well; "" when it is."""
+
+    async def once() -> None:
+        async with asyncio.timeout(timeout):
+            await check.ask(Target(address, port))
+
+    try:
+        asyncio.run(once())
+    except Exception as error:
+        return why(error)
+    return ""
+
+
+def refusing() -> str:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+HTTP = {  # the answer, the check's options, what is wrong with it
+    "plain": (OK, {}, ""),
+    "status of the range": (b"HTTP/1.1 302 Found\r\n\r\n", {}, ""),
+    "1.0 without a reason": (b"HTTP/1.0 204\r\n\r\n", {}, ""),
+    "wrong status": (b"HTTP/1.1 503 Busy\r\n\r\n", {}, "status 503"),
+    "not the status that is wanted": (OK, {"status": 204}, "status 200"),
+    "one of a list": (OK, {"status": ["204", "200-201"]}, ""),
+    "after an interim answer": (b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK, {}, ""),
+    "body": (OK, {"body": "ready"}, ""),
+    "another body": (OK, {"body": "well"}, "200, but its body does not contain the wanted text"),
+    "not HTTP": (b"SSH-2.0-OpenSSH\r\n\r\n", {}, "what it says is not HTTP/1"),
+    "HTTP/2": (b"HTTP/2.0 200 OK\r\n\r\n", {}, "what it says is not HTTP/1"),
+    "half a head": (b"HTTP/1.1 200 OK\r\nA: b\r\n", {}, "the answer has no whole head"),
+    "a head without end": (
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 9000,
+        {},
+        "the answer has no whole head",
+    ),
+    "nothing": (b"", {}, "closed, no answer"),
+}
+
+
+@pytest.mark.parametrize("name", HTTP)
+def test_http(name):
+    answer, options, wanted = HTTP[name]
+    with server(answer) as (address, got):
+        assert ask(Http(path="/healthz", **options), address) == wanted
+    assert got[0].startswith(b"GET /healthz HTTP/1.1\r\nHost: " + address.encode() + b"\r\n")
+    assert got[0].endswith(b"Connection: close\r\n\r\n")
+
+
+def test_http_asks_as_it_is_told():
+    with server(OK) as (address, got):
+        check = Http(path="/x", method="HEAD", host="web.example", headers={"X-Probe": "1"})
+        assert ask(check, address) == ""
+    assert got[0].splitlines()[:2] == [b"HEAD /x HTTP/1.1", b"Host: web.example"]
+    assert b"X-Probe: 1" in got[0].splitlines()
+
+
+def test_over_ipv6_and_at_another_port():
+    with server(OK, family=socket.AF_INET6) as (address, _):
+        assert ask(Http(), address) == ""
+        port = int(address.rpartition(":")[2])
+        assert ask(Http(), "[::1]:1", port=port) == ""
+
+
+@pytest.mark.parametrize("check", [Tcp(), Http(), Tls()], ids=lambda check: check.key)
+def test_nobody_there(check):
+    assert ask(check, refusing()) == "connection refused"
+
+
+@pytest.mark.parametrize("check", [Http(), Tls()], ids=lambda check: check.key)
+def test_a_server_that_hangs(check):
+    with server(None) as (address, _):
+        assert ask(check, address, 0.2) == "no answer in time"
+        assert ask(Tcp(), address) == ""  # which is all that it says
+
+
+def test_tcp_over_a_unix_socket(tmp_path):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        assert ask(Tcp(), f"unix:{path}") == "connection refused"
+        listening.listen()
+        assert ask(Tcp(), f"unix:{path}") == ""
+    assert ask(Tcp(), f"unix:{tmp_path}/none") == "no such file or directory"
+
+
+def test_tls(tmp_path):
+    authority, stranger = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("db.example").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ours.pem"))
+    stranger.cert_pem.write_to_path(str(tmp_path / "theirs.pem"))
+    with server(b"", context) as (address, _):
+        assert ask(Tls(), address) == ""
+        assert ask(Tls(name="db.example", ca=str(tmp_path / "ours.pem")), address) == ""
+        assert "does not verify" in ask(Tls(name="x", ca=str(tmp_path / "theirs.pem")), address)
+        assert "does not verify" in ask(
+            Tls(name="web.example", ca=str(tmp_path / "ours.pem")), address
+        )
+    with server(OK) as (address, _):
+        assert ask(Tls(), address) != ""
+
+
+def test_command(tmp_path):
+    said = tmp_path / "said"
+    shell = lambda text: Command(run=("/bin/sh", "-c", text, "sh", "{host}", "{port}"))  # noqa: E731
+    assert ask(shell(f'echo "$1 $2" > {said}'), "127.0.0.1:5432") == ""
+    assert said.read_text() == "127.0.0.1 5432\n"
+    assert ask(shell("echo first; echo it sleeps >&2; exit 3"), "127.0.0.1:1") == (
+        "exit code 3: it sleeps"
+    )
+    assert ask(Command(run=("/nowhere/at/all",)), "127.0.0.1:1") == "no such file or directory"
+    text = f"sleep 60 & echo $! > {said}; wait"
+    assert ask(shell(text), "127.0.0.1:1", 0.5) == "no answer in time"
+    assert not alive(int(said.read_text()))  # nor does what it has started live on
+
+
+def alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
