@@ -136,9 +136,9 @@ class Health:
     def _changed(self, key: Key, state: State, failure: str) -> None:
         fields = {"backend": key[0], "server": key[1], "state": state.value}
         if failure:
-            logs.warn("health", **fields, why=failure)
+            logs.warn("health.changed", **fields, why=failure)
         else:
-            logs.say("health", **fields)
+            logs.say("health.changed", **fields)
         down = self.down()
         if down != self._told:
             self._told = down
