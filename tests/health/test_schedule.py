@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 from fourseven.health.schedule import RUNNING_MAX, Pace, Schedule
 
@@ -58,18 +59,13 @@ def test_the_interval_holds_give_or_take_a_tenth():
     clock.schedule.use({"a": Pace(2.0, 0.5)}, 0.0)
     clock.play(100.0)
     times = clock.times("a")
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert all(1.8 <= gap <= 2.2 for gap in gaps)
     assert len(set(gaps)) > 10
     clock.doubt.add("a")
     before = len(times)
     clock.play(200.0)
-    gaps = [
-        b - a
-        for a, b in zip(
-            clock.times("a")[before + 1 :], clock.times("a")[before + 2 :], strict=False
-        )
-    ]
+    gaps = [b - a for a, b in pairwise(clock.times("a")[before + 1 :])]
     assert all(0.45 <= gap <= 0.55 for gap in gaps)
 
 

@@ -152,7 +152,7 @@ class Health:
 
 
 def _asks_alike(one: HealthPlan, other: HealthPlan | None) -> bool:
-    """Whether what the one has found holds for the other; how often they ask makes no difference."""
+    """Whether what the one has found holds for the other, however often each asks."""
     return other is not None and (one.check, one.port) == (other.check, other.port)
 
 
