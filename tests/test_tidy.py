@@ -30,6 +30,7 @@ LEVELS = {
     "control": 8,
     "l4": 7,
     "l4.abilities": 2,  # the compiler chooses by them
+    "l4.facts": 2,
     "l4.kernel_plan": 2,
     "l7": 7,
     "observe": 7,
@@ -60,7 +61,6 @@ LEVELS = {
 ENTRIES = {  # nobody imports them: they are started
     "__main__",
     "control.engine",
-    "l4.abilities",
     "l4.kernel_plane",
 }
 

@@ -48,6 +48,7 @@ FORMS = {
     "backends.<name>": model.Backend,
     "backends.<name>.servers[]": model.Server,
     "backends.<name>.health": model.Health,
+    "kernel": model.Kernel,
 }
 REGISTRY: dict[str, tuple[str, tuple[type[Feature], ...]]] = {
     "Matches": ("`match: {…}`; every key of one match must hold.", MATCHES),

@@ -6,6 +6,8 @@ compare equal. `[::]` takes IPv4 too, as Linux does by default, so `:8080` is `t
 
 A server is `host:port` or `unix:/path`; the host is an IP address or a DNS name.
 
+A port may be a range, `10.0.0.1:8000-8100`; `spread` makes one text for each port of it.
+
 Law: `ipaddress` does the reading. It refuses what inet_aton would take (`010.1`, `0x7f000001`),
 and this file adds nothing lenient to it.
 """
@@ -17,8 +19,9 @@ import re
 from typing import Any
 
 UNIX_PATH_MAX = 107  # sun_path holds 108 bytes with the final NUL
+RANGE_MAX = 512  # ports; each is a socket of the relay, and 1,024 of those is the most
 
-_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _LABEL = re.compile(
     r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII
 )  # RFC 1123, and _ as container names have it
@@ -31,14 +34,25 @@ def canonical_bind(value: Any) -> str:
     if value.startswith("unix:"):
         return _unix(value)
     scheme, rest = _scheme(value)
-    host, port = _split(rest, f"{scheme}://0.0.0.0:8080" if "://" in value else "0.0.0.0:8080")
+    host, port, ports = _split(
+        rest, f"{scheme}://0.0.0.0:8080" if "://" in value else "0.0.0.0:8080"
+    )
     if host in ("", "*"):
-        return f"{scheme}://[::]:{port}"
-    return f"{scheme}://{_ip(host, port)}:{port}"
+        return f"{scheme}://[::]:{ports}"
+    return f"{scheme}://{_ip(host, port)}:{ports}"
+
+
+def spread(address: str) -> tuple[str, ...]:
+    """A canonical bind or server as one text for each port of its range; itself if it has none."""
+    before, _, ports = address.rpartition(":")
+    first, dash, last = ports.partition("-")
+    if not dash or address.startswith("unix:"):
+        return (address,)
+    return tuple(f"{before}:{port}" for port in range(int(first), int(last) + 1))
 
 
 def bind_parts(bind: str) -> tuple[str, str, int]:
-    """(tcp or udp, address without brackets, port) of a canonical bind that is not unix."""
+    """(tcp or udp, address without brackets, port) of a canonical bind of one port; not of unix."""
     scheme, _, rest = bind.partition("://")
     host, _, port = rest.rpartition(":")
     return scheme, host.strip("[]"), int(port)
@@ -52,11 +66,11 @@ def canonical_server(value: Any) -> str:
         return _unix(value)
     if "://" in value:
         raise ValueError(f"{value!r} has a scheme; write host:port, e.g. {_bare(value)}")
-    host, port = _split(value, "10.0.0.1:8080")
+    host, port, ports = _split(value, "10.0.0.1:8080")
     if port == 0:
         raise ValueError(f"{value!r} has port 0; write the port that the server listens on")
     if _is_ip(host):
-        return f"{_ip(host, port)}:{port}"
+        return f"{_ip(host, port)}:{ports}"
     if (
         not host
         or len(host) > 253
@@ -67,7 +81,14 @@ def canonical_server(value: Any) -> str:
         raise ValueError(
             f"{host!r} is no IPv4 address; write four numbers up to 255, e.g. 10.0.0.1:{port}"
         )
-    return f"{host.rstrip('.').lower()}:{port}"
+    return f"{host.rstrip('.').lower()}:{ports}"
+
+
+def canonical_address(value: Any) -> str:
+    """An IP address by itself."""
+    if not isinstance(value, str) or not _is_ip(value):
+        raise ValueError(f"{value!r} is no IP address; write e.g. 10.0.0.1")
+    return str(ipaddress.ip_address(value))
 
 
 def canonical_network(value: Any) -> str:
@@ -94,23 +115,38 @@ def _scheme(value: str) -> tuple[str, str]:
     return scheme, rest
 
 
-def _split(text: str, example: str) -> tuple[str, int]:
-    """Host (an IPv6 one without its brackets) and port."""
+def _split(text: str, example: str) -> tuple[str, int, str]:
+    """Host (an IPv6 one without its brackets), the (first) port, and the port or the range."""
     host, colon, digits = text.rpartition(":")
     if not colon or text.endswith("]"):
         raise ValueError(f"{text!r} has no port; write e.g. {example}")
     if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
         raise ValueError(f"{text!r} is ambiguous; write IPv6 in brackets, e.g. [2001:db8::1]:80")
-    if not _PORT.fullmatch(digits) or int(digits) > 65535:
+    found = _PORTS.fullmatch(digits)
+    if not found or int(found[1]) > 65535:
         raise ValueError(
             f"{digits!r} is not a port; write a number from 1 to 65535, e.g. {example}"
         )
+    first = int(found[1])
+    ports = str(first) if found[2] is None else _range(first, int(found[2]))
     if host.startswith("["):
         inner = host[1:-1]
         if ":" not in inner:
             raise ValueError(f"{host!r} is no IPv6 address; write e.g. [2001:db8::1]:{digits}")
-        return inner, int(digits)
-    return host, int(digits)
+        return inner, first, ports
+    return host, first, ports
+
+
+def _range(first: int, last: int) -> str:
+    if not 0 < first < last <= 65535:
+        raise ValueError(
+            f"{first}-{last} is no range of ports; write the lower one first, e.g. 8000-8100"
+        )
+    if last - first >= RANGE_MAX:
+        raise ValueError(
+            f"{first}-{last} has {last - first + 1} ports; {RANGE_MAX} is the most, split it"
+        )
+    return f"{first}-{last}"
 
 
 def _ip(host: str, port: int) -> str:

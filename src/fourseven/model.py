@@ -5,6 +5,7 @@
     Route       when (match), what is done (filters), and where to (backend, or backends by weight)
     Backend     servers, and how one is picked (balance)
     Server      an address, a weight
+    Kernel      the planes in the kernel: on which interfaces, how many flows
 
 A file may use short forms (`backend: web` for one route that takes all, `path: /x/`,
 `servers: [10.0.0.1:80]`); validation spells them out, so code meets the long form alone.
@@ -49,7 +50,14 @@ from fourseven import addresses, units
 from fourseven.errors import Problem, Severity
 from fourseven.features import Need
 from fourseven.forms import Balance, Form, HealthCheck, NotEmpty, RouteFilter, RouteMatch
-from fourseven.plan import BackendPlan, HealthPlan, ListenerPlan, Plan, ServerPlan
+from fourseven.plan import (
+    BackendPlan,
+    HealthPlan,
+    KernelOptions,
+    ListenerPlan,
+    Plan,
+    ServerPlan,
+)
 
 WEIGHT_MAX = 1_000_000  # a larger ratio is a slip of the finger; sums stay far below 64 bits
 NAME = re.compile(
@@ -61,6 +69,7 @@ _BACKEND = BackendPlan("", (), "", 0)
 _SERVER = ServerPlan("")
 _HEALTH = HealthPlan(None)
 _PLAN = Plan((), ())
+_KERNEL = KernelOptions()
 
 
 class NeedOf:
@@ -127,6 +136,10 @@ Network = Annotated[
 ServerAddress = Annotated[
     str, BeforeValidator(addresses.canonical_server), WithJsonSchema({"type": "string"})
 ]
+IpAddress = Annotated[
+    str, BeforeValidator(addresses.canonical_address), WithJsonSchema({"type": "string"})
+]
+Interface = Annotated[str, Field(strict=True, pattern=r"^[^\s/]{1,15}$")]
 L7 = needs(Need.REQUEST)
 
 Relaxed = Literal["underscores", "trace", "encoded_slash", "merge_slashes"]
@@ -134,6 +147,8 @@ ForwardedHeader = Literal["x-forwarded", "forwarded"]
 Path = tuple[str | int, ...]  # of keys and indexes, from the top of the file
 Protocol = Literal["auto", "http", "tcp", "udp"]
 Plane = Literal["auto", "http", "relay", "tcx", "xdp", "nftables"]
+ReturnPath = Literal["masquerade", "routed", "direct"]
+KernelPolicy = Literal["auto", "off", "tcx", "xdp", "nftables"]
 
 
 # ---- the model itself ----
@@ -142,7 +157,10 @@ Plane = Literal["auto", "http", "relay", "tcx", "xdp", "nftables"]
 class Server(Form):
     """One server of a backend."""
 
-    address: ServerAddress = Field(description="host:port, [v6]:port or unix:/path")
+    address: ServerAddress = Field(
+        description="host:port, [v6]:port or unix:/path; host:8000-8100 for a listener that binds"
+        " as many ports: each goes to its own."
+    )
     weight: Annotated[int, Field(strict=True, ge=0, le=WEIGHT_MAX)] = Field(
         _SERVER.weight, description="Its share of new work, against the others; 0 takes none."
     )
@@ -203,6 +221,13 @@ class Backend(Form):
     )
     health: Health | None = Field(
         None, description="How servers are checked; left out: all are taken as well."
+    )
+    return_path: ReturnPath = Field(
+        _BACKEND.return_path,
+        description="How answers come back in a plane of the kernel. masquerade: servers see an"
+        " address of this host, as with the relay. routed: servers see the client's address and"
+        " have this host as their gateway. direct: servers hold the listener's address too and"
+        " answer past this host.",
     )
     connect_timeout_ms: Wait = Field(
         _BACKEND.connect_timeout_ms,
@@ -330,7 +355,8 @@ class Listener(Form):
     """Where clients come in, and what is allowed there."""
 
     bind: Annotated[tuple[Bind, ...], NotEmpty(), BeforeValidator(_listed)] = Field(
-        description="0.0.0.0:80, [::]:80, :8080, udp://0.0.0.0:53, unix:/path, or a list.",
+        description="0.0.0.0:80, [::]:80, :8080, 10.0.0.1:8000-8100, udp://0.0.0.0:53, unix:/path,"
+        " or a list.",
     )
     backend: Text | None = Field(None, description="Short for one route that takes everything.")
     routes: Annotated[tuple[Route, ...], NotEmpty()] = Field((), description="First match wins.")
@@ -339,7 +365,11 @@ class Listener(Form):
         description="auto: the lowest layer that can decide. http: Layer 7 in any case."
         " tcp: never look inside.",
     )
-    plane: Plane = Field("auto", description="Which data plane; auto: the cheapest that serves.")
+    plane: Plane = Field(
+        "auto",
+        description="Which data plane; auto: the cheapest that serves, and that this host permits."
+        " Where another is named and cannot be had, the file is refused.",
+    )
     tls: Annotated[Tls | None, L7] = Field(
         None, description="HTTPS: ends TLS with these certificates. Left out: plain HTTP or TCP."
     )
@@ -445,6 +475,29 @@ def _route_to(backend: str | None) -> Route:
     return Route.model_construct(name="backend", backend=backend)
 
 
+class Kernel(Form):
+    """The planes in the kernel, which serve listeners that need only addresses."""
+
+    plane: KernelPolicy = Field(
+        "auto", description="Of listeners that leave it open. off: the relay serves them."
+    )
+    interfaces: Literal["auto"] | Annotated[tuple[Interface, ...], NotEmpty()] = Field(
+        "auto",
+        description="Where packets of clients and servers arrive; auto: every Ethernet interface"
+        " that is up, also later ones.",
+    )
+    flows_max: Annotated[int, Field(strict=True, ge=1024, le=16_777_216)] = Field(
+        _KERNEL.flows_max,
+        description="Flows at once; the one that was used longest ago makes room. A change takes"
+        " effect when all is started anew.",
+    )
+    masquerade_addresses: Annotated[tuple[IpAddress, ...], BeforeValidator(_listed)] = Field(
+        _KERNEL.masquerade_addresses,
+        description="Addresses of this host that servers see; left out: that of the way to them."
+        " Each has 31,744 ports for one server.",
+    )
+
+
 class Config(Form):
     """A whole file. Keys that begin with x- are yours: a place for anchors."""
 
@@ -457,6 +510,10 @@ class Config(Form):
         _PLAN.shutdown_timeout_ms,
         alias="shutdown_timeout",
         description="How long a stop or an upgrade waits for what runs before it cuts.",
+    )
+
+    kernel: Kernel = Field(
+        Kernel.model_validate({}), description="Layer 4 in the kernel; see docs/kernel.md."
     )
 
     _source: Any = PrivateAttr(None)  # config.tree.Document: where everything stands; None in tests

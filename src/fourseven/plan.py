@@ -13,7 +13,7 @@ Units stand in the names. Text that reaches the wire is bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,10 @@ class ListenerPlan:
     mode: int  # snapshot.layout.ListenerMode
     routes: tuple[RoutePlan, ...]
     layer: str = "L7"  # for people: L4, L4 + peek, L4 proxy, L7
-    plane: str = "http"  # http, relay, (later tcx, xdp, nftables)
+    plane: str = "http"  # http, relay, or beside a relay: tcx, xdp, nftables
     because: str = ""  # which rule forced the layer
-    refused: tuple[str, ...] = ()  # planes that this host does not permit, each with its reason
+    refused: tuple[str, ...] = ()  # planes that cannot serve it, each with its reason
+    unheard: tuple[str, ...] = ()  # binds without a socket: this host does not have the address
     body_prefix_max: int = 0
     trusted: tuple[str, ...] = ()  # CIDRs
     forwarded: int = 1  # bits of ForwardedMode
@@ -191,6 +192,17 @@ class BackendPlan:
     idle_max: int = 512
     retries: int = 1
     health: HealthPlan | None = None
+    # routed and direct: in planes of the kernel alone
+    return_path: Literal["masquerade", "routed", "direct"] = "masquerade"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelOptions:
+    """What the planes in the kernel share."""
+
+    interfaces: tuple[str, ...] = ()  # none: every Ethernet interface that is up
+    flows_max: int = 262_144  # each takes two rows of some 100 bytes, taken as they come: 50 MB
+    masquerade_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +211,7 @@ class Plan:
 
     listeners: tuple[ListenerPlan, ...]
     backends: tuple[BackendPlan, ...]
+    kernel: KernelOptions = KernelOptions()
     workers: int = 0  # 0: one for each core
     shutdown_timeout_ms: int = 30_000  # how long a drain waits before it cuts
     warnings: tuple[str, ...] = field(default=())

@@ -13,7 +13,7 @@ from fourseven.cli.main import COMMANDS, main
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").iterdir())
 FINE = "listeners: {a: {bind: ':80', backend: b}}\nbackends: {b: {servers: ['1.2.3.4:80']}}\n"
-WARNED = FINE.replace("bind: ':80',", "bind: ':80', plane: tcx,")
+WARNED = FINE.replace("'1.2.3.4:80'", "{address: '1.2.3.4:80', weight: 0}")
 WRONG = FINE.replace("backend: b", "backend: c")
 
 

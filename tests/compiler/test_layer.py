@@ -67,15 +67,6 @@ def test_the_highest_need_decides(said, layer, plane, mode, because):
     assert found.conflicts == ()
 
 
-def test_the_kernel_planes_are_refused_with_an_honest_reason():
-    assert decide(config(), "in").refused == (
-        "tcx: fourseven run does not drive it",
-        "xdp: fourseven run does not drive it",
-        "nftables: fourseven run does not drive it",
-    )
-    assert decide(config(protocol="http"), "in").refused == ()
-
-
 def test_the_same_model_gives_the_same_plan():
     said = config(balance="maglev", protocol="http", trusted=["10.0.0.0/8"])
     assert compile_plan(said) == compile_plan(said)

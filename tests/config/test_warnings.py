@@ -48,10 +48,6 @@ WARNINGS = {
         "listeners: {a: {bind: ':80', routes: [{backends: {web: 1, api: 1}}]}}\n",
         ["f.yaml:1:38: warning: listeners.a.routes: no rule here looks at a request, so connections are relayed at Layer 4; write protocol: http for Layer 7, or protocol: tcp to say that it is meant"],
     ),
-    "a plane of the kernel": (
-        "listeners: {a: {bind: ':80', plane: xdp, backend: web}, b: {bind: ':81', backend: api}}\n",
-        ["f.yaml:1:37: warning: listeners.a.plane: fourseven run does not drive it, so relay serves it; leave plane out"],
-    ),
     "a step behind the answer": (
         "listeners: {a: {bind: ':80', routes: [{match: {path: /x}, filters: [{respond: 404}, {host: x}]}, {backends: {web: 1, api: 1}}]}}\n",
         ["f.yaml:1:85: warning: listeners.a.routes[0].filters[1]: respond has answered before this step; put it last"],

@@ -52,7 +52,7 @@ def services(family: int, count: int = 8) -> list[Service]:
 
 
 def plan(*families: int, count: int = 8) -> KernelPlan:
-    return KernelPlan(tuple(s for family in families for s in services(family, count)), ())
+    return KernelPlan(tuple(s for family in families for s in services(family, count)))
 
 
 @pytest.fixture(scope="module")
@@ -166,14 +166,14 @@ def test_a_way_back_belongs_to_the_flow_that_was_there_first(network):
 
 def test_a_service_that_left_is_the_kernels_again(network):
     with DataPath(plan(4), PLACES) as path:
-        path.apply(KernelPlan(plan(4).services[1:], ()))
+        path.apply(KernelPlan(plan(4).services[1:]))
         raw = plain(1)
         assert path.loaded.run(raw) == (PASS, raw)
 
 
 def test_chance_meets_every_server(network):
     said = [replace(s, pick=AT_RANDOM) for s in services(4) if s.vip.port == 81]
-    with DataPath(KernelPlan(tuple(said), ()), PLACES) as path:
+    with DataPath(KernelPlan(tuple(said)), PLACES) as path:
         met = set()
         for port in range(400):
             raw = bytearray(plain(1, port=81))

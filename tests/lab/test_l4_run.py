@@ -30,7 +30,7 @@ listeners:
   tcp: {{bind: "{bind}", backend: all}}
   udp: {{bind: "udp://{bind}", backend: all}}
 backends:
-  all: {{servers: [{said}], balance: round_robin}}
+  all: {{servers: [{said}], balance: round_robin, return_path: routed}}
 """
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,8 +25,8 @@ from fourseven.cli.trial import Asked, Attempt, Verdict, judge
 from fourseven.compiler.compile import compile_plan
 from fourseven.compiler.explain import ListenerReport, RouteReport, match_as_written, report
 from fourseven.config.load import load
-from fourseven.l4.host import denied, probe
-from fourseven.l4.kernel_plan import unfit
+from fourseven.control.host import facts_for
+from fourseven.l4.facts import UNASKED
 from fourseven.model import Config
 from fourseven.plan import ListenerPlan, Plan
 from fourseven.snapshot.layout import ListenerMode
@@ -44,6 +44,7 @@ SERVERS_SHOWN = 8  # a line
 @click.option("--body", help="The body: text, or @file.")
 @click.option("--listener", "wanted", help="Which listener takes it; else the URL's port says.")
 @click.option("--all", "everything", is_flag=True, help="Every route, however many there are.")
+@click.option("--no-host", is_flag=True, help="Of the file alone: this host is not asked.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 def explain(  # noqa: PLR0917 - click passes each by its name
     file: str,
@@ -54,14 +55,15 @@ def explain(  # noqa: PLR0917 - click passes each by its name
     body: str | None,
     wanted: str | None,
     everything: bool,
+    no_host: bool,
     form: str,
 ) -> None:
     """Says how each listener of FILE is served and why, or what becomes of METHOD URL."""
     config = load(file)
-    plan = compile_plan(config)
+    plan = compile_plan(config, UNASKED if no_host or method else facts_for(config))
     console = Console(highlight=False, soft_wrap=True)
     if method is None:
-        reports = [with_kernel(one, plan) for one in report(config, plan)]
+        reports = report(config, plan)
         if form == "json":
             print(json.dumps([asdict(one) for one in reports], indent=2, ensure_ascii=False))
             return
@@ -76,17 +78,6 @@ def explain(  # noqa: PLR0917 - click passes each by its name
         print(json.dumps(asdict(verdict), indent=2, ensure_ascii=False))
         return
     show_verdict(console, config, f"{method} {url}", verdict, everything)
-
-
-def with_kernel(one: ListenerReport, plan: Plan) -> ListenerReport:
-    """What the tcx plane would say: the rule that keeps it out, or the host, or how to have it."""
-    if not one.refused:
-        return one
-    listener = next(listener for listener in plan.listeners if listener.name == one.name)
-    reason = unfit(listener, {backend.name: backend for backend in plan.backends})
-    reason = reason or denied(probe())
-    said = f"tcx: {reason}" if reason else f"tcx: {one.refused[0].partition(': ')[2]}; l4 run does"
-    return replace(one, refused=(said, *one.refused[1:]))
 
 
 def asked(method: str, url: str, headers: tuple[str, ...], client: str, body: str | None) -> Asked:
@@ -162,7 +153,6 @@ def show_listener(console: Console, one: ListenerReport, everything: bool) -> No
     facts = [("layer", f"{one.layer}, plane {one.plane}"), ("because", one.because)]
     facts += [("sees", one.sees)]
     facts += [("costs", cost) for cost in one.costs]
-    facts += [("wish", one.wish)] if one.wish else []
     facts += [("refused", refused) for refused in one.refused]
     facts += [
         ("backend", f"{b.name}: {b.algorithm} over {_servers(b.servers)}") for b in one.backends

@@ -19,6 +19,7 @@ import click
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import load
 from fourseven.errors import FoursevenError
+from fourseven.l4 import netlink
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
 from fourseven.l4.datapath import DataPath
 from fourseven.l4.kernel_plan import KernelPlan, kernel_plan
@@ -36,12 +37,16 @@ def l4() -> None:
 
 
 def planned(file: str) -> KernelPlan:
-    """The kernel's plan of a file; at least one service."""
-    plan = kernel_plan(compile_plan(load(file)))
-    if not plan.services:
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in plan.refused)
+    """The kernel's plan of a file, whatever this host permits; at least one service."""
+    config = load(file)
+    kernel = config.kernel.model_copy(update={"plane": "tcx"})
+    config = config.model_copy(update={"kernel": kernel})
+    plan = compile_plan(config)
+    found = kernel_plan(plan, "tcx", [address for _, address in netlink.addresses()])
+    if not found.services:
+        reasons = "".join(f"\n  {one.name}: {'; '.join(one.refused)}" for one in plan.listeners)
         raise FoursevenError(f"the kernel can serve no listener of {file}{reasons}")
-    return plan
+    return found
 
 
 @l4.command()
@@ -80,8 +85,6 @@ def run(file: str, interfaces: tuple[str, ...]) -> None:
                 path.attach(interface)
             for service in plan.services:
                 print(f"{service.listener}: {service.vip} in the kernel", flush=True)
-            for name, reason in plan.refused:
-                print(f"{name}: not here: {reason}", flush=True)
             _serve(path, file)
     except BpfError as error:
         raise FoursevenError(error.strerror or str(error)) from None

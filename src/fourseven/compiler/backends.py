@@ -35,6 +35,7 @@ def compile_backend(name: str, backend: Backend) -> BackendPlan:
         idle_timeout_ms=backend.idle_timeout_ms,
         idle_max=backend.idle_max,
         retries=backend.retries,
+        return_path=backend.return_path,
         health=compile_health(backend.health) if backend.health is not None else None,
     )
 

@@ -12,19 +12,32 @@ from typing import Any
 import yaml
 
 from fourseven.compiler.layer import SEES, decide
+from fourseven.compiler.ranges import said
+from fourseven.l4.abilities import ABILITIES
 from fourseven.model import Config
 from fourseven.plan import BackendPlan, ListenerPlan, Plan, TlsPlan
 from fourseven.snapshot.layout import ListenerMode
 
+IN_KERNEL = "packets are rewritten in the kernel and reach no process; about what routing costs"
 COSTS = {
     "http": "each request's head is parsed, routed and rewritten; bodies are forwarded, not kept",
     "relay": "each connection is taken and made anew in user space; its bytes are spliced",
     "relay udp": "each flow's datagrams are taken and sent on in user space",
+    "tcx": IN_KERNEL,
+    "xdp": "packets are rewritten by the interface's driver, before the kernel makes anything of"
+    " them; large segments are not merged there",
+    "nftables": "packets are rewritten by netfilter, and each flow is an entry of conntrack",
 }
 HIDES = {
     "http": "servers see this host's address; the client's is told in headers",
     "relay": "servers see this host's address and not the client's",
+    "masquerade": "servers see an address of this host and not the client's",
+    "routed": "servers see the client's address; they must have this host as their gateway",
+    "direct": "servers see the client's address and answer past this host; they must hold the"
+    " listener's address",
 }
+BESIDE = "clients on this host, and what the kernel passes on, are served by the relay beside it"
+ALONE = "{} is no address of this host, so clients on this host itself are not served"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +63,6 @@ class ListenerReport:
     sees: str
     costs: tuple[str, ...]
     refused: tuple[str, ...]
-    wish: str  # what came of the plane that the file asks for
     routes: tuple[RouteReport, ...]
     backends: tuple[BackendReport, ...]
 
@@ -67,30 +79,35 @@ class BackendReport:
 def report(config: Config, plan: Plan) -> tuple[ListenerReport, ...]:
     """One report for each listener, in the order of the file."""
     backends = {backend.name: backend for backend in plan.backends}
-    return tuple(_listener(config, listener, backends) for listener in plan.listeners)
+    once = {said(listener.name): listener for listener in reversed(plan.listeners)}
+    return tuple(_listener(config, once[name], backends) for name in config.listeners)
 
 
 def _listener(
     config: Config, plan: ListenerPlan, backends: dict[str, BackendPlan]
 ) -> ListenerReport:
-    wish = config.listeners[plan.name].plane
+    name = said(plan.name)
     names = dict.fromkeys(name for route in plan.routes for name, _ in route.backends)
-    work = "relay udp" if plan.mode == ListenerMode.MODE_RELAY_UDP else plan.plane
-    costs = [COSTS[work], HIDES[plan.plane]]
+    relayed = plan.plane == "relay" and plan.mode == ListenerMode.MODE_RELAY_UDP
+    costs = [COSTS["relay udp" if relayed else plan.plane]]
+    if plan.plane in ABILITIES:
+        costs.append(HIDES[backends[next(iter(names))].return_path])
+        costs.append(ALONE.format(", ".join(plan.unheard)) if plan.unheard else BESIDE)
+    else:
+        costs.append(HIDES[plan.plane])
     if plan.tls is not None:
         costs.append(_tls_cost(plan.tls))
     if plan.body_prefix_max:
         costs.append(f"up to {plan.body_prefix_max} bytes of a body wait for a payload match")
     return ListenerReport(
-        name=plan.name,
-        bind=plan.bind,
+        name=name,
+        bind=config.listeners[name].bind,
         layer=plan.layer,
         plane=plan.plane,
         because=plan.because,
-        sees=SEES[decide(config, plan.name).need],
+        sees=SEES[decide(config, name).need],
         costs=tuple(costs),
         refused=plan.refused,
-        wish=f"{wish} was asked for; {plan.plane} serves instead" if _denied(wish, plan) else "",
         routes=tuple(_routes(config, plan)),
         backends=tuple(_backend(backends[name]) for name in names),
     )
@@ -102,17 +119,14 @@ def _tls_cost(tls: TlsPlan) -> str:
     return "TLS ends here: a handshake for each connection, a short one for those who come back"
 
 
-def _denied(wish: str, plan: ListenerPlan) -> bool:
-    return wish not in ("auto", plan.plane)
-
-
 def _routes(config: Config, plan: ListenerPlan) -> list[RouteReport]:
-    said = config.listeners[plan.name].all_routes
+    name = said(plan.name)
+    written = config.listeners[name].all_routes
     return [
         RouteReport(
             name=route.name,
-            match=match_as_written(config, plan.name, i),
-            filters=tuple(form.feature.key for form in said[i].filters),
+            match=match_as_written(config, name, i),
+            filters=tuple(form.feature.key for form in written[i].filters),
             backends=route.backends,
             source=route.source,
         )
@@ -122,6 +136,7 @@ def _routes(config: Config, plan: ListenerPlan) -> list[RouteReport]:
 
 def match_as_written(config: Config, listener: str, number: int) -> str:
     """The match of a route on one line, in the user's words; empty where there is none."""
+    listener = said(listener)
     if config._source is not None:
         routes: Any = config._source.data["listeners"][listener].get("routes")
         match = routes[number].get("match") if routes else None

@@ -4,7 +4,7 @@ Every feature and every option declares its need. The layer is the highest need 
 listener's traffic meets: its routes' matches and filters, the algorithms of the backends they lead
 to, and the options that the file sets. The plane is the cheapest one that serves that need.
 
-    ADDRESS       L4          relay (`fourseven l4 run`: the kernel, by tcx)
+    ADDRESS       L4          tcx, xdp, nftables, relay: `planes` chooses by what the host permits
     CLIENT_HELLO  L4 + peek   relay, after a look at the ClientHello
     BYTES         L4 proxy    relay
     REQUEST       L7          http
@@ -12,7 +12,7 @@ to, and the options that the file sets. The plane is the cheapest one that serve
 `protocol` overrides it: `http` gives L7 where addresses would do, `tcp` promises that nothing is
 looked into, and is an error where a rule has to.
 
-Law: pure. What this host permits is not asked here; what this version does not have is said.
+Law: pure. What this host permits is not asked here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ class Decision:
     plane: str
     mode: int
     because: str
-    refused: tuple[str, ...]
     conflicts: tuple[Conflict, ...]
 
 
@@ -63,8 +62,6 @@ SEES = {
     Need.BYTES: "the bytes of the connection",
     Need.REQUEST: "the HTTP request",
 }
-KERNEL_PLANES = ("tcx", "xdp", "nftables")
-NOT_BUILT = "fourseven run does not drive it"
 
 
 def decide(config: Config, name: str) -> Decision:
@@ -83,12 +80,9 @@ def decide(config: Config, name: str) -> Decision:
         *hello_conflicts(listener, need),
     )
     if need is Need.REQUEST:
-        return Decision(need, LAYERS[need], "http", ListenerMode.MODE_HTTP, because, (), conflicts)
+        return Decision(need, LAYERS[need], "http", ListenerMode.MODE_HTTP, because, conflicts)
     mode = ListenerMode.MODE_RELAY_UDP if transport == "udp" else ListenerMode.MODE_RELAY_TCP
-    refused = (
-        tuple(f"{plane}: {NOT_BUILT}" for plane in KERNEL_PLANES) if need is Need.ADDRESS else ()
-    )
-    return Decision(need, LAYERS[need], "relay", mode, because, refused, conflicts)
+    return Decision(need, LAYERS[need], "relay", mode, because, conflicts)
 
 
 def reasons(config: Config, listener: Listener) -> Iterator[Reason]:
@@ -180,7 +174,7 @@ def _conflicts(config: Config, listener: Listener, transport: str) -> Iterator[C
 
 
 def _plane_conflict(listener: Listener, need: Need) -> Iterator[Conflict]:
-    """A plane that the file asks for and that cannot serve. One of the kernel's is relay's work."""
+    """A plane that the file asks for and that cannot serve, whatever the host permits."""
     if listener.plane == "http" and need is not Need.REQUEST:
         yield Conflict(
             ("plane",),

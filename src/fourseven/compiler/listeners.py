@@ -50,7 +50,6 @@ def compile_listener(config: Config, name: str, problems: list[Problem]) -> List
         layer=decision.layer,
         plane=decision.plane,
         because=decision.because,
-        refused=decision.refused,
         body_prefix_max=max(body_prefix(route.match) for route in listener.all_routes),
         forwarded=sum(FORWARDED[header] for header in set(listener.forwarded)),
         request_id=_request_id(listener),

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from fourseven.addresses import bind_parts
+from fourseven.addresses import bind_parts, spread
 from fourseven.compiler.layer import decide
 from fourseven.compiler.prefix import prefix_of
+from fourseven.compiler.ranges import width
 from fourseven.compiler.routes import expression
 from fourseven.config.tree import Document, Step
 from fourseven.errors import Problem, did_you_mean
@@ -81,7 +82,8 @@ def same_bind_twice(config: Config) -> Iterator[Problem]:
 def _binds(config: Config) -> Iterator[tuple[str, int, str]]:
     """(listener, index, bind); without port 0, since each gets a free port of its own."""
     for name, listener in config.listeners.items():
-        for i, bind in enumerate(listener.bind):
+        spelt = ((i, bind) for i, said in enumerate(listener.bind) for bind in spread(said))
+        for i, bind in spelt:
             if bind.startswith("unix:") or bind_parts(bind)[2]:
                 yield name, i, bind
 
@@ -110,6 +112,30 @@ def layer_cannot_be(config: Config) -> Iterator[Problem]:
     for name in config.listeners:
         for conflict in decide(config, name).conflicts:
             yield config.problem(("listeners", name, *conflict.path), conflict.text)
+
+
+def range_without_its_like(config: Config) -> Iterator[Problem]:
+    """Servers with a range of ports need a listener that binds as many, each to its own."""
+    for name, backend in config.backends.items():
+        most = width(server.address for server in backend.servers)
+        for i, server in enumerate(backend.servers):
+            ports = len(spread(server.address))
+            if 1 < ports != most:
+                what = f"{server.address} has {ports} ports, and another server here {most}; "
+                path = ("backends", name, "servers", i)
+                yield config.problem(path, what + "make the ranges equally long")
+    for name, listener in config.listeners.items():
+        led = dict.fromkeys(b for r in listener.all_routes for b, _ in r.choices)
+        for backend in (config.backends[b] for b in led if b in config.backends):
+            yield from _too_few_binds(config, name, width(s.address for s in backend.servers))
+
+
+def _too_few_binds(config: Config, name: str, ports: int) -> Iterator[Problem]:
+    for i, bind in enumerate(config.listeners[name].bind):
+        if ports > 1 and len(spread(bind)) != ports:
+            what = f"{bind} is {len(spread(bind))} ports, and a server of its backend has {ports}"
+            path = ("listeners", name, "bind", i)
+            yield config.problem(path, f"{what}; bind to a range of {ports}")
 
 
 def same_name_twice(config: Config) -> Iterator[Problem]:
@@ -144,4 +170,10 @@ def _filters_below(config: Config, route: Route, at: Path) -> Iterator[Problem]:
 
 
 Rule = Callable[[Config], Iterator[Problem]]
-ERRORS: tuple[Rule, ...] = (same_bind_twice, same_name_twice, layer_cannot_be, filter_cannot_be)
+ERRORS: tuple[Rule, ...] = (
+    same_bind_twice,
+    range_without_its_like,
+    same_name_twice,
+    layer_cannot_be,
+    filter_cannot_be,
+)

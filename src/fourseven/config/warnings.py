@@ -13,13 +13,17 @@ import ipaddress
 import time
 from collections.abc import Callable, Iterator
 
-from fourseven.compiler.layer import KERNEL_PLANES, NOT_BUILT, decide
+from fourseven.compiler.layer import decide
+from fourseven.compiler.planes import PREFERRED, can
+from fourseven.compiler.ranges import said
 from fourseven.compiler.shadow import shadowed
 from fourseven.errors import Problem
 from fourseven.features import Need
+from fourseven.l4.abilities import ABILITIES
 from fourseven.model import Config, Path
 from fourseven.plan import CertificatePlan, Plan
 
+KERNEL = frozenset(ABILITIES)
 RELAXED = {
     "underscores": "a server that reads X_Forwarded_For as X-Forwarded-For can be deceived",
     "trace": "TRACE echoes cookies and credentials to whoever can send it",
@@ -89,11 +93,25 @@ def routes_without_http(config: Config, _: Plan) -> Iterator[Problem]:
             yield _warning(config, ("listeners", name, "routes"), text)
 
 
-def kernel_plane(config: Config, _: Plan) -> Iterator[Problem]:
-    for name, listener in config.listeners.items():
-        if listener.plane in KERNEL_PLANES:
-            text = f"{NOT_BUILT}, so relay serves it; leave plane out"
-            yield _warning(config, ("listeners", name, "plane"), text)
+def return_path_without_kernel(config: Config, plan: Plan) -> Iterator[Problem]:
+    """The relay and Layer 7 end connections: their servers always see this host and answer to it.
+
+    Certain only where no kernel plane could serve the listener on any host, or the file rules it
+    out; what this host permits is for `explain` and the log to say.
+    """
+    backends = {backend.name: backend for backend in plan.backends}
+    told = set()
+    for listener in plan.listeners:
+        off = config.kernel.plane == "off" or config.listeners[said(listener.name)].plane == "relay"
+        if not off and any(can(listener, backends, plane) for plane in PREFERRED):
+            continue
+        for name in {said(name) for route in listener.routes for name, _ in route.backends}:
+            path = config.backends[name].return_path
+            if path != "masquerade" and name not in told and listener.plane not in KERNEL:
+                told.add(name)
+                text = f"the listener {said(listener.name)!r} is served by {listener.plane}, and "
+                text += f"that cannot give return_path {path}: servers see this host's address"
+                yield _warning(config, ("backends", name, "return_path"), text)
 
 
 def no_server_takes_work(config: Config, _: Plan) -> Iterator[Problem]:
@@ -169,7 +187,7 @@ WARNINGS: tuple[Rule, ...] = (
     relaxed_defence,
     everybody_trusted,
     routes_without_http,
-    kernel_plane,
+    return_path_without_kernel,
     no_server_takes_work,
     same_server_twice,
     step_after_the_end,

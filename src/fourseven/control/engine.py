@@ -31,6 +31,7 @@ from fourseven.control import logs
 from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
 from fourseven.control.health import Health, Key
+from fourseven.control.host import facts_for
 from fourseven.control.sockets import Want
 from fourseven.errors import ConfigErrors, FoursevenError
 from fourseven.plan import ListenerPlan, Plan
@@ -68,7 +69,7 @@ class Plane(Protocol):
 def plan_of(raw: bytes, file: str) -> Plan:
     """The plan of a file, with its warnings. ConfigErrors says all that is wrong."""
     config = loads(raw, file)
-    plan = compile_plan(config)
+    plan = compile_plan(config, facts_for(config))
     return replace(plan, warnings=tuple(str(problem) for problem in warnings_of(config, plan)))
 
 
@@ -328,6 +329,7 @@ def wants_of(plan: Plan, workers: int) -> list[Want]:
         for listener in plan.listeners
         if listener.mode != ListenerMode.MODE_NONE
         for bind in listener.bind
+        if bind not in listener.unheard
     ]
 
 

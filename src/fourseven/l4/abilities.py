@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fourseven.l4.kernel_plan import AT_RANDOM, BY_HASH, DIRECT, IN_TURN, MASQUERADE, ROUTED
-
-RETURN_PATHS = {"routed": ROUTED, "masquerade": MASQUERADE, "direct": DIRECT}
+from fourseven.l4.kernel_plan import AT_RANDOM, BY_HASH, IN_TURN, MASQUERADE, ROUTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What this host permits: one question, one line, with the reason.
+"""What this host permits: one question, one line, with the reason; and the compiler's Facts of it.
 
 Each question is tried where trying leaves nothing behind (a map, a program that passes everything,
 an attachment to an interface that does not exist), since a version number or a capability alone
@@ -8,11 +8,14 @@ tells little: a container may have the one and be forbidden the other.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from fourseven.l4 import netlink
 from fourseven.l4.bpf.build import ARRAY, Map, Program
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
+from fourseven.l4.facts import Facts
 from fourseven.l4.headers import SKB
 from fourseven.l4.nftables import plane as nftables
 from fourseven.l4.program.decide import INDEX
@@ -40,8 +43,7 @@ def probe() -> tuple[Answer, ...]:
         tcx,
         Answer("xdp", False, "this version does not build it"),
         _nft(),
-        _forwarding("IPv4 forwarding", "net/ipv4/ip_forward"),
-        _forwarding("IPv6 forwarding", "net/ipv6/conf/all/forwarding"),
+        *(_forwarding(family) for family in FORWARDING),
     )
 
 
@@ -56,6 +58,51 @@ def denied(answers: tuple[Answer, ...]) -> str:
 
 
 NEEDED = ("bpf maps", "bpf programs", "tcx")
+OTHERS = ("xdp", "nftables")
+FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+
+
+def facts() -> Facts:
+    """What the compiler is told of this host."""
+    answers = probe()
+    refused = {"tcx": denied(answers)}
+    refused |= {a.name: "" if a.permitted else a.reason for a in answers if a.name in OTHERS}
+    still = [
+        (family, f"packets of IPv{family} are not forwarded; sysctl -w {setting}=1 allows it")
+        for family, setting in FORWARDING.items()
+        if not forwards(family)
+    ]
+    up = standing(netlink.links())
+    numbers = {one.number for one in up}
+    return Facts(
+        refused=tuple((plane, reason) for plane, reason in refused.items() if reason),
+        still=tuple(still),
+        own=tuple(sorted({address for at, address in netlink.addresses() if at in numbers})),
+        local=tuple(netlink.locals_()),
+    )
+
+
+def standing(links: Iterable[netlink.Interface]) -> list[netlink.Interface]:
+    """Where packets of clients and servers arrive: Ethernet, up, and not part of a bridge or bond
+    (packets of those are met at the whole)."""
+    links = list(links)
+    routers = {one.number for one in links if one.kind == "vrf"}
+    return [
+        one
+        for one in links
+        if one.up and one.hardware == netlink.ETHERNET and (not one.master or one.master in routers)
+    ]
+
+
+def forwards(family: int) -> bool:
+    """Does any interface pass packets on?"""
+    for path in Path(f"/proc/sys/net/ipv{family}/conf").glob("*/forwarding"):
+        try:
+            if path.parent.name not in ("default", "lo") and path.read_text().strip() != "0":
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def _capabilities() -> Answer:
@@ -106,10 +153,8 @@ def _nft() -> Answer:
     return Answer("nftables", not reason, reason or "the kernel takes rules of every sort")
 
 
-def _forwarding(name: str, path: str) -> Answer:
-    try:
-        on = Path("/proc/sys", path).read_text().strip() != "0"
-    except OSError:
-        return Answer(name, False, f"/proc/sys/{path} cannot be read")
-    setting = path.replace("/", ".")
-    return Answer(name, on, "on" if on else f"off; sysctl -w {setting}=1 lets answers come back")
+def _forwarding(family: int) -> Answer:
+    name, setting = f"IPv{family} forwarding", FORWARDING[family]
+    if forwards(family):
+        return Answer(name, True, "on")
+    return Answer(name, False, f"off; `sysctl -w {setting}=1` lets packets and answers pass")

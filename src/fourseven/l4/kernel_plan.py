@@ -1,37 +1,45 @@
 """The kernel's plan: which listeners a kernel plane can serve, and with which tables.
 
 A kernel plane rewrites addresses and looks at nothing else, so a listener qualifies when its only
-route takes everything, leads to one backend, and that backend's algorithm is a table or chance.
-What does not qualify is told in one line; nothing is served half.
+route takes everything, leads to one backend, and the plane can balance as that backend says
+(`abilities`). What does not qualify is told in one line; nothing is served half.
 
 The tables are those that the relay uses, and a hash is the relay's hash: a client meets the same
 server on either, and on every machine with the same file.
 
-Law: pure. Whether this host permits it is the probe's question (l4/host.py).
+Law: pure. What the host permits comes in as Facts.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fourseven.addresses import bind_parts
-from fourseven.plan import BackendPlan, ListenerPlan, Plan
+from fourseven.l4.facts import UNASKED, Facts
+from fourseven.plan import BackendPlan, KernelOptions, ListenerPlan, Plan
+
+if TYPE_CHECKING:
+    from fourseven.l4.abilities import Ability
 
 TCP, UDP = 6, 17  # IANA protocol numbers
 TRANSPORTS = {"tcp": TCP, "udp": UDP}
 IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD = 1, 2, 3, 4  # Service.pick
 ROUTED, MASQUERADE, DIRECT = 0, 1, 2  # how a server's answers find their way (Service.mode)
 MASQUERADE_PORTS = (1024, 32_767)  # below Linux' own ephemeral ports: never a local socket's
-PICKS = {  # an algorithm that is not here needs counters that the kernel does not see
+MODES = {"masquerade": MASQUERADE, "routed": ROUTED, "direct": DIRECT}
+PICKS = {  # an algorithm that is not here needs figures that no kernel plane has
     "round_robin": IN_TURN,
     "random": AT_RANDOM,
     "source_hash": BY_HASH,
     "hash": BY_HASH,
     "maglev": BY_HASH,
+    "least_requests": BY_LOAD,
+    "power_of_two": BY_LOAD,
 }
-FLOWS_MAX = 262_144  # each takes two rows of some 100 bytes: 50 MB at most, taken as they come
+FLOWS_MAX = KernelOptions().flows_max
 MAPPED = 0xFFFF << 32  # IPv4 as ::ffff:a.b.c.d, so that one key serves both
 
 
@@ -70,10 +78,9 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class KernelPlan:
-    """What a kernel plane serves, and why it leaves the rest."""
+    """What a kernel plane serves."""
 
     services: tuple[Service, ...]
-    refused: tuple[tuple[str, str], ...]  # (listener, reason)
     flows_max: int = FLOWS_MAX
     masquerade_addresses: tuple[int, ...] = ()  # 128 bits each; none: that of the way to a server
 
@@ -86,23 +93,42 @@ class KernelPlan:
     def picks(self) -> set[int]:
         return {service.pick for service in self.services}
 
+    def modes(self) -> set[int]:
+        return {service.mode for service in self.services}
 
-def kernel_plan(plan: Plan) -> KernelPlan:
-    """The listeners of a plan that addresses suffice for, as services of the kernel."""
+    def kinds(self) -> set[tuple[str, int]]:
+        """What its program must know of; one that knows more serves as well."""
+        families = {4 if service.vip.is_v4 else 6 for service in self.services}
+        return {
+            *(("family", one) for one in families),
+            *(("pick", service.pick) for service in self.services),
+            *(("protocol", service.protocol) for service in self.services),
+            *(("mode", service.mode) for service in self.services),
+        }
+
+
+def kernel_plan(plan: Plan, plane: str, own: Sequence[int] = ()) -> KernelPlan:
+    """The listeners that this plane serves, as services. `own`: what a wildcard bind stands for."""
     backends = {backend.name: backend for backend in plan.backends}
-    services: list[Service] = []
-    refused: list[tuple[str, str]] = []
-    for listener in plan.listeners:
-        reason = unfit(listener, backends)
-        if reason:
-            refused.append((listener.name, reason))
-        else:
-            services.extend(_services(listener, backends[listener.routes[0].backends[0][0]]))
-    return KernelPlan(tuple(services), tuple(refused))
+    services = [
+        service
+        for listener in plan.listeners
+        if listener.plane == plane
+        for service in _services(listener, backends[listener.routes[0].backends[0][0]], own)
+    ]
+    options = plan.kernel
+    addresses = tuple(address_bits(address) for address in options.masquerade_addresses)
+    return KernelPlan(tuple(services), options.flows_max, addresses)
 
 
-def unfit(listener: ListenerPlan, backends: dict[str, BackendPlan]) -> str:
-    """Why the kernel cannot serve a listener; empty when it can."""
+def unfit(
+    listener: ListenerPlan,
+    backends: Mapping[str, BackendPlan],
+    ability: Ability,
+    facts: Facts = UNASKED,
+) -> str:
+    """Why a plane cannot serve a listener; empty when it can. Of the host only its addresses and
+    its forwarding count here."""
     if listener.layer != "L4":
         return f"{listener.layer}: {listener.because}"
     if len(listener.routes) != 1 or len(listener.routes[0].backends) != 1:
@@ -113,58 +139,126 @@ def unfit(listener: ListenerPlan, backends: dict[str, BackendPlan]) -> str:
     if listener.connections_max:
         return "connections_max is the relay's"
     backend = backends[route.backends[0][0]]
-    return _unfit_ends(listener.bind, backend)
+    return (
+        _unfit_backend(backend, ability)
+        or _unfit_servers(backend, ability, facts)
+        or _unfit_binds(listener, backend, facts)
+        or _unfit_families(backend, ability, facts)
+    )
 
 
-def _unfit_ends(binds: Iterable[str], backend: BackendPlan) -> str:  # noqa: PLR0911 - a list
-    if backend.algorithm not in PICKS:
-        return f"{backend.algorithm} needs counters of its own; {', '.join(PICKS)} do not"
+def _unfit_backend(backend: BackendPlan, ability: Ability) -> str:
+    pick = PICKS.get(backend.algorithm)
+    if pick not in ability.picks:
+        able = ", ".join(name for name, number in PICKS.items() if number in ability.picks)
+        return f"it cannot balance by {backend.algorithm}; it can by {able or 'nothing yet'}"
+    if MODES[backend.return_path] not in ability.modes:
+        able = ", ".join(name for name, number in MODES.items() if number in ability.modes)
+        return f"it has no return_path {backend.return_path}; it has {able or 'none yet'}"
     if backend.bounded_load_percent:
         return "bounded_load needs counters of its own"
     if any(server.max_in_flight for server in backend.servers):
         return "max_in_flight is counted by the relay"
-    servers = [end(server.address) for server in backend.servers]
-    for said, found in zip(backend.servers, servers, strict=True):
-        if found is None:
-            return f"the server {said.address} is no IP address"
-    for bind in binds:
-        if bind.startswith("unix:"):
-            return f"{bind} is no address of a network"
-        vip = _vip(bind)
-        if vip.address in (0, MAPPED):
-            return f"{bind} is every address; bind to the ones that are meant"
-        if any(server is not None and server.is_v4 != vip.is_v4 for server in servers):
-            return f"{bind} and its servers are of different families"
     return ""
 
 
-def _services(listener: ListenerPlan, backend: BackendPlan) -> Iterable[Service]:
+def _unfit_servers(backend: BackendPlan, ability: Ability, facts: Facts) -> str:
+    for server in backend.servers:
+        found = end(server.address)
+        if found is None:
+            return f"the server {server.address} is no IP address"
+        if is_loopback(found.address):
+            return f"the server {server.address} is on this host, and none but it gets there"
+        if facts.is_local(found.address) and not ability.local_servers:
+            return f"the server {server.address} is on this host"
+    return ""
+
+
+def _unfit_binds(  # noqa: PLR0911 - a list
+    listener: ListenerPlan, backend: BackendPlan, facts: Facts
+) -> str:
+    families = _families(backend)
+    ports = {found.port for s in backend.servers if (found := end(s.address)) is not None}
+    for bind in listener.bind:
+        if bind.startswith("unix:"):
+            return f"{bind} is no address of a network"
+        vip = _vip(bind)
+        wildcard = is_wildcard(vip.address)
+        if vip.port == 0:
+            return f"{bind} gets a port of the relay's"
+        if is_loopback(vip.address):
+            return f"only this host itself comes to {bind}"
+        if wildcard and facts.asked and not list(_meant(vip.address, families, facts.own)):
+            return f"{bind} is every address, and this host has none but loopback"
+        if not wildcard and families != {family(vip.address)}:
+            return f"{bind} and its servers are of different families"
+        if wildcard and len(families) > 1:
+            return f"the servers of {bind} are of different families"
+        if backend.return_path == "direct" and ports != {vip.port}:
+            return f"return_path direct changes no port, and servers have others than {bind}"
+    return ""
+
+
+def _unfit_families(backend: BackendPlan, ability: Ability, facts: Facts) -> str:
+    return facts.why_still(_families(backend)) if ability.needs_forwarding else ""
+
+
+def _families(backend: BackendPlan) -> set[int]:
+    ends = [end(server.address) for server in backend.servers]
+    return {family(found.address) for found in ends if found is not None}
+
+
+def _meant(wildcard: int, families: set[int], own: Sequence[int]) -> Iterator[int]:
+    """The addresses that a wildcard stands for: [::] takes IPv4 too."""
+    for address in own:
+        if family(address) in families and (wildcard == 0 or family(address) == 4):
+            yield address
+
+
+def _services(
+    listener: ListenerPlan, backend: BackendPlan, own: Sequence[int]
+) -> Iterator[Service]:
     servers = tuple(found for s in backend.servers if (found := end(s.address)) is not None)
     pick = PICKS[backend.algorithm]
     weights = [server.weight for server in backend.servers]
     chance = tuple(i for i, weight in enumerate(weights) for _ in range(weight))
     table = chance if pick == AT_RANDOM else tuple(backend.table or ())
     for bind in listener.bind:
-        vip = _vip(bind)
-        bits = 96 + backend.hash_prefix_v4 if vip.is_v4 else backend.hash_prefix_v6
-        mask = (1 << 128) - (1 << 128 - bits)
-        protocol = TRANSPORTS[bind_parts(bind)[0]]
-        yield Service(
-            listener.name,
-            vip,
-            protocol,
-            pick,
-            table,
-            servers,
-            mask,
-            listener.idle_timeout_ms,
-            backend=backend.name,
-        )
+        said = _vip(bind)
+        vips = [said.address]
+        if is_wildcard(said.address):
+            vips = list(_meant(said.address, _families(backend), own))
+        for vip in vips:
+            bits = 96 + backend.hash_prefix_v4 if family(vip) == 4 else backend.hash_prefix_v6
+            yield Service(
+                listener.name,
+                End(vip, said.port),
+                TRANSPORTS[bind_parts(bind)[0]],
+                pick,
+                table,
+                servers,
+                mask=(1 << 128) - (1 << 128 - bits),
+                idle_ms=listener.idle_timeout_ms,
+                mode=MODES[backend.return_path],
+                backend=backend.name,
+            )
 
 
 def _vip(bind: str) -> End:
     _, host, port = bind_parts(bind)
     return End(address_bits(host), port)
+
+
+def family(address: int) -> int:
+    return 4 if address >> 32 == 0xFFFF else 6
+
+
+def is_wildcard(address: int) -> bool:
+    return address in (0, MAPPED)
+
+
+def is_loopback(address: int) -> bool:
+    return address == 1 or address >> 24 == (MAPPED | 127 << 24) >> 24
 
 
 def end(text: str) -> End | None:

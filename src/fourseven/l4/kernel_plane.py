@@ -6,7 +6,7 @@ interfaces, and from then on works by itself; control only looks after it:
     plane = open_plane(home)         adopts what a predecessor left there, or begins empty
     plane.apply(plan)                its services and servers; all of it or nothing
     plane.stand(interfaces)          before these interfaces and no others
-    plane.tick()                     what must be done now and then (ageing); says when to come again
+    plane.tick()                     what is due now and then (ageing); says when to come again
     plane.drain()                    no new flows from now on
     plane.busy()                     flows that a drain waits for
     plane.close(remove=True)         out of the kernel; remove=False: it goes on without us

@@ -49,7 +49,7 @@ def service(**more) -> Service:
 
 
 def plan(*services: Service, **more) -> KernelPlan:
-    return KernelPlan(services, (), **more)
+    return KernelPlan(services, **more)
 
 
 def said(found: Ruleset, chain: str) -> list[str]:

@@ -91,7 +91,7 @@ class NftablesPlane:
 
     def __init__(self, home: Home) -> None:
         self.table = table_name(home.name)
-        self.plan = KernelPlan((), ())
+        self.plan = KernelPlan(())
         self.kept = Kept()
         self.rules: Ruleset | None = None  # what is in the kernel by us; None: nothing yet
         self.interfaces: tuple[str, ...] | None = None
@@ -136,7 +136,7 @@ class NftablesPlane:
 
     def drain(self) -> None:
         """Takes no new flow; what it has goes on."""
-        self.apply(KernelPlan((), self.plan.refused, self.plan.flows_max))
+        self.apply(KernelPlan((), self.plan.flows_max))
 
     def busy(self) -> int:
         """Flows that are alive."""
@@ -476,7 +476,7 @@ def denied() -> str:
         for port, pick in enumerate((IN_TURN, AT_RANDOM, BY_HASH), 1)
         for protocol in (TCP, UDP)
     )
-    plan = KernelPlan((*services, replace(services[0], vip=End(PROBED[0][0], 9), table=())), ())
+    plan = KernelPlan((*services, replace(services[0], vip=End(PROBED[0][0], 9), table=())))
     encoder = Encoder(PREFIX + "probe")
     try:
         with Netlink(TABLES) as talking:

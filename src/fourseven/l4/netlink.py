@@ -1,0 +1,143 @@
+"""What the network of this host looks like, asked of the kernel by rtnetlink; and word of changes.
+
+    links()        interfaces: number, name, kind of hardware, up, and whether part of another
+    addresses()    (number of the interface, address)
+    locals_()      (address, mask) of everything that is delivered here, also without an address
+    watch()        a socket that becomes readable when an interface or an address comes or goes
+
+Asked by a socket, since /sys shows the interfaces of the namespace in which it was mounted.
+Addresses are numbers of 128 bits, IPv4 as ::ffff:a.b.c.d.
+
+Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+GET_LINK, GET_ADDRESS, GET_ROUTE = 18, 22, 26  # RTM_*
+DONE, ERROR = 3, 2  # NLMSG_*
+REQUEST, DUMP = 1, 0x300  # NLM_F_*
+GROUPS = 1 | 0x10 | 0x100  # RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR
+UP = 1  # IFF_UP
+ETHERNET, LOOPBACK = 1, 772  # ARPHRD_*
+TABLE_LOCAL, KIND_LOCAL = 255, 2  # RT_TABLE_LOCAL, RTN_LOCAL
+TENTATIVE = 0x40 | 0x08  # IFA_F_TENTATIVE, IFA_F_DADFAILED: not ours yet, or never
+SCOPE_GLOBAL, SCOPE_SITE = 0, 200  # link-local addresses need an interface to mean anything
+NAME, MASTER, LINK_INFO, INFO_KIND = 3, 10, 18, 1  # IFLA_*
+ADDRESS, LOCAL, FLAGS = 1, 2, 8  # IFA_*
+DESTINATION, TABLE = 1, 15  # RTA_*
+MAPPED = 0xFFFF << 32
+ALL = (1 << 128) - 1
+
+HEADER = struct.Struct("=IHHII")
+ATTRIBUTE = struct.Struct("=HH")
+
+
+class Interface(NamedTuple):
+    """One interface."""
+
+    number: int
+    name: str
+    hardware: int  # ARPHRD_*
+    up: bool
+    master: int  # the interface that it is a part of; 0: none
+    kind: str  # veth, bridge, vrf…; "" for hardware
+
+
+def links() -> list[Interface]:
+    found = []
+    for body in _dump(GET_LINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
+        _, hardware, number, flags, _ = struct.unpack_from("=BxHiII", body)
+        said = dict(_attributes(body[16:]))
+        info = dict(_attributes(said.get(LINK_INFO, b"")))
+        found.append(
+            Interface(
+                number,
+                _text(said.get(NAME, b"")),
+                hardware,
+                bool(flags & UP),
+                int.from_bytes(said.get(MASTER, b""), sys.byteorder),
+                _text(info.get(INFO_KIND, b"")),
+            )
+        )
+    return found
+
+
+def addresses() -> Iterator[tuple[int, int]]:
+    """(number of the interface, address) of every address that may be used from anywhere."""
+    for body in _dump(GET_ADDRESS, struct.pack("=BBBBi", 0, 0, 0, 0, 0)):
+        family, _, flags, scope, number = struct.unpack_from("=BBBBi", body)
+        said = dict(_attributes(body[8:]))
+        flags = int.from_bytes(said.get(FLAGS, bytes([flags])), sys.byteorder)
+        raw = said.get(LOCAL) or said.get(ADDRESS)
+        if raw and scope in (SCOPE_GLOBAL, SCOPE_SITE) and not flags & TENTATIVE:
+            yield number, _number(family, raw)
+
+
+def locals_() -> Iterator[tuple[int, int]]:
+    """(address, mask) of each route that ends here: AnyIP networks too."""
+    body = struct.pack("=BBBBBBBBI", 0, 0, 0, 0, TABLE_LOCAL, 0, 0, 0, 0)
+    for route in _dump(GET_ROUTE, body):
+        family, bits, _, _, table, _, _, kind, _ = struct.unpack_from("=BBBBBBBBI", route)
+        said = dict(_attributes(route[12:]))
+        table = int.from_bytes(said.get(TABLE, bytes([table])), sys.byteorder)
+        if table != TABLE_LOCAL or kind != KIND_LOCAL or family not in WIDTHS:
+            continue
+        width = WIDTHS[family]
+        address = _number(family, said.get(DESTINATION, bytes(width // 8)))
+        yield address, ALL ^ ((1 << width - bits) - 1)
+
+
+def watch() -> socket.socket:
+    """A socket of which every message means: look again."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    sock.bind((0, GROUPS))
+    return sock
+
+
+WIDTHS = {socket.AF_INET: 32, socket.AF_INET6: 128}
+
+
+def _dump(kind: int, body: bytes) -> Iterator[bytes]:
+    """The body of each answer."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
+        sock.bind((0, 0))
+        size = HEADER.size + len(body)
+        sock.send(HEADER.pack(size, kind, REQUEST | DUMP, 1, 0) + body)
+        while True:
+            data = sock.recv(1 << 20)
+            at = 0
+            while at < len(data):
+                size, answer, _, _, _ = HEADER.unpack_from(data, at)
+                if answer == DONE:
+                    return
+                if answer == ERROR:
+                    (code,) = struct.unpack_from("=i", data, at + HEADER.size)
+                    raise OSError(-code, os.strerror(-code))
+                yield data[at + HEADER.size : at + size]
+                at += (size + 3) & ~3
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + ATTRIBUTE.size <= len(data):
+        size, kind = ATTRIBUTE.unpack_from(data, at)
+        if size < ATTRIBUTE.size:
+            return
+        yield kind & 0x3FFF, data[at + ATTRIBUTE.size : at + size]  # without NLA_F_NESTED
+        at += (size + 3) & ~3
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _number(family: int, raw: bytes) -> int:
+    number = int.from_bytes(raw, "big")
+    return number | MAPPED if family == socket.AF_INET else number
