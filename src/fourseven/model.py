@@ -210,6 +210,47 @@ class Health(HealthCheck):
     )
 
 
+RelaxedTls = Literal["verification"]
+
+
+def _bare(value: Any) -> Any:
+    """`tls: true` is TLS with everything left out."""
+    return {} if value is True else value
+
+
+class BackendTls(Form):
+    """TLS to the servers, which must prove who they are. `true` is enough where the servers have
+    host names and certificates of a public authority. Paths are relative to the file's folder."""
+
+    ca: Text | None = Field(
+        None, description="PEM: whose certificates are believed; left out: the system's."
+    )
+    name: Text | None = Field(
+        None,
+        description="The name (or the address) that every server's certificate must stand for;"
+        " left out: the server's own, as it stands under servers.",
+    )
+    sni: Text | None = Field(None, description="The name that we ask for; left out: that name.")
+    certificate: Text | None = Field(
+        None, description="PEM: our certificate with its chain, for servers that ask who we are."
+    )
+    key: Text | None = Field(None, description="PEM, without a pass phrase; else in the same file.")
+    min_version: Annotated[
+        Literal["1.2", "1.3"],
+        BeforeValidator(lambda value: str(value) if isinstance(value, float) else value),
+    ] = Field("1.2", description="The lowest version.")
+    alpn: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = Field(
+        (), description="Protocols that are offered; left out: http/1.1 for HTTP, none for TCP."
+    )
+    relax: Annotated[tuple[RelaxedTls, ...], BeforeValidator(_listed)] = Field(
+        (), description="verification: believe anybody; check warns of it."
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"const": True}, handler(schema)]}
+
+
 class Backend(Form):
     """A set of servers that are alike, and how one of them is picked."""
 
@@ -255,6 +296,9 @@ class Backend(Form):
     retries: Annotated[int, Field(strict=True, ge=0, le=3)] = Field(
         _BACKEND.retries,
         description="Further servers that are tried when one fails before its first byte.",
+    )
+    tls: Annotated[BackendTls | None, BeforeValidator(_bare)] = Field(
+        None, description="TLS to the servers: true, or a mapping. Left out: without TLS."
     )
 
 

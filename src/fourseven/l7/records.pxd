@@ -9,6 +9,7 @@ from fourseven.protocols.chunked cimport Chunked
 from fourseven.protocols.message cimport Address
 from fourseven.snapshot.layout cimport Backend, BackendState, Listener, Route, Slot, Snapshot
 from fourseven.snapshot.layout cimport TRIED_MAX
+from fourseven.worker.secure cimport Secure, secure_unsent
 from fourseven.worker.worker cimport Arrived, Buffer, Dead, Source, Timer, Worker, WorkerListener
 
 cpdef enum SessionState:
@@ -101,6 +102,7 @@ cdef struct Stream:
     uint32_t tried[TRIED_MAX]
     uint64_t started_ns
     uint64_t sent_ns            # the request's last byte
+    uint8_t tls_fault           # worker.secure.TlsFault of the last try
     uint32_t id_size
     char id[128]
 
@@ -126,10 +128,8 @@ cdef struct Session:
     uint64_t window_bytes       # bytes in this rate window
     uint64_t window_start_ms
     uint8_t fin_sent            # tunnel: we have closed our half towards the client
-    uint8_t drained             # TLS: the last read of the socket left nothing there
-    uint8_t tls_speaks          # TLS: keys are agreed, nothing failed, no close_notify sent
     Arrived *arrived            # what was read before it was served; NULL: nothing
-    void *tls                   # its SSL; NULL: without TLS
+    Secure *tls                 # NULL: without TLS
     uint64_t body_due_ms        # when the whole body must be here; 0: no such limit
     Window in_                  # from the client; the current request's head stays at its start
     Buffer *out                 # to the client, what its socket did not take
@@ -160,6 +160,8 @@ cdef struct Upstream:
     Window in_                  # from the server
     Buffer *out                 # to the server, what its socket did not take
     Pipe *pipe                  # a big body on its way
+    Secure *tls                 # NULL: without TLS
+    uint64_t identity           # what TLS it was made under (tls.outward); 0: without
 
 # What a worker keeps for the plane.
 cdef struct Http:
@@ -193,3 +195,10 @@ cdef inline Upstream *upstream_of_dead(Dead *dead) noexcept nogil:
 
 cdef inline Slot *slot_of(Worker *worker, uint32_t number) noexcept nogil:
     return &worker.shared.slots[number]
+
+# Does something wait until the client, or the server, takes it?
+cdef inline bint session_unsent(const Session *session) noexcept nogil:
+    return session.out is not NULL or (session.tls is not NULL and secure_unsent(session.tls))
+
+cdef inline bint upstream_unsent(const Upstream *upstream) noexcept nogil:
+    return upstream.out is not NULL or (upstream.tls is not NULL and secure_unsent(upstream.tls))

@@ -334,6 +334,7 @@ def response_body(worker, session):
         stream.response.framing == FRAMING_LENGTH
         and stream.response.left >= SPLICE_MIN
         and session.tls is cython.NULL
+        and stream.upstream.tls is cython.NULL
     ):
         sent = splice_body(worker, session)
         if sent >= 0:

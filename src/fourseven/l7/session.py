@@ -42,6 +42,8 @@ from cython.cimports.fourseven.l7.records import (
     http_of,
     session_of_dead,
     session_of_timer,
+    session_unsent,
+    upstream_unsent,
 )
 from cython.cimports.fourseven.l7.response import exchange_step
 from cython.cimports.fourseven.l7.session import (
@@ -56,14 +58,7 @@ from cython.cimports.fourseven.l7.stream import (
     stream_clear,
     stream_prefix,
 )
-from cython.cimports.fourseven.l7.tls import (
-    tls_drop,
-    tls_finish,
-    tls_open,
-    tls_read,
-    tls_send,
-    tls_step,
-)
+from cython.cimports.fourseven.l7.tls import tls_flush, tls_open, tls_read, tls_send, tls_step
 from cython.cimports.fourseven.l7.tunnel import tunnel_step
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
 from cython.cimports.fourseven.native.linux import (
@@ -78,6 +73,7 @@ from cython.cimports.fourseven.native.linux import (
     send,
     shutdown,
 )
+from cython.cimports.fourseven.worker.secure import secure_drop, secure_finish
 from cython.cimports.fourseven.worker.tools import (
     buffer_free,
     buffer_large,
@@ -123,7 +119,7 @@ def session_open(worker, listener, fd, peer, arrived):
     count(cython.address(worker.counters.sessions_opened), 1)
     if listener.plan.tls is not cython.NULL:
         session.state = SESSION_HANDSHAKE
-        session.broken = not tls_open(session)
+        session.broken = not tls_open(worker, session)
     session_run(worker, session)
 
 
@@ -147,7 +143,7 @@ def session_close(worker, session):
     if session.state == SESSION_EXCHANGE or session.state == SESSION_TUNNEL:
         stream_abort(worker, session)
     elif session.tls is not cython.NULL and not session.broken:
-        tls_finish(session)
+        secure_finish(session.tls)
     session.state = SESSION_CLOSED
     unwatch(worker, cython.address(session.source))
     timer_clear(worker, cython.address(session.timer))
@@ -166,9 +162,8 @@ def session_close(worker, session):
 def session_bury(worker, dead):
     session: cython.pointer[Session] = session_of_dead(dead)
     http: cython.pointer[Http] = http_of(worker)
-    if session.tls is not cython.NULL:
-        tls_drop(session)
     free(session.arrived)
+    secure_drop(session.tls)
     session.next = http.free_sessions
     http.free_sessions = session
 
@@ -312,7 +307,7 @@ def end(worker, session):
 def session_finish(session):
     """We say no more; the client may."""
     if session.tls is not cython.NULL:
-        tls_finish(session)
+        secure_finish(session.tls)
     shutdown(session.source.fd, SHUT_WR)
 
 
@@ -328,12 +323,7 @@ def session_read(worker, session):
     buffer = session.in_.buffer
     room = buffer.capacity - buffer.end
     if session.tls is not cython.NULL:
-        size = tls_read(session, buffer.at + buffer.end, room)
-        if size > 0:
-            buffer.end += cython.cast(uint32_t, size)
-            session.window_bytes += size
-            count(cython.address(session.listener.counters.bytes_in), cython.cast(uint64_t, size))
-        return cython.cast(int32_t, size)
+        return tls_read(session, buffer)
     size = recv(session.source.fd, buffer.at + buffer.end, room, 0)
     if size > 0:
         buffer.end += cython.cast(uint32_t, size)
@@ -437,13 +427,13 @@ def session_flush(worker, session):
     if buffer is not cython.NULL:
         buffer_free(worker, buffer)
         session.out = cython.NULL
-    return 1
+    return 1 if session.tls is cython.NULL else tls_flush(session)
 
 
 def session_idle(session):
     if session.state == SESSION_LINGER:
         return True
-    if session.state != SESSION_HEAD or session.out is not cython.NULL:
+    if session.state != SESSION_HEAD or session_unsent(session):
         return False
     return session.in_.buffer is cython.NULL or session.in_.buffer.start == session.in_.buffer.end
 
@@ -488,7 +478,7 @@ def body_due_ms(session):
 
 def waits_for(worker, session):
     if session.state == SESSION_EXCHANGE:
-        if session.out is not cython.NULL or client_blocks(session):
+        if session_unsent(session) or client_blocks(session):
             return WAIT_CLIENT
         if body_awaited(session):
             return WAIT_BODY
@@ -499,7 +489,7 @@ def waits_for(worker, session):
         return WAIT_CLOSE
     if session.state == SESSION_PREFIX:
         return WAIT_BODY
-    if session.out is not cython.NULL:
+    if session_unsent(session):
         return WAIT_CLIENT
     if session.in_.buffer is not cython.NULL or session.requests == 0:
         return WAIT_HEAD
@@ -525,7 +515,7 @@ def body_awaited(session: cython.pointer[cython.const[Session]]) -> cython.bint:
     """The request's body is not complete, and the server would take more of it."""
     if session.stream.request.done or session.stream.upstream is cython.NULL:
         return False
-    return session.stream.upstream.out is cython.NULL and session.in_.ready == 0
+    return not upstream_unsent(session.stream.upstream) and session.in_.ready == 0
 
 
 def patience_ms(session, waiting):

@@ -84,6 +84,7 @@ struct Backend {
     uint32_t idle_max;            /* connections kept in the pool, each worker, each server */
     uint32_t retries;             /* further tries after a failure before the first response byte */
     Span name;
+    void *tls;                    /* fourseven.tls.outward.TlsOutward; NULL: servers speak without TLS */
 };
 
 /* A value made of literals and variables: "{client.address}". */

@@ -114,6 +114,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t idle_max
         uint32_t retries
         Span name
+        void *tls
 
     ctypedef struct Part:
         uint32_t kind

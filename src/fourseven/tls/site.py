@@ -192,26 +192,33 @@ def set_up(context, plan, tickets):
 
 
 def set_clients(context, plan):
-    pem: bytes = plan.client_authority
-    store: cython.pointer[X509_STORE] = SSL_CTX_get_cert_store(context)
-    bio: cython.pointer[BIO] = BIO_new_mem_buf(cython.cast(cython.p_const_char, pem), len(pem))
-    one: cython.pointer[X509]
-    found: cython.int = 0
     mode: cython.int = SSL_VERIFY_PEER
     if plan.client_required:
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+    add_authorities(context, plan.client_authority, True)
+    SSL_CTX_set_verify(context, mode, cython.NULL)
+    return 0
+
+
+def add_authorities(context, pem, named):
+    """`named`: clients are told these names, so that they can choose among their certificates."""
+    text: bytes = pem
+    store: cython.pointer[X509_STORE] = SSL_CTX_get_cert_store(context)
+    bio: cython.pointer[BIO] = BIO_new_mem_buf(cython.cast(cython.p_const_char, text), len(text))
+    one: cython.pointer[X509]
+    found: cython.int = 0
     while True:
         one = PEM_read_bio_X509(bio, cython.NULL, cython.NULL, cython.NULL)
         if one is cython.NULL:
             break
         found += X509_STORE_add_cert(store, one)
-        SSL_CTX_add_client_CA(context, one)
+        if named:
+            SSL_CTX_add_client_CA(context, one)
         X509_free(one)
     BIO_free(bio)
     if found == 0:
-        refused("the authority of client certificates")
+        refused("the certificates of the authorities")
     ERR_clear_error()
-    SSL_CTX_set_verify(context, mode, cython.NULL)
     return 0
 
 

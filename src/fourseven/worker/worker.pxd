@@ -7,6 +7,7 @@ from fourseven.snapshot.layout cimport Listener, ListenerState, Snapshot
 
 cpdef enum:
     FAULTS_MAX = 128
+    TLS_FAULTS_MAX = 16
     EVENTS_MAX = 256        # one epoll_wait; more only delays the timers
     MODES = 4               # snapshot.layout.ListenerMode
     BUFFER_LARGE = 69632    # 64 KiB of body and room for a head's beginning: one read takes 64 KiB
@@ -30,6 +31,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send
         uint64_t tls_handshakes, tls_resumed, tls_failed
         uint64_t arrivals, hello_refused, timeouts_hello
+        uint64_t[TLS_FAULTS_MAX] tls_faults, tls_server_faults
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
@@ -40,6 +42,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t requests, connects, connect_errors, timeouts, resets, bad_answers
         uint64_t bytes_to, bytes_from
         uint64_t[6] status
+        uint64_t tls_handshakes, tls_resumed, tls_failed
 
 # ---- what the loop knows of the things it drives ----
 
@@ -160,6 +163,7 @@ cdef struct Worker:
     ListenerCounters *listener_counters  # [LISTENERS_MAX]
     Source wake                         # the eventfd by which control wakes us
     WorkerListener *listeners           # [LISTENERS_MAX]
+    void *resumptions                   # worker.secure.Resumption[SLOTS_MAX], touched pages only
     const Plane *planes[MODES]
     void *plane_state[MODES]
     Seen *seen              # what this worker says of its turn
