@@ -324,10 +324,7 @@ def test_bodies_both_ways(stage: Stage, authority, proof, client_tls: bool):
     balancer = stage.balancer(config)
     wire = TlsWire(balancer.address, authority.context()) if client_tls else balancer.wire()
     head = b"POST /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: %d\r\n\r\n" % len(data)
-    sender = threading.Thread(target=lambda: wire.send(head, data))
-    sender.start()
-    assert wire.read().body == data
-    sender.join()
+    assert wire.send(head, data).read().body == data
     wire.close()
 
 
