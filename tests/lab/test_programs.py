@@ -104,7 +104,9 @@ def iperf(lab):
 
 def iperf3(lab: Lab, vip: str, *more: str) -> dict:
     command = ["iperf3", "-c", vip, "-p", str(IPERF), "-J", "-t", "1", *more]
-    return json.loads(lab.run("client", *command).stdout)["end"]
+    found = json.loads(lab.run("client", *command).stdout)
+    assert "error" not in found, found["error"]
+    return found["end"]
 
 
 @needs("iperf3")
