@@ -44,9 +44,8 @@ def text() -> str:
             backend = f"{name}-{'v6' if family == socket.AF_INET6 else 'v4'}"
             numbers = (1,) if name == "postgres" else (1, 2)
             servers = [form.format(server_address(n, family), port) for n in numbers]
-            backends.append(
-                f"  {backend}: {{servers: {json.dumps(servers)}, balance: source_hash}}"
-            )
+            said = f"servers: {json.dumps(servers)}, balance: source_hash, return_path: routed"
+            backends.append(f"  {backend}: {{{said}}}")
             bind = form.format(VIPS[family], port)
             listeners.append(f'  {backend}-tcp: {{bind: "{bind}", backend: {backend}}}')
             if name in OVER_UDP:
