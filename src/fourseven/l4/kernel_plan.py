@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TCP, UDP = 6, 17  # IANA protocol numbers
 TRANSPORTS = {"tcp": TCP, "udp": UDP}
-IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD = 1, 2, 3, 4  # Service.pick
+IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD, OF_TWO = 1, 2, 3, 4, 5  # Service.pick
 ROUTED, MASQUERADE, DIRECT = 0, 1, 2  # how a server's answers find their way (Service.mode)
 MASQUERADE_PORTS = (1024, 32_767)  # below Linux' own ephemeral ports: never a local socket's
 MODES = {"masquerade": MASQUERADE, "routed": ROUTED, "direct": DIRECT}
@@ -74,6 +74,7 @@ class Service:
     idle_ms: int
     mode: int = ROUTED
     backend: str = ""  # counts are of (backend, server)
+    weights: tuple[int, ...] = ()  # of the servers; empty: all alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,9 @@ class KernelPlan:
 
     def families(self) -> set[int]:
         return {4 if service.vip.is_v4 else 6 for service in self.services}
+
+    def modes(self) -> set[int]:
+        return {service.mode for service in self.services}
 
     def picks(self) -> set[int]:
         return {service.pick for service in self.services}
