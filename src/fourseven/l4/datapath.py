@@ -186,9 +186,7 @@ class DataPath:
             found[i] = made[same]
         return found
 
-    def _placed(
-        self, contents: set[bytes]
-    ) -> tuple[dict[bytes, tuple[int, int]], list[bytes]]:
+    def _placed(self, contents: set[bytes]) -> tuple[dict[bytes, tuple[int, int]], list[bytes]]:
         """Where each picking table stands or will stand, and which must be written."""
         placed = {one: at for one, at in self.regions.items() if one in contents}
         fresh = sorted(contents - placed.keys(), key=len, reverse=True)
@@ -317,9 +315,7 @@ class DataPath:
         traffic, load, settled = (
             filled(self.tables[name]) for name in ("traffic", "load", "settled")
         )
-        return {
-            n: _counts(traffic[n], load[n], settled[n]) for n in sorted(self.numbers.values())
-        }
+        return {n: _counts(traffic[n], load[n], settled[n]) for n in sorted(self.numbers.values())}
 
     def counters(self) -> PlaneCounts:
         """Everything, by the names of the plan in force."""

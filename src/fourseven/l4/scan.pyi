@@ -1,6 +1,6 @@
 from array import array
 
-def walk(  # noqa: PLR0917 - as the native one
+def walk(
     form: bytes,
     rows: bytes,
     count: int,

@@ -186,9 +186,7 @@ class Sweep:
         for family in self.families:
             size, at = FLOWS[family].size, FLOWS[family].find("server").offset
             for _, rows, count in self.tables[f"flows{family}"].chunks():
-                found.update(
-                    struct.unpack_from("=H", rows, i * size + at)[0] for i in range(count)
-                )
+                found.update(struct.unpack_from("=H", rows, i * size + at)[0] for i in range(count))
         return found
 
     def cut(self, server: int) -> int:
@@ -294,7 +292,8 @@ class Reader:
             self._ms(seen),
             packets,
             size,
-            *out,
+            out[0],
+            out[1],
             self._end(source, source_port) if masqueraded else None,
         )
 

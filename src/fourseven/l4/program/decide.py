@@ -27,7 +27,7 @@ from typing import Any
 
 from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.layout import U8, U32, U64
-from fourseven.l4.bpf.values import Condition, Load, Pointer, Value
+from fourseven.l4.bpf.values import Condition, Pointer, Value
 from fourseven.l4.kernel_plan import DIRECT, MASQUERADE, ROUTED, TCP, UDP, KernelPlan
 from fourseven.l4.program.handshake import Handshakes
 from fourseven.l4.program.skb import SkbWire
@@ -75,13 +75,6 @@ class Decision:
             self.known(flow)
         Handshakes(self).write()
 
-    def only(self, what: set[int], one: int) -> bool:
-        """Has the plan this one and no other?"""
-        return what == {one}
-
-    def is_protocol(self, protocol: int) -> Condition:
-        return self.key.protocol == protocol
-
     # ---- a packet of a known flow ----
 
     def known(self, flow: Pointer) -> None:
@@ -101,9 +94,7 @@ class Decision:
     def carry(self, flow: Pointer) -> None:
         """On its way; the program ends."""
         p, wire = self.p, self.wire
-        wire.reach(
-            flow, self.now, flow.source, flow.destination, lambda: self.touch_other(flow)
-        )
+        wire.reach(flow, self.now, flow.source, flow.destination, lambda: self.touch_other(flow))
         p.set(flow.seen, self.now)
         bump(p, flow.packets, 1)  # the packets of one direction come one after the other
         bump(p, flow.bytes, wire.size)
@@ -160,7 +151,7 @@ class Decision:
 
     def paired(self, other: Pointer) -> Condition:
         """Does the other row lead back to this packet's, or has somebody else taken its place?"""
-        same = (other.source_port == self.key.destination_port) & (
+        same: Condition = (other.source_port == self.key.destination_port) & (
             other.destination_port == self.key.source_port
         )
         for i in range(self.key.source.count):
@@ -177,9 +168,8 @@ class Decision:
         with p.when((flow.state & BOTH) != 0):
             key = self.other_key(flow)
             other = p.lookup(self.tables.flows[self.family], "other", key)
-            with p.when(other.present):
-                with p.when(self.paired(other)):
-                    p.set(other.seen, self.now)
+            with p.when(other.present), p.when(self.paired(other)):
+                p.set(other.seen, self.now)
             with p.otherwise():
                 self.make_other(flow, key)
 
@@ -202,20 +192,23 @@ class Decision:
         """SYN, FIN or RST in a known flow."""
         p = self.p
         begins = (self.wire.flags & (SYN | ACK)) == SYN
-        with p.when(begins & ((flow.state & TO_CLIENT) == 0)):
-            with p.when(ended(flow.state) | self.idle(flow)):
-                self.forget(flow)
-                p.set(kept, 0)
+        with (
+            p.when(begins & ((flow.state & TO_CLIENT) == 0)),
+            p.when(ended(flow.state) | self.idle(flow)),
+        ):
+            self.forget(flow)
+            p.set(kept, 0)
         with p.when((kept == 1) & ((self.wire.flags & (FIN | RST)) != 0)):
             self.close(flow)
 
     def idle(self, flow: Pointer) -> Condition:
         """Has nothing come for longer than a flow in its state may wait?"""
         since = (self.now - flow.seen).to(U64)
-        limit = since > flow.idle.to(U64) * self.wire.second
+        limit: Condition = since > flow.idle.to(U64) * self.wire.second
         if TCP not in self.protocols:
             return limit
-        return limit | (((flow.state & DONE) != 0) & (since > CLOSING_S * self.wire.second))
+        limit |= ((flow.state & DONE) != 0) & (since > CLOSING_S * self.wire.second)
+        return limit
 
     def close(self, flow: Pointer) -> None:
         """FIN or RST: noted in both rows, the first time."""
@@ -229,13 +222,11 @@ class Decision:
             other = p.lookup(self.tables.flows[self.family], "other", self.other_key(flow))
             with p.when((flow.state & TO_CLIENT) == 0):
                 self.mark(flow, mark)
-                with p.when(other.present):
-                    with p.when(self.paired(other)):
-                        p.set(other.state, other.state | mark)
+                with p.when(other.present), p.when(self.paired(other)):
+                    p.set(other.state, other.state | mark)
             with p.otherwise():
-                with p.when(other.present):
-                    with p.when(self.paired(other)):
-                        self.mark(other, mark)
+                with p.when(other.present), p.when(self.paired(other)):
+                    self.mark(other, mark)
                 p.set(flow.state, flow.state | mark)
 
     def mark(self, row: Pointer, mark: Value) -> None:
@@ -248,7 +239,10 @@ class Decision:
 
     def count_end(self, row: Pointer) -> None:
         p = self.p
-        for table, number in ((self.tables.load, row.server), (self.tables.listeners, row.listener)):
+        for table, number in (
+            (self.tables.load, row.server),
+            (self.tables.listeners, row.listener),
+        ):
             p.set(self.at.number, number)
             counts = p.lookup(table, "counts", self.at)
             with p.when(counts.present):
@@ -260,9 +254,8 @@ class Decision:
         key = self.other_key(flow)
         self.mark(flow, p.let("reset", RESET, U32))
         other = p.lookup(flows, "other", key)
-        with p.when(other.present):
-            with p.when(self.paired(other)):
-                p.remove(flows, key)
+        with p.when(other.present), p.when(self.paired(other)):
+            p.remove(flows, key)
         p.remove(flows, self.key)
 
 

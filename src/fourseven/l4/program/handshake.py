@@ -140,18 +140,18 @@ class Handshakes:
         self.d.rewrite(row)
         self.wire.forward(way)
 
-    def go_on(  # noqa: PLR0917 - what is known of the packet
-        self, base: Local, back: Pointer, row: Pointer, mode: Local, makes: Local
-    ) -> None:
+    def go_on(self, base: Local, back: Pointer, row: Pointer, mode: Local, makes: Local) -> None:
         """Not a SYN: does it go on with a handshake that is known?"""
         p = self.p
         place = p.let("place", NOWHERE, U32)
         for i in range(BUCKET):
             with p.scope():
                 entry = self.entry(base + i)
-                with p.when(entry.present):
-                    with p.when(self.asks(entry) & self.fresh(entry)):
-                        p.set(place, (base + i).to(U32))
+                with (
+                    p.when(entry.present),
+                    p.when(self.asks(entry) & self.fresh(entry)),
+                ):
+                    p.set(place, (base + i).to(U32))
         with p.when(place != NOWHERE):
             entry = self.entry(place)
             with p.when(entry.present):
@@ -219,18 +219,21 @@ class Handshakes:
         if ROUTED in self.modes:
             with p.when(mode == ROUTED):
                 other = p.lookup(self.flows, "other", back)
-                with p.when(other.present):
-                    with p.when(self.lives(other) & self.differs(other)):
-                        self.refuse(service, "taken")
+                with (
+                    p.when(other.present),
+                    p.when(self.lives(other) & self.differs(other)),
+                ):
+                    self.refuse(service, "taken")
 
     def lives(self, other: Pointer) -> Condition:
         """A row whose end its packet may not take."""
         since = (self.now - other.seen).to(U64)
-        return alive(other.state) & (since <= other.idle.to(U64) * self.d.wire.second)
+        young: Condition = since <= other.idle.to(U64) * self.d.wire.second
+        return alive(other.state) & young
 
     def differs(self, other: Pointer) -> Condition:
         """A row of answers that is not this client's at this service."""
-        differs = (other.source_port != self.key.destination_port) | (
+        differs: Condition = (other.source_port != self.key.destination_port) | (
             other.destination_port != self.key.source_port
         )
         differs |= (other.state & TO_CLIENT) == 0
@@ -242,11 +245,12 @@ class Handshakes:
     def refuse(self, service: Pointer, reason: str) -> None:
         """Left to the host's own stack, and counted."""
         p = self.p
-        p.set(self.at.number, service.listener)
-        counts = p.lookup(self.tables.listeners, "counts", self.at)
-        with p.when(counts.present):
-            bump(p, getattr(counts, reason), 1)
-            bump(p, counts.passed, 1)
+        if self.wire.LAST:
+            p.set(self.at.number, service.listener)
+            counts = p.lookup(self.tables.listeners, "counts", self.at)
+            with p.when(counts.present):
+                bump(p, getattr(counts, reason), 1)
+                bump(p, counts.passed, 1)
         self.wire.leave()
 
     def make(self, back: Pointer, row: Pointer, way: Pointer) -> None:
@@ -274,7 +278,10 @@ class Handshakes:
         p.set(row.packets, 1)
         p.set(row.bytes, self.wire.size.to(U64))
         p.update(self.flows, self.key, row)
-        for table, number in ((self.tables.load, row.server), (self.tables.listeners, row.listener)):
+        for table, number in (
+            (self.tables.load, row.server),
+            (self.tables.listeners, row.listener),
+        ):
             p.set(self.at.number, number)
             counts = p.lookup(table, "counts", self.at)
             with p.when(counts.present):
@@ -290,7 +297,8 @@ class Handshakes:
 
     def ports(self, port: Value) -> Value:
         """A port and the protocol, in one number."""
-        return port.to(U64) << 16 | self.key.protocol
+        both: Value = port.to(U64) << 16 | self.key.protocol
+        return both
 
     def entry(self, place: Value) -> Pointer:
         self.p.set(self.at.number, place.to(U32))
@@ -298,29 +306,27 @@ class Handshakes:
 
     def asks(self, entry: Pointer) -> Condition:
         """Is it the entry of this client at this service?"""
+        ours: Condition = entry.vip_port == self.key.destination_port
         return (
             self.client_of(entry, self.key.source, self.key.source_port)
-            & (entry.vip_port == self.key.destination_port)
+            & ours
             & same(entry.vip, self.key.destination)
         )
 
     def client_of(self, entry: Pointer, address: Fields, port: Value) -> Condition:
-        return (
-            (entry.client_port == port)
-            & (entry.protocol == self.key.protocol)
-            & (entry.waits != 0)
-            & same(entry.client, address)
+        theirs: Condition = (
+            (entry.client_port == port) & (entry.protocol == self.key.protocol) & (entry.waits != 0)
         )
+        return theirs & same(entry.client, address)
 
     def fresh(self, entry: Pointer) -> Condition:
         since = (self.now - entry.since).to(U64)
-        handshake = (since <= PENDING_S * self.d.wire.second) & (entry.waits != ASKED)
+        handshake: Condition = (since <= PENDING_S * self.d.wire.second) & (entry.waits != ASKED)
         datagram = (since <= entry.idle.to(U64) * self.d.wire.second) & (entry.waits == ASKED)
-        return handshake | datagram
+        either: Condition = handshake | datagram
+        return either
 
-    def note(  # noqa: PLR0917 - what there is to note
-        self, base: Local, back: Pointer, row: Pointer, mode: Local, waits: Local
-    ) -> None:
+    def note(self, base: Local, back: Pointer, row: Pointer, mode: Local, waits: Local) -> None:
         """Writes an entry: over that of the same handshake, else over the oldest."""
         p, key = self.p, self.key
         place, best = p.let("place", base), p.let("best", 0)
@@ -337,9 +343,11 @@ class Handshakes:
                     taken = same(entry.target, back.source) & (
                         entry.target_port == back.source_port
                     )
-                    with p.when(self.client_of(entry, key.source, key.source_port)):
-                        with p.when(again | taken):
-                            p.set(age, OURS)
+                    with (
+                        p.when(self.client_of(entry, key.source, key.source_port)),
+                        p.when(again | taken),
+                    ):
+                        p.set(age, OURS)
                     with p.when(age > best):
                         p.set(best, age)
                         p.set(place, base + i)
@@ -353,9 +361,7 @@ class Handshakes:
         with p.when(entry.present):
             self.fill(entry, back, row, mode, waits)
 
-    def fill(  # noqa: PLR0917 - what there is to note
-        self, entry: Pointer, back: Pointer, row: Pointer, mode: Local, waits: Local
-    ) -> None:
+    def fill(self, entry: Pointer, back: Pointer, row: Pointer, mode: Local, waits: Local) -> None:
         p, key = self.p, self.key
         for name, ends, end in (
             ("client", key, "source"),
@@ -390,9 +396,8 @@ class Handshakes:
             with p.when(place == NOWHERE):
                 p.set(self.at.number, self.answer_place(key))
                 answer = p.lookup(self.tables.answers, "answer", self.at)
-                with p.when(answer.present):
-                    with p.when(answer.number != 0):
-                        self.look(p.let("there", answer.number - 1), place)
+                with p.when(answer.present), p.when(answer.number != 0):
+                    self.look(p.let("there", answer.number - 1), place)
         with p.when(place == NOWHERE):
             self.wire.leave()
         entry = self.entry(place)
@@ -505,17 +510,15 @@ class Ports:
         self.propose(number)
         other = p.lookup(h.flows, "other", self.back)
         p.set(free, 1)
-        with p.when(other.present):
-            with p.when(h.differs(other)):
-                p.set(free, 2)
-                with p.when(h.lives(other)):
-                    p.set(free, 0)
+        with p.when(other.present), p.when(h.differs(other)):
+            p.set(free, 2)
+            with p.when(h.lives(other)):
+                p.set(free, 0)
         with p.when(free == 1):
             p.set(self.at.number, h.answer_place(self.back))
             answer = p.lookup(h.tables.answers, "answer", self.at)
-            with p.when(answer.present):
-                with p.when(answer.number != 0):
-                    self.judge(h.entry(p.let("there", answer.number - 1)), free)
+            with p.when(answer.present), p.when(answer.number != 0):
+                self.judge(h.entry(p.let("there", answer.number - 1)), free)
 
     def judge(self, entry: Pointer, free: Local) -> None:
         """A handshake of somebody else's stands there: only if nothing better is found."""

@@ -119,7 +119,9 @@ def _pending(family: int) -> Struct:
 
 
 def _vip(family: int) -> Struct:
-    return Struct(f"vip{family}", target=Array(BE32, WORDS[family]), port=BE16, protocol=U8, zero=U8)
+    return Struct(
+        f"vip{family}", target=Array(BE32, WORDS[family]), port=BE16, protocol=U8, zero=U8
+    )
 
 
 KEYS = {family: _keys(family) for family in WORDS}
@@ -202,7 +204,9 @@ def fingerprint(maps: Iterable[Map]) -> str:
     """Changes with every change of a table's form: what is pinned fits, or is another version's."""
     digest = hashlib.sha256()
     for one in sorted(maps, key=lambda one: one.name):
-        digest.update(repr((one.name, one.type, one.size, one.key.fields, one.value.fields)).encode())
+        digest.update(
+            repr((one.name, one.type, one.size, one.key.fields, one.value.fields)).encode()
+        )
     return digest.hexdigest()[:16]
 
 
