@@ -27,8 +27,7 @@ class SkbWire(Wire):
 
     CONTEXT = SKB
     PASS = 0xFFFFFFFF  # TCX_NEXT: other programs on the interface have their turn
-    SENT, DROP = 7, 2  # TCX_REDIRECT, TCX_DROP
-    LAST = True
+    SENT = 7  # TCX_REDIRECT
 
     def measure(self) -> Value:
         return self.context.len  # type: ignore[no-any-return]

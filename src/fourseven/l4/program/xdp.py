@@ -27,8 +27,7 @@ class XdpWire(Wire):
 
     CONTEXT = XDP_MD
     PASS = 2  # XDP_PASS
-    SENT, DROP = 4, 1  # XDP_REDIRECT, XDP_DROP
-    LAST = False
+    SENT = 4  # XDP_REDIRECT
 
     def measure(self) -> Value:
         return (self.context.data_end.to(U64) - self.context.data).to(U32)  # type: ignore[no-any-return]
