@@ -37,8 +37,8 @@ COMPILE, LINK = FLAGS[MODE]
 ALWAYS = ["-std=gnu11", "-Wno-unused-function", "-DPCRE2_CODE_UNIT_WIDTH=8"]
 CHECKED = MODE not in ("release", "tsan")
 HEADERS = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["fourseven"]["headers"]
-# a word in the .pxd -> the libraries to link
-LIBRARIES = {"pcre2": ["pcre2-8"], "openssl": ["ssl", "crypto"], "nghttp2": ["nghttp2"]}
+# a word in the module -> the libraries to link
+LIBRARIES = {"pcre2": ["pcre2-8"], "openssl": ["ssl", "crypto"]}
 
 
 class Build(build_ext):
@@ -64,7 +64,7 @@ class Build(build_ext):
 
 
 def libraries(path: Path) -> list[str]:
-    text = path.with_suffix(".pxd").read_text()
+    text = path.with_suffix(".pxd").read_text() + path.read_text()
     return [library for word, names in LIBRARIES.items() if word in text for library in names]
 
 

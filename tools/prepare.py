@@ -8,6 +8,7 @@ Laws: only the standard library, since nothing else is there yet. Running it aga
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import os
 import shutil
@@ -55,11 +56,40 @@ def install(packages: list[str]) -> None:
         raise SystemExit(f"missing system packages, and installing them failed: {command}")
 
 
+def wish(programs: dict[str, str]) -> list[str]:
+    """The Debian packages of real programs that tests run, as far as this machine lacks them."""
+    places = [*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/usr/lib/postgresql/*/bin"]
+    found = lambda name: any(glob.glob(f"{place}/{name}") for place in places)  # noqa: E731
+    return list(dict.fromkeys(package for name, package in programs.items() if not found(name)))
+
+
+def try_to_install(packages: list[str]) -> None:
+    """As `install`, but without them the tests that need them are skipped, and say so. None of the
+    servers among them is started: what a test needs, it starts itself."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print(f"some tests will be skipped without: sudo apt install {' '.join(packages)}")
+        return
+    policy = Path("/usr/sbin/policy-rc.d")  # what a package asks before it starts a server
+    ours = not policy.exists()
+    if ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")  # not allowed
+        policy.chmod(0o755)
+    try:
+        install(packages)
+    except SystemExit as failed:
+        print(f"some tests will be skipped: {failed}")
+    finally:
+        if ours:
+            policy.unlink(missing_ok=True)
+
+
 def main(where: Path) -> None:
     project = tomllib.loads(Path("pyproject.toml").read_text())
     packages = list(dict.fromkeys(missing(project["tool"]["fourseven"]["headers"])))
     if packages:
         install(packages)
+    if wished := wish(project["tool"]["fourseven"]["programs"]):
+        try_to_install(wished)
     python = where / "bin" / "python"
     if not python.exists():
         print(f"making {where} with Python {sys.version.split()[0]}", flush=True)

@@ -71,11 +71,7 @@ def canonical_server(value: Any) -> str:
         raise ValueError(f"{value!r} has port 0; write the port that the server listens on")
     if _is_ip(host):
         return f"{_ip(host, port)}:{ports}"
-    if (
-        not host
-        or len(host) > 253
-        or not all(_LABEL.fullmatch(part) for part in host.rstrip(".").split("."))
-    ):
+    if not is_host_name(host):
         raise ValueError(f"{host!r} is no address and no host name; write e.g. 10.0.0.1:{port}")
     if re.fullmatch(r"[0-9.]+", host):
         raise ValueError(
@@ -104,6 +100,12 @@ def canonical_network(value: Any) -> str:
     except ValueError:
         raise ValueError(f"{value!r} is not a network; write e.g. 10.0.0.0/8") from None
     raise ValueError(f"{value!r} has host bits set; {right}")
+
+
+def is_host_name(text: str) -> bool:
+    """Whether these are labels with dots between; a final dot is one of the root."""
+    labels = text.removesuffix(".").split(".")
+    return 0 < len(text) <= 253 and all(_LABEL.fullmatch(part) for part in labels)
 
 
 def _scheme(value: str) -> tuple[str, str]:

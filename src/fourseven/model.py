@@ -88,11 +88,6 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _version(value: Any) -> Any:
-    """A version looks like a number to YAML."""
-    return str(value) if isinstance(value, float | int) else value
-
-
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
         raise ValueError(f"{value[:80]!r} is no name; use at most 63 letters, digits, _ . and -")
@@ -151,7 +146,6 @@ Relaxed = Literal["underscores", "trace", "encoded_slash", "merge_slashes"]
 ForwardedHeader = Literal["x-forwarded", "forwarded"]
 Path = tuple[str | int, ...]  # of keys and indexes, from the top of the file
 Protocol = Literal["auto", "http", "tcp", "udp"]
-HttpVersion = Literal["1.1", "2"]
 Plane = Literal["auto", "http", "relay", "tcx", "xdp", "nftables"]
 ReturnPath = Literal["masquerade", "routed", "direct"]
 KernelPolicy = Literal["auto", "off", "tcx", "xdp", "nftables"]
@@ -216,6 +210,47 @@ class Health(HealthCheck):
     )
 
 
+RelaxedTls = Literal["verification"]
+
+
+def _bare(value: Any) -> Any:
+    """`tls: true` is TLS with everything left out."""
+    return {} if value is True else value
+
+
+class BackendTls(Form):
+    """TLS to the servers, which must prove who they are. `true` is enough where the servers have
+    host names and certificates of a public authority. Paths are relative to the file's folder."""
+
+    ca: Text | None = Field(
+        None, description="PEM: whose certificates are believed; left out: the system's."
+    )
+    name: Text | None = Field(
+        None,
+        description="The name (or the address) that every server's certificate must stand for;"
+        " left out: the server's own, as it stands under servers.",
+    )
+    sni: Text | None = Field(None, description="The name that we ask for; left out: that name.")
+    certificate: Text | None = Field(
+        None, description="PEM: our certificate with its chain, for servers that ask who we are."
+    )
+    key: Text | None = Field(None, description="PEM, without a pass phrase; else in the same file.")
+    min_version: Annotated[
+        Literal["1.2", "1.3"],
+        BeforeValidator(lambda value: str(value) if isinstance(value, float) else value),
+    ] = Field("1.2", description="The lowest version.")
+    alpn: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = Field(
+        (), description="Protocols that are offered; left out: http/1.1 for HTTP, none for TCP."
+    )
+    relax: Annotated[tuple[RelaxedTls, ...], BeforeValidator(_listed)] = Field(
+        (), description="verification: believe anybody; check warns of it."
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"const": True}, handler(schema)]}
+
+
 class Backend(Form):
     """A set of servers that are alike, and how one of them is picked."""
 
@@ -261,6 +296,9 @@ class Backend(Form):
     retries: Annotated[int, Field(strict=True, ge=0, le=3)] = Field(
         _BACKEND.retries,
         description="Further servers that are tried when one fails before its first byte.",
+    )
+    tls: Annotated[BackendTls | None, BeforeValidator(_bare)] = Field(
+        None, description="TLS to the servers: true, or a mapping. Left out: without TLS."
     )
 
 
@@ -379,16 +417,6 @@ class Listener(Form):
     tls: Annotated[Tls | None, L7] = Field(
         None, description="HTTPS: ends TLS with these certificates. Left out: plain HTTP or TCP."
     )
-    http_versions: Annotated[
-        tuple[Annotated[HttpVersion, BeforeValidator(_version)], ...] | None,
-        NotEmpty(),
-        BeforeValidator(_listed),
-        L7,
-    ] = Field(
-        None,
-        description="What clients may speak: [1.1, 2]. Left out: both with TLS, else 1.1 alone;"
-        " without TLS a client of HTTP/2 must know it beforehand.",
-    )
     # trust
     trusted: Annotated[tuple[Network, ...], BeforeValidator(_listed), L7] = Field(
         _LISTENER.trusted, description="Networks whose X-Forwarded-* headers are believed."
@@ -418,9 +446,6 @@ class Listener(Form):
     )
     requests_max: Annotated[Count, L7] = Field(
         _LISTENER.requests_max, description="Requests on one connection; 0: no limit."
-    )
-    streams_max: Annotated[int, Field(strict=True, ge=1, le=1000), L7] = Field(
-        _LISTENER.streams_max, description="HTTP/2: requests at once on one connection."
     )
     flows_max: Annotated[int, Field(strict=True, ge=1, le=16_777_216)] = Field(
         _LISTENER.flows_max, description="UDP flows at once, for each worker."
@@ -476,11 +501,6 @@ class Listener(Form):
         if self.backend is None and not self.routes:
             raise ValueError("the listener leads nowhere; give it routes or a backend: name")
         return self
-
-    @property
-    def spoken(self) -> frozenset[HttpVersion]:
-        """HTTP/2 too where TLS lets a client choose; without TLS only if it is named."""
-        return frozenset(self.http_versions or (("1.1", "2") if self.tls else ("1.1",)))
 
     @property
     def all_routes(self) -> tuple[Route, ...]:

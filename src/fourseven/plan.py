@@ -112,6 +112,31 @@ class TlsPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerPlan:
+    """Whom one server must prove to be."""
+
+    name: bytes  # verified
+    is_address: bool  # `name` is an IP address
+    sni: bytes  # empty: none is sent
+    identity: int  # of all that a connection is made under; never 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutwardPlan:
+    """TLS to the servers of a backend."""
+
+    peers: tuple[PeerPlan, ...]  # in the order of the servers
+    authority: bytes = field(repr=False)  # PEM
+    verified: bool = True  # False: the file has relaxed it
+    certificate: CertificatePlan | None = None  # ours, for servers that ask
+    protocols: bytes = b""  # ALPN as on the wire; empty: the plane's own
+    files: tuple[str, ...] = ()  # everything that was read, to be looked at again
+    min_version: int = 0x0303
+    ciphers: bytes = b""  # of TLS 1.2
+    curves: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerPlan:
     """One listener: how it is served and what it allows."""
 
@@ -142,8 +167,6 @@ class ListenerPlan:
     send_timeout_ms: int = 60_000
     tunnel_timeout_ms: int = 3_600_000
     relax: int = 0  # bits of Relax
-    protocols: int = 1  # bits of Protocols
-    streams_max: int = 128  # HTTP/2: requests at once on one connection
     tls: TlsPlan | None = None
     hello: bool = False  # the ClientHello is looked at before anything is served
     hello_routes: int = 0  # with tls: so many routes, the first ones, say at the hello if TLS ends
@@ -194,6 +217,7 @@ class BackendPlan:
     idle_max: int = 512
     retries: int = 1
     health: HealthPlan | None = None
+    tls: OutwardPlan | None = None
     # routed and direct: in planes of the kernel alone
     return_path: Literal["masquerade", "routed", "direct"] = "masquerade"
 

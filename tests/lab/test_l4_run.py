@@ -171,12 +171,12 @@ def test_counts_and_flows_are_told(running):
     assert all(echoes(made, b"x" * 1000) for made, _ in flows)
     running.process.send_signal(signal.SIGUSR1)
     told = json.loads(running.process.stdout.readline())
-    assert sum(row["flows"] for row in told["servers"].values()) == 6
+    assert sum(row["flows_new"] for row in told["servers"].values()) == 6
     assert all(row["bytes_in"] > 3000 < row["bytes_out"] for row in told["servers"].values())
     assert len(told["flows"]) == 6
     ports = {made.getsockname()[1] for made, _ in flows}
     assert {int(flow["client"].rpartition(":")[2]) for flow in told["flows"]} == ports
-    assert all(flow["packets"] >= 3 and not flow["closing"] for flow in told["flows"])
+    assert all(flow["packets_in"] >= 3 and flow["state"] == "established" for flow in told["flows"])
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])

@@ -38,6 +38,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import fourseven
 from fourseven.demo.processes import Child
 from support.network import Namespace
 
@@ -304,6 +305,16 @@ class Lab:
         name = str(number).encode()
         threading.Thread(target=_accept, args=(tcp, name), daemon=True).start()
         threading.Thread(target=_answer, args=(udp, name), daemon=True).start()
+
+    def balanced(self, file: Path, *words: str) -> Child:
+        """`fourseven l4 run` in the balancer's namespace; it serves when this returns."""
+        command = [*RUN, "l4", "run", str(file), *words]
+        for name in self.interfaces():
+            command += ["-i", name]
+        source = str(Path(fourseven.__file__).parents[1])
+        child = self.start(BALANCER, *command, environment={"PYTHONPATH": source}, speaks=True)
+        child.read_line()
+        return child
 
     def balance(self, file: Path) -> subprocess.Popen:
         """`fourseven l4 run` in the balancer's namespace, on all its interfaces."""

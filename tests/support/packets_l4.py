@@ -7,10 +7,37 @@ is odd. Most packets are nearly right, since a packet that is wholly random neve
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from fourseven.l4.kernel_plan import End
 from support.reference_l4 import TCP, UDP, fold, words_of
 
 RECIPE = 16  # bytes that make one packet
+
+
+class World(NamedTuple):
+    """The ports that clients ask for."""
+
+    tcp: tuple[int, ...]
+    udp: tuple[int, ...]
+
+
+class Recent(NamedTuple):
+    """Somebody who has asked a server."""
+
+    protocol: int
+    server: End
+    seen_as: End  # the client, as the server sees it
+    client: End
+    vip: End
+
+
+PLAIN = World((80, 81, 80, 9), (53, 53, 53, 9))
+
+
+def raw_address(end: End) -> bytes:
+    return end.address.to_bytes(16, "big")[-4 if end.is_v4 else 0 :]
 
 
 def ends(which: int, v4: bool) -> bytes:
@@ -23,17 +50,27 @@ def odd(byte: int, of: int = 16) -> bool:
     return byte % of == of - 1
 
 
-def packet(r: bytes) -> bytes:
+def packet(r: bytes, world: World = PLAIN, recent: Sequence[Recent] = ()) -> bytes:
+    """A packet of this recipe. Answers of servers mostly go to one of those that have asked:
+    `recent` are those, the oldest first."""
     v4 = r[0] % 2 == 0
     protocol = ([TCP, UDP] * 12 + [1, 58, 0, 44, 60, 43, 50, r[15]])[r[1] % 32]
     client, service = ends(r[2] % 8, v4), ends((24, 25, 24, 26)[r[3] % 4], v4)
-    ports = (1000 + r[4] % 2, ((80, 81, 80, 9) if protocol == TCP else (53, 53, 53, 9))[r[5] % 4])
+    known = world.tcp if protocol == TCP else world.udp
+    ports = (1000 + r[4] % 8, known[r[5] % len(known)])
+    source, destination = client, service
+    flags = (2, 16, 24, 17, 4, 18, 16, 16)[r[13] % 8]
     if r[6] % 2:  # a server's answer, perhaps of no flow
         source, destination, ports = ends(16 + r[7] % 8, v4), client, (8080, ports[0])
-    else:
-        source, destination = client, service
+    if recent and r[7] % 8:  # what goes on with something that was seen
+        asked = recent[r[6] // 2 % len(recent)]
+        v4, protocol = asked.server.is_v4, asked.protocol
+        near, far = (asked.server, asked.seen_as) if r[6] % 2 else (asked.client, asked.vip)
+        source, destination, ports = raw_address(near), raw_address(far), (near.port, far.port)
+        if r[7] % 2:  # as it should be
+            flags = 18 if r[6] % 2 else 16
     payload = bytes(r[8] % 32) if r[8] % 2 else r[8:14] * (r[8] % 8)
-    segment = _segment(r, protocol, ports, payload, source + destination)
+    segment = _segment(r, protocol, ports, flags, payload, source + destination)
     network = (_v4 if v4 else _v6)(r, protocol, source, destination, segment)
     link = bytes(12) + (b"\x08\x00" if v4 else b"\x86\xdd")
     if odd(r[9]):
@@ -46,11 +83,11 @@ def packet(r: bytes) -> bytes:
     return whole
 
 
-def _segment(r, protocol, ports, payload, addresses) -> bytes:
-    flags = (2, 16, 24, 17, 4, 18, 16, 16)[r[13] % 8]
+def _segment(r, protocol, ports, flags, payload, addresses) -> bytes:
     if protocol == TCP:
         words = r[14] % 11 if odd(r[14], 3) else 0
-        head = struct.pack(">HHIIBBHHH", *ports, 7, 9, (5 + words) << 4, flags, 512, 0, 0)
+        sequence = 7 if odd(r[9], 7) else 8  # 9 answers the one, not the other
+        head = struct.pack(">HHIIBBHHH", *ports, sequence, 9, (5 + words) << 4, flags, 512, 0, 0)
         made = head + b"\1" * 4 * words + payload
         at = 16
     else:

@@ -102,6 +102,9 @@ class Conversation(Stream):
         head = b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n" % (status, headers, len(body))
         self.send(head + body + rest)
 
+    def greet(self) -> None:
+        """What comes before the first request; an OSError ends the connection."""
+
     def serve(self) -> None:
         """Reads requests and runs their scripts until the connection ends."""
         while (request := self.read_head()) is not None:
@@ -128,6 +131,8 @@ def framing_of(request: Message) -> str:
 
 class Recorder:
     """The server: a listening socket, a thread for each connection, and the record."""
+
+    kind = Conversation
 
     def __init__(self, name: str = "server", host: str = "127.0.0.1", port: int = 0) -> None:
         self.name = name
@@ -159,13 +164,14 @@ class Recorder:
                 return
             connected, _ = self.listening.accept()
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            conversation = Conversation(self, connected)
+            conversation = self.kind(self, connected)
             self.conversations.append(conversation)
             threading.Thread(target=self.converse, args=(conversation,), daemon=True).start()
             self.tell()
 
     def converse(self, conversation: Conversation) -> None:
         try:
+            conversation.greet()
             conversation.serve()
         except EndedError:
             pass  # The record shows how far it came: in `heads`, and not in `requests`.

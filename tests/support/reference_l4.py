@@ -8,8 +8,19 @@ that is sound, and rewriting must leave it as it was.
 from __future__ import annotations
 
 import struct
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 
-from fourseven.l4.kernel_plan import BY_HASH, End
+from fourseven.l4.kernel_plan import (
+    BY_HASH,
+    BY_LOAD,
+    DIRECT,
+    IN_TURN,
+    MASQUERADE,
+    ROUTED,
+    End,
+    Service,
+)
 
 TCP, UDP = 6, 17
 
@@ -37,7 +48,13 @@ class Packet:
         ends = [int.from_bytes(mapped + raw[x : x + size], "big") for x in self.at]
         ports = struct.unpack_from(">HH", raw, l4)
         self.source, self.destination = End(ends[0], ports[0]), End(ends[1], ports[1])
-        self.flags = raw[l4 + 13] if protocol == TCP else 0
+        self.flags, self.sequence, self.acknowledged = 0, 0, 0
+        if protocol == TCP:
+            self.sequence, self.acknowledged, self.flags = struct.unpack_from(">IIxB", raw, l4 + 4)
+
+    @property
+    def syn(self) -> bool:
+        return self.flags & 0x12 == 0x02
 
     @classmethod
     def of(cls, raw: bytes) -> Packet | None:
@@ -85,12 +102,13 @@ class Packet:
         pseudo = words_of(self.raw[self.at[0] : self.at[1] + self.size]) + self.protocol + length
         return head, fold(pseudo + words_of(self.raw[self.l4 : self.l4 + length]))
 
-    def rewritten(self, end: End, which: int) -> bytes:
-        """With another source (0) or destination (1); the sums blank."""
+    def rewritten(self, ends: dict[int, End]) -> bytes:
+        """With another source (0), another destination (1), or both; the sums blank."""
         made = bytearray(self.without_sums())
-        at = self.at[which]
-        made[at : at + self.size] = end.address.to_bytes(16, "big")[-self.size :]
-        struct.pack_into(">H", made, self.l4 + 2 * which, end.port)
+        for which, end in ends.items():
+            at = self.at[which]
+            made[at : at + self.size] = end.address.to_bytes(16, "big")[-self.size :]
+            struct.pack_into(">H", made, self.l4 + 2 * which, end.port)
         return bytes(made)
 
 
@@ -103,42 +121,231 @@ def hash_of(address: int) -> int:
     return h ^ h >> 33
 
 
+@dataclass
+class Flow:
+    """One direction of a flow: what its packets become."""
+
+    source: End
+    destination: End
+    write: frozenset  # which ends: 0 the source, 1 the destination
+    server: tuple  # (backend, End)
+    listener: str
+    from_client: bool
+    bits: set  # who has said FIN, "reset"; one set for both directions
+
+    @property
+    def over(self) -> bool:
+        return "reset" in self.bits or {"client", "server"} <= self.bits
+
+
+@dataclass
+class Entry:
+    """A handshake."""
+
+    client: End
+    vip: End
+    source: End  # the client, as the server sees it
+    server: End
+    waits: str
+    service: Service
+    acknowledged: int = 0
+
+
+@dataclass
+class Seen:
+    """What the packet became, where chance decides; the model learns it and judges it."""
+
+    source: End | None = None
+    destination: End | None = None
+
+
 class Model:
     """The data path of a plan, packet by packet."""
 
     def __init__(self, plan) -> None:
+        self.flows: dict[tuple, Flow] = {}  # (protocol, from, to)
+        self.pending: dict[tuple, list] = defaultdict(lambda: [None] * 4)  # (protocol, client)
+        self.turns: Counter = Counter()
+        self.began: Counter = Counter()  # by listener, and by server
+        self.ended: Counter = Counter()
+        self.packets: Counter = Counter()
+        self.refused: Counter = Counter()  # (listener, reason)
+        self.lost = 0
+        self.sources: set = set()  # addresses of ours to masquerade with
         self.use(plan)
-        self.flows: dict[
-            tuple, list
-        ] = {}  # (protocol, from, to) -> [which end, its new value, closing]
-        self.turns: dict[tuple, int] = {}
 
     def use(self, plan) -> None:
         self.services = {(s.protocol, s.vip): s for s in plan.services}
 
-    def step(self, raw: bytes) -> tuple[Packet, int, End] | None:
-        """What is rewritten, which end of it, to what; None when it passes untouched."""
+    def step(self, raw: bytes, seen: Seen) -> tuple[Packet, dict[int, End]] | None:
+        """What is rewritten, and to what; None when it passes untouched."""
         packet = Packet.of(raw)
         if packet is None:
             return None
         key = (packet.protocol, packet.source, packet.destination)
         flow = self.flows.get(key)
-        syn = packet.flags & 0x12 == 0x02
-        if flow is not None and not (flow[0] == 1 and syn and flow[2]):
-            flow[2] = flow[2] or bool(packet.flags & 5)
-            return packet, flow[0], flow[1]
+        if flow is not None and flow.from_client and packet.syn and flow.over:
+            del self.flows[key]
+            back = self.flows.get(self.back(packet.protocol, flow))
+            if back is not None and self.back(packet.protocol, back) == key:
+                del self.flows[self.back(packet.protocol, flow)]
+            flow = None
+        if flow is not None:
+            self.note_end(flow, packet)
+            return self.rewritten(packet, flow)
         service = self.services.get((packet.protocol, packet.destination))
-        if service is None or not service.table:
+        if service is None:
+            return self.answer(packet, seen)
+        return self.ask(packet, service, seen)
+
+    # ---- flows ----
+
+    @staticmethod
+    def back(protocol: int, flow: Flow) -> tuple:
+        return protocol, flow.destination, flow.source
+
+    def note_end(self, flow: Flow, packet: Packet) -> None:
+        before = flow.over
+        if packet.flags & 4:
+            flow.bits.add("reset")
+        elif packet.flags & 1:
+            flow.bits.add("client" if flow.from_client else "server")
+        if flow.over and not before:
+            self.ended.update([flow.server, flow.listener])
+
+    def rewritten(self, packet: Packet, flow: Flow) -> tuple[Packet, dict[int, End]]:
+        way = "in" if flow.from_client else "out"
+        self.packets.update([(flow.server, way), (flow.listener, way)])
+        ends = (flow.source, flow.destination)
+        return packet, {which: ends[which] for which in flow.write}
+
+    def rows(self, entry: Entry) -> tuple[Flow, Flow]:
+        """Both directions of a flow."""
+        service, bits = entry.service, set()
+        towards, back = {
+            ROUTED: ({1}, {0}),
+            MASQUERADE: ({0, 1}, {0, 1}),
+            DIRECT: (set(), set()),
+        }[service.mode]
+        about = ((service.backend, entry.server), service.listener)
+        return (
+            Flow(entry.source, entry.server, frozenset(towards), *about, True, bits),
+            Flow(entry.vip, entry.client, frozenset(back), *about, False, bits),
+        )
+
+    def make(self, packet: Packet, entry: Entry) -> None:
+        there, back = self.rows(entry)
+        self.flows[packet.protocol, packet.source, packet.destination] = there
+        if entry.service.mode != DIRECT:
+            self.flows[self.back(packet.protocol, there)] = back
+        self.began.update([there.server, there.listener])
+
+    # ---- what begins ----
+
+    def ask(self, packet: Packet, service: Service, seen: Seen):
+        slots = self.pending[packet.protocol, packet.source]
+        found = [e for e in slots if e and e.vip == packet.destination]
+        makes = "entry"
+        if found and not packet.syn:
+            entry = found[-1]
+            direct = entry.service.mode == DIRECT
+            if entry.waits in ("more", "proven") or (entry.waits == "answer" and direct):
+                makes = "flow"
+            elif entry.waits == "acknowledgement":
+                makes = "flow" if packet.acknowledged == entry.acknowledged else "nothing"
+        if makes == "flow":
+            self.make(packet, entry)
+            return self.rewritten(packet, self.rows(entry)[0])
+        waits = "answer" if packet.syn else "proof" if packet.protocol == TCP else "more"
+        if waits == "proof" and (service.pick != BY_HASH or service.mode == MASQUERADE):
+            self.refused[service.listener, "no_flow"] += 1
             return None
+        entry = self.begin(packet, service, seen, waits)
+        if entry is None:
+            return None
+        if makes == "entry":
+            self.put(slots, entry)
+        return self.rewritten(packet, self.rows(entry)[0])
+
+    def begin(self, packet: Packet, service: Service, seen: Seen, waits: str) -> Entry | None:
+        """A server and, where masqueraded, an end of ours."""
+        if not service.table:
+            self.refused[service.listener, "no_server"] += 1
+            return None
+        server, source = self.pick(packet, service, seen), packet.source
+        if service.mode == ROUTED and self.taken(packet, server):
+            self.refused[service.listener, "taken"] += 1
+            return None
+        if service.mode == MASQUERADE:
+            source = seen.source
+            assert source is not None
+            assert source.address in self.sources
+            assert 1024 <= source.port <= 32767
+            other = self.flows.get((packet.protocol, server, source))
+            assert other is None or other.over or other.destination == packet.source, "a taken port"
+        return Entry(packet.source, packet.destination, source, server, waits, service)
+
+    def taken(self, packet: Packet, server: End) -> bool:
+        """Is its way back another flow's?"""
+        other = self.flows.get((packet.protocol, server, packet.source))
+        if other is None or other.over:
+            return False
+        same = (other.source, other.destination) == (packet.destination, packet.source)
+        return other.from_client or not same
+
+    def pick(self, packet: Packet, service: Service, seen: Seen) -> End:
+        size, table = len(service.table), service.table
         if service.pick == BY_HASH:
             number = hash_of(packet.source.address & service.mask)
+        elif service.pick == IN_TURN:
+            number = self.turns[packet.protocol, packet.destination]
+            self.turns[packet.protocol, packet.destination] += 1
         else:
-            number = self.turns.get(key[::2], 0)
-            self.turns[key[::2]] = number + 1
-        server = service.servers[service.table[number % len(service.table)]]
-        other = self.flows.get((packet.protocol, server, packet.source))
-        if other is not None and not other[2] and other[:2] != [0, packet.destination]:
-            return None  # the way back belongs to another flow
-        self.flows[key] = [1, server, False]
-        self.flows[packet.protocol, server, packet.source] = [0, packet.destination, False]
-        return packet, 1, server
+            return self.judged(packet, service, seen)
+        return service.servers[table[number % size]]
+
+    def judged(self, packet: Packet, service: Service, seen: Seen) -> End:
+        """Chance has a say: any server of the table, or the least loaded one."""
+        at = {service.servers[i]: i for i in set(service.table)}
+        if service.mode == ROUTED and seen.destination == packet.destination:
+            return next(one for one in at if self.taken(packet, one))
+        assert seen.destination in at
+        if service.pick == BY_LOAD:
+            weights = service.weights or (1,) * len(service.servers)
+
+            def load(end: End) -> float:
+                key = (service.backend, end)
+                return (self.began[key] - self.ended[key]) / weights[at[end]]
+
+            assert load(seen.destination) == min(load(end) for end in at)
+        return seen.destination
+
+    @staticmethod
+    def put(slots: list, entry: Entry) -> None:
+        """Over that of the same client at the same service or server, else in a free place."""
+        for i, other in enumerate(slots):
+            if other is not None and (other.vip == entry.vip or other.server == entry.server):
+                slots[i] = entry
+                return
+        slots[slots.index(None)] = entry  # fails where the test has too many: age is not modelled
+
+    def answer(self, packet: Packet, seen: Seen):
+        """From a server, to somebody who has asked?"""
+        found = None
+        for (protocol, _), slots in self.pending.items():
+            for entry in slots:
+                if entry is None or protocol != packet.protocol or entry.service.mode == DIRECT:
+                    continue
+                if (entry.server, entry.source) == (packet.source, packet.destination):
+                    found = entry
+        if found is None:
+            return None
+        if found.service.mode == MASQUERADE and seen.source == packet.source:
+            self.lost += 1  # its place was taken by another: a retransmission mends it
+            return None
+        if packet.flags & 0x16 == 0x12:
+            found.acknowledged = (packet.sequence + 1) % 2**32
+            found.waits = "acknowledgement"
+        if found.waits == "proof" and not packet.flags & 6:
+            found.waits = "proven"
+        return self.rewritten(packet, self.rows(found)[1])

@@ -17,7 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from support.recorder import Conversation, Recorder
 from support.wire import RESET, Wire
+
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class Authority:
@@ -37,6 +40,14 @@ class Authority:
         made.private_key_and_cert_chain_pem.write_to_path(str(path))
         return str(path)
 
+    def server_context(self, certificate: str, *version: str) -> ssl.SSLContext:
+        """A server's; version as in `context`."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        for one in version:
+            context.minimum_version = context.maximum_version = VERSIONS[one]
+        return context
+
     def expired(self, file: str, name: str) -> str:
         day = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
         return self.issue(file, name, not_before=day, not_after=day + datetime.timedelta(days=9))
@@ -45,8 +56,7 @@ class Authority:
         """A client's; version is "1.2" or "1.3"."""
         context = ssl.create_default_context(cafile=str(self.pem))
         for one in version:
-            chosen = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[one]
-            context.minimum_version = context.maximum_version = chosen
+            context.minimum_version = context.maximum_version = VERSIONS[one]
         if certificate:
             context.load_cert_chain(certificate)
         return context
@@ -102,3 +112,47 @@ class TlsWire(Wire):
         except ssl.SSLEOFError:
             self.end = RESET
             return False
+
+
+class TlsConversation(Conversation):
+    """A connection of the balancer to a server that speaks TLS."""
+
+    recorder: TlsRecorder
+    resumed: bool | None = None
+
+    def greet(self) -> None:
+        self.socket = self.recorder.context.wrap_socket(
+            self.socket, server_side=True, suppress_ragged_eofs=False
+        )
+        self.resumed = self.secure.session_reused  # a closed socket forgets it
+        self.recorder.greeted.append(self)
+
+    def receive(self) -> bytes:
+        if not self.secure.pending():
+            return super().receive()
+        data = self.socket.recv(262_144)  # poll knows nothing of what OpenSSL holds
+        self.received += data
+        return data
+
+    @property
+    def secure(self) -> ssl.SSLSocket:
+        assert isinstance(self.socket, ssl.SSLSocket)
+        return self.socket
+
+    def hang_up(self) -> None:
+        """An orderly end: close_notify, then FIN."""
+        try:
+            self.secure.unwrap()
+        except OSError:
+            return  # the other side has hung up without a word
+
+
+class TlsRecorder(Recorder):
+    """A recording server behind TLS; `greeted` are the connections whose handshake was done."""
+
+    kind = TlsConversation
+
+    def __init__(self, context: ssl.SSLContext, name: str = "server") -> None:
+        self.context = context
+        self.greeted: list[TlsConversation] = []
+        super().__init__(name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -21,9 +22,9 @@ from fourseven.config.load import load
 from fourseven.errors import FoursevenError
 from fourseven.l4 import netlink
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
-from fourseven.l4.datapath import DataPath
 from fourseven.l4.kernel_plan import KernelPlan, kernel_plan
 from fourseven.l4.program.decide import program
+from fourseven.l4.standalone import Standalone
 
 FLOWS_SHOWN = 1000  # a report is for people
 SIGNALS = {signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT}
@@ -80,7 +81,7 @@ def run(file: str, interfaces: tuple[str, ...]) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # each waits for its turn below
     plan = planned(file)
     try:
-        with DataPath(plan) as path:
+        with Standalone(plan) as path:
             for interface in interfaces:
                 path.attach(interface)
             for service in plan.services:
@@ -90,9 +91,12 @@ def run(file: str, interfaces: tuple[str, ...]) -> None:
         raise FoursevenError(error.strerror or str(error)) from None
 
 
-def _serve(path: DataPath, file: str) -> None:
+def _serve(path: Standalone, file: str) -> None:
     while True:
-        got = signal.sigwait(SIGNALS)
+        told = signal.sigtimedwait(SIGNALS, path.rows.tick())
+        if told is None:
+            continue
+        got = told.si_signo
         if got in (signal.SIGTERM, signal.SIGINT):
             return
         if got == signal.SIGUSR1:
@@ -105,14 +109,16 @@ def _serve(path: DataPath, file: str) -> None:
             print(f"not reloaded: {error}", flush=True)
 
 
-def seen(path: DataPath) -> dict[str, Any]:
+def seen(path: Standalone) -> dict[str, Any]:
     """The counts of each server, and the flows."""
     flows: list[dict[str, Any]] = []
-    for flow in path.flows():
+    for flow in path.rows.flows():
         if len(flows) == FLOWS_SHOWN:
             break
-        flows.append({k: str(v) if k in SHOWN else v for k, v in flow._asdict().items()})
-    return {"servers": {str(end): row for end, row in path.counts().items()}, "flows": flows}
+        told = {k: v for k, v in asdict(flow).items() if k not in SHOWN}
+        flows.append(told | {k: str(getattr(flow, k)) for k in SHOWN})
+    servers = path.rows.counters().servers
+    return {"servers": {str(end): asdict(row) for (_, end), row in servers.items()}, "flows": flows}
 
 
-SHOWN = ("client", "vip", "server")
+SHOWN = ("client", "vip", "server", "source")

@@ -1,5 +1,5 @@
 """From the model to the plan. The same model and the same facts of a host give the same plan: only
-the certificates of a TLS listener are read from their files (`tls`).
+the files of certificates are read (`tls`, `outward`).
 
 Each part has its file: `layer` decides how a listener is served, `routes`, `listeners` and
 `backends` say what is done there, `ranges` spells out ranges of ports, and `planes` chooses who
@@ -12,8 +12,11 @@ other error, and all of them come at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fourseven.compiler.backends import compile_backend
 from fourseven.compiler.listeners import compile_listener
+from fourseven.compiler.outward import compile_outward
 from fourseven.compiler.planes import choose, with_plane
 from fourseven.compiler.ranges import said, spread_backend, spread_listener, width
 from fourseven.errors import ConfigErrors, Problem
@@ -74,8 +77,9 @@ def _planes(
 def _backends(config: Config, problems: list[Problem]) -> tuple[BackendPlan, ...]:
     found = []
     for name, backend in config.backends.items():
+        tls = compile_outward(config, name, problems)
         try:
-            found.append(compile_backend(name, backend))
+            found.append(replace(compile_backend(name, backend), tls=tls))
         except ValueError as error:
             problems.append(config.problem(("backends", name, "balance"), str(error)))
     return tuple(found)

@@ -103,6 +103,8 @@ def reasons(config: Config, listener: Listener) -> Iterator[Reason]:
         backends.update(dict.fromkeys(name for name, _ in route.choices))
     for name in backends:
         backend = config.backends.get(name)
+        if backend is not None and backend.tls is not None:
+            yield Reason(Need.BYTES, f"backends.{name}.tls", ())
         if backend is not None and backend.balance is not None:
             algorithm = backend.balance.feature
             if algorithm.need > Need.ADDRESS:

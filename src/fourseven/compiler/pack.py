@@ -30,6 +30,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Template,
     pick_fn,
 )
+from cython.cimports.fourseven.tls.outward import outward_build
 from cython.cimports.fourseven.tls.site import site_build
 from cython.cimports.libc.stdint import int32_t, uint32_t
 
@@ -113,6 +114,10 @@ def pack_backend(arena, backend, plan, numbers, shared):
     backend.idle_timeout_ms = plan.idle_timeout_ms
     backend.idle_max = plan.idle_max
     backend.retries = plan.retries
+    backend.tls = cython.NULL
+    if plan.tls is not None:
+        slots = [numbers.slot(plan.name, one) for one in plan.servers]
+        backend.tls = outward_build(arena, plan.tls, slots)
     return 0
 
 
@@ -183,8 +188,6 @@ def pack_limits(listener, plan):
     listener.send_timeout_ms = plan.send_timeout_ms
     listener.tunnel_timeout_ms = plan.tunnel_timeout_ms
     listener.relax = plan.relax
-    listener.protocols = plan.protocols
-    listener.streams_max = plan.streams_max
     return 0
 
 

@@ -71,6 +71,14 @@ def relaxed_defence(config: Config, _: Plan) -> Iterator[Problem]:
             yield _warning(config, ("listeners", name, "relax", i), text)
 
 
+def unverified_servers(config: Config, _: Plan) -> Iterator[Problem]:
+    for name, backend in config.backends.items():
+        for i, _rule in enumerate(backend.tls.relax if backend.tls is not None else ()):
+            text = "no server of this backend is verified: whoever stands between can read and "
+            text += "change everything; name the authority of its certificate with ca: instead"
+            yield _warning(config, ("backends", name, "tls", "relax", i), text)
+
+
 def everybody_trusted(config: Config, _: Plan) -> Iterator[Problem]:
     for name, listener in config.listeners.items():
         for i, network in enumerate(listener.trusted):
@@ -185,6 +193,7 @@ WARNINGS: tuple[Rule, ...] = (
     unused_backend,
     shadowed_route,
     relaxed_defence,
+    unverified_servers,
     everybody_trusted,
     routes_without_http,
     return_path_without_kernel,

@@ -16,8 +16,6 @@ import cython
 from cython.cimports.fourseven.compiler.pack import pack
 from cython.cimports.fourseven.l4.relay import relay_tcp_plane, relay_udp_plane
 from cython.cimports.fourseven.l7.http import http_plane
-from cython.cimports.fourseven.l7.http2 import http2_prepare
-from cython.cimports.fourseven.l7.tls import tls_prepare
 from cython.cimports.fourseven.native.atomics import (
     load_acquire_i32,
     load_acquire_u32,
@@ -36,6 +34,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Snapshot,
 )
 from cython.cimports.fourseven.tls.tickets import ring_drop, ring_new, ring_rotate
+from cython.cimports.fourseven.worker.secure import secure_prepare
 from cython.cimports.fourseven.worker.worker import (
     MODES,
     RUNNING,
@@ -56,6 +55,7 @@ from cython.cimports.libc.string import memcpy, memset
 from fourseven.control.address import resolve
 from fourseven.control.numbers import Numbers
 from fourseven.protocols.http1 import Fault
+from fourseven.worker.secure import TlsFault
 
 
 @cython.cclass
@@ -67,8 +67,7 @@ class DataPlane:
         mode: cython.int
         planes = cython.declare(cython.pointer[cython.const[Plane]][MODES])
         self.cell = Cell(workers)
-        tls_prepare()
-        http2_prepare()
+        secure_prepare()
         self.tickets = ring_new()
         self.cell.shared.tickets = self.tickets
         self.fatal_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -244,6 +243,11 @@ class DataPlane:
                 fault.name.removeprefix("FAULT_").lower(): n
                 for fault, n in zip(Fault, workers["faults"], strict=False)
             }
+            for row in ("tls_faults", "tls_server_faults"):
+                workers[row] = {
+                    fault.name.removeprefix("TLS_").lower(): n
+                    for fault, n in zip(TlsFault, workers[row], strict=False)
+                }
         listeners: dict = {}
         for (name, _, _), number in self.numbers.listeners.taken.items():
             add_listener(self, listeners.setdefault(name, {}), number)

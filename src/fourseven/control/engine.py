@@ -34,7 +34,7 @@ from fourseven.control.health import Health, Key
 from fourseven.control.host import facts_for
 from fourseven.control.sockets import Want
 from fourseven.errors import ConfigErrors, FoursevenError
-from fourseven.plan import ListenerPlan, Plan
+from fourseven.plan import ListenerPlan, OutwardPlan, Plan, TlsPlan
 from fourseven.snapshot.layout import WORKERS_MAX, ListenerMode
 
 FATAL = 70  # EX_SOFTWARE
@@ -161,7 +161,7 @@ class Engine:
         assert self._loading is not None
         identity, plan = self._loading
         self._loading = None
-        files = [file for one in plan.listeners if one.tls is not None for file in one.tls.files]
+        files = [file for tls in _secured(plan) for file in tls.files]
         self._certificates = (plan, *self._read, Watch(files)) if files else None
         self._deadline_ms = plan.shutdown_timeout_ms
         problems = list(plan.warnings)
@@ -265,8 +265,8 @@ class Engine:
             return
         try:
             plan = self._read_plan(raw, file)
-            if plan.listeners != before.listeners:
-                self._publish(replace(before, listeners=plan.listeners), {})
+            if _secured(plan) != _secured(before):
+                self._publish(with_tls_of(before, plan), {})
                 self._certificates = (plan, raw, file, watch)
                 logs.say("certificates.renewed", file=file)
         except ConfigErrors as errors:
@@ -336,6 +336,19 @@ def wants_of(plan: Plan, workers: int) -> list[Want]:
 def servers_of(plan: Plan) -> set[Key]:
     """Every server of a plan."""
     return {(one.name, server.address) for one in plan.backends for server in one.servers}
+
+
+def _secured(plan: Plan) -> list[TlsPlan | OutwardPlan]:
+    """Every plan that was made from certificates in files."""
+    listeners = [one.tls for one in plan.listeners if one.tls is not None]
+    return [*listeners, *(one.tls for one in plan.backends if one.tls is not None)]
+
+
+def with_tls_of(plan: Plan, renewed: Plan) -> Plan:
+    """The plan with the certificates of another one that was made of the same file."""
+    there = {one.name: one.tls for one in renewed.backends}
+    backends = tuple(replace(one, tls=there.get(one.name, one.tls)) for one in plan.backends)
+    return replace(plan, listeners=renewed.listeners, backends=backends)
 
 
 def worker_count(asked: int) -> int:

@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fourseven.l4.kernel_plan import AT_RANDOM, BY_HASH, IN_TURN, MASQUERADE, ROUTED
+from fourseven.l4.kernel_plan import (
+    AT_RANDOM,
+    BY_HASH,
+    BY_LOAD,
+    DIRECT,
+    IN_TURN,
+    MASQUERADE,
+    OF_TWO,
+    ROUTED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,10 @@ class Ability:
 
 
 ABILITIES: dict[str, Ability] = {  # in the order in which they are preferred
-    "tcx": Ability(frozenset({IN_TURN, AT_RANDOM, BY_HASH}), frozenset({ROUTED})),
+    "tcx": Ability(
+        frozenset({IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD, OF_TWO}),
+        frozenset({ROUTED, MASQUERADE, DIRECT}),
+    ),
     "xdp": Ability(frozenset(), frozenset()),
     "nftables": Ability(
         frozenset({IN_TURN, AT_RANDOM, BY_HASH}),

@@ -1,201 +1,424 @@
-"""The data path in the kernel: the program, its tables, and the interfaces that it stands before.
+"""The data path's rows: a plan is written into the kernel's tables, and what they tell is read.
 
-    path = DataPath(plan)        the program is built, verified and loaded; nothing meets it yet
-    path.attach("eth0")          from now on it does
-    path.apply(other_plan)       other servers, weights, listeners; flows stay where they are
-    path.close()                 nothing is left
+    path = DataPath(tables)      new tables, or those that another process filled and left
+    path.apply(plan)             other servers, weights, listeners; flows stay where they are
+    path.tick()                  flows whose time is over leave; how long until the next call
+    path.counters()              …; path.flows(…), path.cut(server), path.drain()
 
-The picking tables have two halves: a change is written into the one that nobody reads, then each
-service's row is swapped for one that points there. A packet sees the old tables or the new ones.
+Nothing is kept here that the tables don't say: whoever opens them later goes on with them. A server
+is its backend and address, and keeps its number while anything is known of it.
 
-Laws: a server keeps its number as long as the data path lives, so a flow's counts are never
-another's. Nothing is pinned: the kernel removes everything when the process ends, however it ends.
+A picking table is written where nothing is read, then the services' rows are swapped for such that
+point there; what they pointed to is written over at the next change at the earliest. So a packet
+sees the old table or the new one, and what has not changed is not written.
+
+Law: every refusal comes before the first write.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import socket
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from fourseven.errors import FoursevenError
-from fourseven.l4.bpf.kernel import Descriptor, Loaded, Table
-from fourseven.l4.kernel_plan import End, KernelPlan, Service
-from fourseven.l4.program.decide import (
-    COUNTS,
+from fourseven.l4.bpf.kernel import Table
+from fourseven.l4.kernel_plan import MAPPED, MASQUERADE, End, KernelPlan, Service
+from fourseven.l4.kernel_plane import Counts, FlowFilter, FlowRecord, ListenerCounts, PlaneCounts
+from fourseven.l4.program.tables import (
     INDEX,
-    KEY,
-    PLACES_MAX,
+    LISTENERS_MAX,
+    NAME,
+    REASONS,
     SERVER,
     SERVERS_MAX,
     SERVICE,
-    TO_SERVER,
-    VIP,
-    program,
+    SETTLED,
+    SOURCE,
+    SOURCES_MAX,
+    VIPS,
+    WORDS,
+    name_hash,
 )
+from fourseven.l4.sweep import Sweep, counted, select
 
-SIOCGIFHWADDR = 0x8927
-ETHERNET_TYPES = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK: those with an Ethernet header
-
-
-class Flow(NamedTuple):
-    """A live flow, from the client's side."""
-
-    protocol: int
-    client: End
-    vip: End
-    server: End
-    packets: int
-    bytes: int
-    closing: bool
+IDLE_MAX = 0xFFFF  # seconds: 18 hours, as wide as the row's field
+AT_REST_S = 5.0  # between two sweeps over the flows
+SLICE_S = 0.05  # between two parts of one
 
 
 class DataPath:
-    """The tcx program of a plan, loaded."""
+    """The rows of the tables of one program."""
 
-    def __init__(self, plan: KernelPlan, places: int = PLACES_MAX) -> None:
-        self.plan = plan
-        self.numbers: dict[End, int] = {}
-        self.links: dict[str, Descriptor] = {}
-        self.half = places // 2
-        self.upper = False  # the half that is being read
-        self.rows: set[bytes] = set()
-        self._open = contextlib.ExitStack()
-        written = program(plan, places)
-        with contextlib.ExitStack() as opened:  # what was opened closes if what follows fails
-            self.tables = {
-                name: opened.enter_context(Table(form)) for name, form in written.maps.items()
-            }
-            self.loaded = opened.enter_context(Loaded(written.assemble(), self.tables))
-            self.apply(plan)
-            self._open = opened.pop_all()
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        self.tables = tables
+        self.families = [family for family in WORDS if f"flows{family}" in tables]
+        self.backends: dict[int, str] = {}  # by hash; of the plan in force
+        self.listeners: dict[int, str] = {}
+        self.services: dict[tuple[int, bytes], bytes] = {}  # (family, key): its row, turn apart
+        self.numbers: dict[tuple[int, End], int] = {}  # (hash of the backend, address)
+        self.rows: dict[int, bytes] = {}  # of the servers, by number
+        self.named: dict[int, int] = {}  # hash of a listener's name: its number
+        self.sources: dict[tuple[int, ...], int] = {}  # addresses of ours: where they begin
+        self.regions: dict[bytes, tuple[int, int]] = {}  # picking table: where it stands
+        self.left: list[tuple[int, int]] = []  # regions that a packet may still read
+        self._adopt()
+        self.sweep = Sweep(tables, self.families)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _adopt(self) -> None:
+        """What the tables say already."""
+        for number, raw in enumerate(whole(self.tables["servers"])):
+            row = SERVER.unpack(raw)
+            if row["used"]:
+                server = End(number_of(row["target"]), row["port"])
+                self.numbers[row["backend"], server] = number
+                self.rows[number] = raw
+        for number, raw in enumerate(whole(self.tables["names"])):
+            row = NAME.unpack(raw)
+            if row["used"]:
+                self.named[row["hash"]] = number
+        for family in self.families:
+            for keys, rows, count in self.tables[f"services{family}"].chunks():
+                for i in range(count):
+                    key = keys[i * VIPS[family].size : (i + 1) * VIPS[family].size]
+                    raw = rows[i * SERVICE.size : (i + 1) * SERVICE.size]
+                    self.services[family, key] = raw[: SERVICE.size - 8] + bytes(8)
+                    row = SERVICE.unpack(raw)
+                    self.left.append((row["first"], row["length"]))
+        if "sources" in self.tables:
+            for number, raw in enumerate(whole(self.tables["sources"])):
+                address = number_of(SOURCE.unpack(raw)["target"])
+                if address:
+                    self.sources[address,] = number
 
     def close(self) -> None:
-        """Off the interfaces, then out of the kernel."""
-        for link in self.links.values():
-            link.close()
-        self.links.clear()
-        self._open.close()
+        """Lets go; the tables are their owner's."""
+        self.sweep.close()
 
-    def attach(self, interface: str) -> None:
-        """Puts the program before what an interface receives."""
-        try:
-            number = socket.if_nametoindex(interface)
-            kind = hardware(interface)
-        except OSError:
-            raise FoursevenError(f"there is no interface {interface!r}") from None
-        if kind not in ETHERNET_TYPES:
-            raise FoursevenError(f"{interface} has no Ethernet header; tcx needs one")
-        self.links[interface] = self.loaded.attach(number)
+    # ---- writing a plan ----
 
     def apply(self, plan: KernelPlan) -> None:
-        """Other tables for the same program; established flows do not notice."""
-        for what in ("families", "picks"):
-            more = getattr(plan, what)() - getattr(self.plan, what)()
-            if more:
-                raise FoursevenError(f"the program was built without {what} {more}; start it anew")
-        starts = self._places(plan)
-        self._servers(plan)
-        rows: set[bytes] = set()
-        for service in plan.services:
-            key = VIP.pack(
-                target=words(service.vip.address),
-                port=service.vip.port,
-                protocol=service.protocol,
+        """Serves these services from now on."""
+        more = plan.families() - set(self.families)
+        if more:
+            raise FoursevenError(f"the tables were made without IPv{more.pop()}; start it anew")
+        names = {name_hash(service.listener): service.listener for service in plan.services}
+        backends = {name_hash(service.backend): service.backend for service in plan.services}
+        self._number_all(plan, names)
+        contents = self._contents(plan)
+        regions, fresh = self._placed(set(contents.values()))
+        servers = self._server_rows(plan)
+        # From here on nothing is refused.
+        self.backends, self.listeners = backends, names
+        for content in fresh:
+            first, length = regions[content]
+            self.tables["places"].fill(first, content, length)
+        for number, raw in servers.items():
+            if self.rows.get(number) != raw:
+                self.tables["servers"].put(INDEX.pack(number=number), raw)
+                self.rows[number] = raw
+        kept = self._service_rows(plan, contents, regions)
+        for family, key in self.services.keys() - kept:
+            self.tables[f"services{family}"].remove(key)
+            del self.services[family, key]
+        self.left = [at for content, at in self.regions.items() if content not in regions]
+        self.regions = regions
+
+    def _number_all(self, plan: KernelPlan, names: Mapping[int, str]) -> None:
+        """Numbers for the listeners and servers that have none."""
+        wanted = {
+            (name_hash(backend), server)
+            for backend, servers in {(s.backend, s.servers) for s in plan.services}
+            for server in servers
+        }
+        new = sorted(wanted - self.numbers.keys(), key=lambda one: (one[0], one[1].address))
+        if len(self.numbers) + len(new) > SERVERS_MAX:
+            self._reclaim(wanted)
+        if len(self.numbers) + len(new) > SERVERS_MAX:
+            raise FoursevenError(f"more than {SERVERS_MAX} servers, those with flows counted in")
+        unnamed = sorted(names.keys() - self.named.keys())
+        if len(self.named) + len(unnamed) > LISTENERS_MAX:
+            for gone in self.named.keys() - names.keys():
+                number = self.named.pop(gone)
+                self._clear(LISTENERS, number)
+                self.tables["settled"].put(
+                    INDEX.pack(number=SERVERS_MAX + number), bytes(SETTLED.size)
+                )
+        if len(self.named) + len(unnamed) > LISTENERS_MAX:
+            raise FoursevenError(f"more than {LISTENERS_MAX} listeners")
+        free = _free(set(self.numbers.values()))
+        self.numbers.update({one: next(free) for one in new})
+        free = _free(set(self.named.values()))
+        for one in unnamed:
+            self.named[one] = next(free)
+            row = NAME.pack(used=1, hash=one)
+            self.tables["names"].put(INDEX.pack(number=self.named[one]), row)
+
+    def _reclaim(self, wanted: set[tuple[int, End]]) -> None:
+        """Numbers of servers that have left, and of which no flow is left, are free again."""
+        busy = self.sweep.numbers()
+        for one in self.numbers.keys() - wanted:
+            number = self.numbers[one]
+            if number not in busy:
+                del self.numbers[one]
+                self.rows.pop(number, None)
+                self._clear(SERVERS, number)
+
+    def _clear(self, tables: Sequence[str], number: int) -> None:
+        """A number begins anew: nothing was counted."""
+        for name in tables:
+            table = self.tables[name]
+            table.put(INDEX.pack(number=number), bytes(table.form.value.size))
+
+    def _contents(self, plan: KernelPlan) -> dict[int, bytes]:
+        """The picking table of each service (by its place in the plan), as bytes."""
+        made: dict[tuple[int, int, str], bytes] = {}
+        found = {}
+        for i, service in enumerate(plan.services):
+            same = (id(service.table), id(service.servers), service.backend)
+            if same not in made:
+                backend = name_hash(service.backend)
+                ids = [self.numbers[backend, server] for server in service.servers]
+                picked = [ids[at] for at in service.table]
+                made[same] = struct.pack(f"={len(picked)}I", *picked)
+            found[i] = made[same]
+        return found
+
+    def _placed(self, contents: set[bytes]) -> tuple[dict[bytes, tuple[int, int]], list[bytes]]:
+        """Where each picking table stands or will stand, and which must be written."""
+        placed = {one: at for one, at in self.regions.items() if one in contents}
+        fresh = sorted(contents - placed.keys(), key=len, reverse=True)
+        taken = sorted([*self.regions.values(), *self.left])
+        for content in fresh:
+            placed[content] = at = self._gap(taken, len(content) // 4)
+            taken = sorted([*taken, at])
+        return placed, fresh
+
+    def _gap(self, taken: Sequence[tuple[int, int]], length: int) -> tuple[int, int]:
+        at = 0
+        for first, size in taken:
+            if first - at >= length:
+                break
+            at = max(at, first + size)
+        if at + length > self.tables["places"].form.size:
+            raise FoursevenError(
+                f"the picking tables need more than {self.tables['places'].form.size} places, "
+                "the old ones counted in"
             )
-            self.tables["services"].put(key, self._row(service, starts))
-            rows.add(key)
-        for gone in self.rows - rows:
-            self.tables["services"].remove(gone)
-        self.rows = rows
-        self.upper = not self.upper
+        return at, length
 
-    def _row(self, service: Service, starts: dict[tuple[object, ...], int]) -> bytes:
-        return SERVICE.pack(
-            first=starts[service.servers, service.table],
-            length=len(service.table),
-            pick=service.pick,
-            mask=words(service.mask),
-            idle=service.idle_ms * 1_000_000,
-        )
-
-    def _places(self, plan: KernelPlan) -> dict[tuple[object, ...], int]:
-        """Writes every picking table into the half that nobody reads; where each begins."""
-        starts: dict[tuple[object, ...], int] = {}
-        at = 0 if self.upper else self.half
-        end = at + self.half
+    def _server_rows(self, plan: KernelPlan) -> dict[int, bytes]:
+        rows: dict[int, bytes] = {}
+        done: set[tuple[int, str, int]] = set()
         for service in plan.services:
-            if (service.servers, service.table) in starts:
+            same = (id(service.servers), service.backend, service.mode)
+            if same in done:
                 continue
-            if at + len(service.table) > end:
-                raise FoursevenError(f"the tables need more than {self.half} places")
-            ids = [self._number(server) for server in service.servers]
-            values = struct.pack(f"={len(service.table)}I", *(ids[i] for i in service.table))
-            self.tables["places"].fill(at, values, len(service.table))
-            starts[service.servers, service.table] = at
-            at += len(service.table)
-        return starts
+            done.add(same)
+            backend = name_hash(service.backend)
+            weights = service.weights or (1,) * len(service.servers)
+            for server, weight in zip(service.servers, weights, strict=True):
+                number = self.numbers[backend, server]
+                before = SERVER.unpack(rows[number]) if number in rows else {}
+                first, count = before.get("first_source", 0), before.get("sources", 0)
+                if service.mode == MASQUERADE:
+                    first, count = self._sources(plan, server)
+                rows[number] = SERVER.pack(
+                    target=words(server.address),
+                    port=server.port,
+                    weight=min(weight, 0xFFFF),
+                    first_source=first,
+                    sources=count,
+                    used=1,
+                    backend=backend,
+                )
+        return rows
 
-    def _number(self, server: End) -> int:
-        if server not in self.numbers and len(self.numbers) == SERVERS_MAX:
-            raise FoursevenError(f"more than {SERVERS_MAX} servers were seen; start it anew")
-        return self.numbers.setdefault(server, len(self.numbers))
+    def _sources(self, plan: KernelPlan, server: End) -> tuple[int, int]:
+        """The addresses of ours that a server's flows come from: where they begin, how many."""
+        said = tuple(a for a in plan.masquerade_addresses if (a >> 32 == 0xFFFF) == server.is_v4)
+        if not said:
+            own = own_address(server)
+            if own is None:
+                return 0, 0  # no way there just now: its flows are refused and counted
+            said = (own,)
+        if said not in self.sources:
+            at = max((first + len(one) for one, first in self.sources.items()), default=0)
+            if at + len(said) > SOURCES_MAX:
+                raise FoursevenError(f"more than {SOURCES_MAX} addresses to masquerade with")
+            for i, address in enumerate(said):
+                row = SOURCE.pack(target=words(address))
+                self.tables["sources"].put(INDEX.pack(number=at + i), row)
+            self.sources[said] = at
+        return self.sources[said], len(said)
 
-    def _servers(self, plan: KernelPlan) -> None:
-        for server in {server for service in plan.services for server in service.servers}:
-            row = SERVER.pack(target=words(server.address), port=server.port)
-            self.tables["servers"].put(INDEX.pack(number=self._number(server)), row)
+    def _service_rows(
+        self,
+        plan: KernelPlan,
+        contents: Mapping[int, bytes],
+        regions: Mapping[bytes, tuple[int, int]],
+    ) -> set[tuple[int, bytes]]:
+        kept = set()
+        for i, service in enumerate(plan.services):
+            first, length = regions[contents[i]]
+            family, key = vip_key(service)
+            row = SERVICE.pack(
+                first=first,
+                length=length,
+                pick=service.pick,
+                mode=service.mode,
+                listener=self.named[name_hash(service.listener)],
+                idle=min(max(-(-service.idle_ms // 1000), 1), IDLE_MAX),
+                mask=words(service.mask),
+            )
+            self._put_service(family, key, row)
+            kept.add((family, key))
+        return kept
+
+    def _put_service(self, family: int, key: bytes, row: bytes) -> None:
+        if self.services.get((family, key)) == row:
+            return
+        table = self.tables[f"services{family}"]
+        before = table.get(key) if (family, key) in self.services else None
+        turn = before["turn"] if before is not None else 0
+        table.put(key, row[:-8] + struct.pack("=Q", turn))
+        self.services[family, key] = row
+
+    def drain(self) -> None:
+        """No new flow from now on; what is known goes on."""
+        for (family, key), row in list(self.services.items()):
+            fields = SERVICE.unpack(row)
+            self._put_service(family, key, SERVICE.pack(**{**fields, "length": 0}))
+
+    # ---- ageing ----
+
+    def tick(self) -> float:
+        """A part of a sweep over the flows, or its begin."""
+        return SLICE_S if self.sweep.step() else AT_REST_S
+
+    def cut(self, server: tuple[str, End]) -> int:
+        """Forgets every flow of a server. Its client's next packet finds none: it goes where a new
+        flow would, and whoever gets it answers with RST."""
+        number = self.numbers.get((name_hash(server[0]), server[1]))
+        return 0 if number is None else self.sweep.cut(number)
 
     # ---- seeing ----
 
-    def counts(self) -> dict[End, dict[str, int]]:
-        """Flows, packets and bytes of each server that was ever among them."""
-        found = {}
-        for server, number in self.numbers.items():
-            row = self.tables["counts"].get(INDEX.pack(number=number))
-            found[server] = row if row is not None else COUNTS.unpack(bytes(COUNTS.size))
+    def busy(self) -> int:
+        """Flows that are alive."""
+        return sum(row.flows_active for row in self._servers().values())
+
+    def _servers(self) -> dict[int, Counts]:
+        """What is counted of each server, by number."""
+        traffic, load, settled = (
+            filled(self.tables[name]) for name in ("traffic", "load", "settled")
+        )
+        return {n: _counts(traffic[n], load[n], settled[n]) for n in sorted(self.numbers.values())}
+
+    def counters(self) -> PlaneCounts:
+        """Everything, by the names of the plan in force."""
+        found = PlaneCounts()
+        rows = self._servers()
+        for (backend, server), number in self.numbers.items():
+            if backend in self.backends:
+                found.servers[self.backends[backend], server] = rows[number]
+        told, settled = filled(self.tables["listeners"]), filled(self.tables["settled"])
+        for hashed, name in self.listeners.items():
+            number = self.named[hashed]
+            row = told[number]
+            counts = _counts(row, row, settled[SERVERS_MAX + number])
+            kept = {one: getattr(counts, one) for one in Counts.__dataclass_fields__}
+            drops = {reason: row[reason] for reason in REASONS if row[reason]}
+            found.listeners[name] = ListenerCounts(**kept, passed=row["passed"], drops=drops)
         return found
 
-    def flows(self) -> Iterator[Flow]:
-        """The flows that the kernel remembers, in no order."""
-        table = self.tables["flows"]
-        for raw in table.keys():  # noqa: SIM118 - a table is no dict
-            row = table.get(raw)
-            if row is None or row["way"] != TO_SERVER:
-                continue
-            key = KEY.unpack(raw)
-            yield Flow(
-                key["protocol"],
-                End(number_of(key["source"]), key["source_port"]),
-                End(number_of(key["destination"]), key["destination_port"]),
-                End(number_of(row["target"]), row["port"]),
-                row["packets"],
-                row["bytes"],
-                bool(row["closing"]),
-            )
+    def flows(self, wanted: FlowFilter | None = None) -> Iterator[FlowRecord]:
+        """The flows that the kernel knows, from the client's side, in no order."""
+        return select(self.tables, self.families, wanted or FlowFilter(), self.sweep.clock)
 
 
-def hardware(interface: str) -> int:
-    """Its kind of link, asked of a socket: /sys may be that of another network namespace."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        request = struct.pack("=16s24x", interface.encode())
-        return int(struct.unpack_from("=H", fcntl.ioctl(asking, SIOCGIFHWADDR, request), 16)[0])
+SERVERS = ("servers", "ways", "load", "traffic", "settled")
+LISTENERS = ("listeners",)
+
+
+def _counts(traffic: dict[str, Any], load: dict[str, Any], settled: dict[str, Any]) -> Counts:
+    gone = load["ended"] + settled["ended"] + settled["evicted"]
+    return Counts(
+        packets_in=traffic["packets_in"],
+        bytes_in=traffic["bytes_in"],
+        packets_out=traffic["packets_out"],
+        bytes_out=traffic["bytes_out"],
+        flows_active=max(load["began"] - gone, 0),
+        flows_new=load["began"],
+        flows_closed=load["ended"] + settled["ended"],
+        flows_evicted=settled["evicted"],
+    )
+
+
+def _free(taken: set[int]) -> Iterator[int]:
+    """Numbers that nobody has, the lowest first."""
+    at = 0
+    while True:
+        if at not in taken:
+            yield at
+        at += 1
+
+
+def whole(table: Table) -> Iterator[bytes]:
+    """Every row of an array, in order."""
+    size = table.row_size
+    for _, rows, count in table.chunks():
+        for i in range(count):
+            yield rows[i * size : (i + 1) * size]
+
+
+def filled(table: Table) -> dict[int, dict[str, Any]]:
+    """The rows of an array in which something was counted; every other is all 0."""
+    found = _Default(table.row(bytes(table.row_size)))
+    found.update(counted(table))
+    return found
+
+
+class _Default(dict[int, dict[str, Any]]):
+    def __init__(self, empty: dict[str, Any]) -> None:
+        super().__init__()
+        self.empty = empty
+
+    def __missing__(self, _key: int) -> dict[str, Any]:
+        return self.empty
+
+
+def vip_key(service: Service) -> tuple[int, bytes]:
+    """The family of a service, and the key of its row."""
+    family = 4 if service.vip.is_v4 else 6
+    key = VIPS[family].pack(
+        target=words(service.vip.address)[-WORDS[family] :],
+        port=service.vip.port,
+        protocol=service.protocol,
+    )
+    return family, key
+
+
+def own_address(server: End) -> int | None:
+    """The address that this host has on the way to a server."""
+    family = socket.AF_INET if server.is_v4 else socket.AF_INET6
+    size = 4 if server.is_v4 else 16
+    said = socket.inet_ntop(family, server.address.to_bytes(16, "big")[-size:])
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.connect((said, server.port or 9))
+        own = socket.inet_pton(family, asking.getsockname()[0].partition("%")[0])
+        return int.from_bytes(own, "big") | (MAPPED if server.is_v4 else 0)
+    return None
 
 
 def words(address: int) -> tuple[int, ...]:
-    """128 bits as the four words of a key."""
+    """128 bits as the four words of a row."""
     return tuple(address >> shift & 0xFFFFFFFF for shift in (96, 64, 32, 0))
 
 
 def number_of(four: tuple[int, ...]) -> int:
-    """Four words of a key as 128 bits."""
-    return int.from_bytes(struct.pack(">4I", *four), "big")
+    """The words of an address as 128 bits."""
+    number = int.from_bytes(struct.pack(f">{len(four)}I", *four), "big")
+    return number | (MAPPED if len(four) == 1 else 0)

@@ -18,8 +18,8 @@ from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
 from fourseven.l4.facts import Facts
 from fourseven.l4.headers import SKB
 from fourseven.l4.nftables import plane as nftables
-from fourseven.l4.program.decide import INDEX
 from fourseven.l4.program.skb import SkbWire
+from fourseven.l4.program.tables import INDEX
 
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 NO_INTERFACE = 0x7FFFFFFF  # no host has that many

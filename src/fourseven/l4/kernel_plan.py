@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TCP, UDP = 6, 17  # IANA protocol numbers
 TRANSPORTS = {"tcp": TCP, "udp": UDP}
-IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD = 1, 2, 3, 4  # Service.pick
+IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD, OF_TWO = 1, 2, 3, 4, 5  # Service.pick
 ROUTED, MASQUERADE, DIRECT = 0, 1, 2  # how a server's answers find their way (Service.mode)
 MASQUERADE_PORTS = (1024, 32_767)  # below Linux' own ephemeral ports: never a local socket's
 MODES = {"masquerade": MASQUERADE, "routed": ROUTED, "direct": DIRECT}
@@ -37,8 +37,9 @@ PICKS = {  # an algorithm that is not here needs figures that no kernel plane ha
     "hash": BY_HASH,
     "maglev": BY_HASH,
     "least_requests": BY_LOAD,
-    "power_of_two": BY_LOAD,
+    "power_of_two": OF_TWO,
 }
+Picked = tuple[tuple["End", ...], tuple[int, ...]]  # servers, and indexes into them
 FLOWS_MAX = KernelOptions().flows_max
 MAPPED = 0xFFFF << 32  # IPv4 as ::ffff:a.b.c.d, so that one key serves both
 
@@ -74,6 +75,7 @@ class Service:
     idle_ms: int
     mode: int = ROUTED
     backend: str = ""  # counts are of (backend, server)
+    weights: tuple[int, ...] = ()  # of the servers; empty: all alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,11 @@ class KernelPlan:
     def families(self) -> set[int]:
         return {4 if service.vip.is_v4 else 6 for service in self.services}
 
-    def picks(self) -> set[int]:
-        return {service.pick for service in self.services}
-
     def modes(self) -> set[int]:
         return {service.mode for service in self.services}
+
+    def picks(self) -> set[int]:
+        return {service.pick for service in self.services}
 
     def kinds(self) -> set[tuple[str, int]]:
         """What its program must know of; one that knows more serves as well."""
@@ -110,12 +112,15 @@ class KernelPlan:
 def kernel_plan(plan: Plan, plane: str, own: Sequence[int] = ()) -> KernelPlan:
     """The listeners that this plane serves, as services. `own`: what a wildcard bind stands for."""
     backends = {backend.name: backend for backend in plan.backends}
-    services = [
-        service
-        for listener in plan.listeners
-        if listener.plane == plane
-        for service in _services(listener, backends[listener.routes[0].backends[0][0]], own)
-    ]
+    lowered: dict[str, Picked] = {}  # listeners of one backend share its table, which may be long
+    services: list[Service] = []
+    for listener in plan.listeners:
+        if listener.plane != plane:
+            continue
+        backend = backends[listener.routes[0].backends[0][0]]
+        if backend.name not in lowered:
+            lowered[backend.name] = _picked(backend)
+        services.extend(_services(listener, backend, lowered[backend.name], own))
     options = plan.kernel
     addresses = tuple(address_bits(address) for address in options.masquerade_addresses)
     return KernelPlan(tuple(services), options.flows_max, addresses)
@@ -215,14 +220,19 @@ def _meant(wildcard: int, families: set[int], own: Sequence[int]) -> Iterator[in
             yield address
 
 
-def _services(
-    listener: ListenerPlan, backend: BackendPlan, own: Sequence[int]
-) -> Iterator[Service]:
+def _picked(backend: BackendPlan) -> Picked:
+    """The servers, and the table by which one is picked."""
     servers = tuple(found for s in backend.servers if (found := end(s.address)) is not None)
-    pick = PICKS[backend.algorithm]
-    weights = [server.weight for server in backend.servers]
-    chance = tuple(i for i, weight in enumerate(weights) for _ in range(weight))
-    table = chance if pick == AT_RANDOM else tuple(backend.table or ())
+    if PICKS[backend.algorithm] == BY_LOAD:  # looks at each
+        usable = (i for i, server in enumerate(backend.servers) if server.weight)
+        return servers, tuple(usable)
+    return servers, tuple(backend.table or ())
+
+
+def _services(
+    listener: ListenerPlan, backend: BackendPlan, picked: Picked, own: Sequence[int]
+) -> Iterator[Service]:
+    servers, table = picked
     for bind in listener.bind:
         said = _vip(bind)
         vips = [said.address]
@@ -234,13 +244,14 @@ def _services(
                 listener.name,
                 End(vip, said.port),
                 TRANSPORTS[bind_parts(bind)[0]],
-                pick,
+                PICKS[backend.algorithm],
                 table,
                 servers,
                 mask=(1 << 128) - (1 << 128 - bits),
                 idle_ms=listener.idle_timeout_ms,
                 mode=MODES[backend.return_path],
                 backend=backend.name,
+                weights=tuple(server.weight for server in backend.servers),
             )
 
 

@@ -36,6 +36,7 @@ from cython.cimports.fourseven.protocols.message import (
     FRAMING_LENGTH,
 )
 from cython.cimports.fourseven.snapshot.layout import ACTION_REDIRECT, ACTION_RESPOND
+from cython.cimports.fourseven.worker.secure import fault_words
 from cython.cimports.fourseven.worker.worker import Buffer
 from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.string import memset
@@ -52,6 +53,8 @@ def answer(worker, session, status):
         session.lingering = 1
     stream.status = status
     stream_context(worker, session, cython.address(context))
+    if status >= 502 and stream.tls_fault:
+        context.hint = fault_words(stream.tls_fault)
     size = write_answer(
         cython.address(http.out[0]),
         OUT_CAPACITY,

@@ -15,3 +15,4 @@ cdef struct HeadContext:
     uint8_t client_version          # 10, 11 or 20
     uint8_t body_framing            # Framing of the body that follows *towards the other side*
     uint64_t body_size              # with FRAMING_LENGTH
+    const char *hint                # of an answer of our own; NULL: the status's

@@ -376,7 +376,9 @@ def write_answer(out, capacity, status, method_id, context):
         status if status < STATUS_END and STATUSES[status].hint is not cython.NULL else 500
     )
     reason: cython.p_const_char = STATUSES[known].reason
-    hint: cython.p_const_char = STATUSES[known].hint
+    hint: cython.p_const_char = (
+        STATUSES[known].hint if context.hint is cython.NULL else context.hint
+    )
     put_status_line(cython.address(to), known)
     put_text(cython.address(to), b"Content-Type: text/plain\r\n")
     put_length(cython.address(to), 3 + 1 + strlen(reason) + 2 + strlen(hint) + 1)

@@ -20,6 +20,7 @@ from cython.cimports.fourseven.l7.records import (
     Stream,
     Upstream,
     http_of,
+    upstream_unsent,
 )
 from cython.cimports.fourseven.l7.retry import (
     FAILED_CONNECT,
@@ -86,7 +87,7 @@ def request_piece(worker, session):
     stream: cython.pointer[Stream] = cython.address(session.stream)
     sent: int32_t = 1
     status: int32_t
-    if stream.upstream.out is not cython.NULL:
+    if upstream_unsent(stream.upstream):
         sent = upstream_flush(worker, stream.upstream)
     elif session.in_.ready > 0:
         sent = upstream_send(

@@ -13,8 +13,10 @@ cpdef enum Failure:
     FAILED_RESET = 2        # closed or reset before the answer was whole
     FAILED_TIME = 3         # no answer in time
     FAILED_ANSWER = 4       # not HTTP, or against its rules
+    FAILED_TLS = 5          # connected, but no TLS: Upstream.tls says why
 
 # The server's connection failed: another try, an answer of our own, or the end of the client's.
 cdef void stream_failed "fourseven_stream_failed"(Worker *worker, Session *session, uint8_t failure) noexcept nogil
+cdef uint8_t tls_failure(Stream *stream, uint8_t failure) noexcept nogil
 cdef bint may_retry(const Session *session, uint8_t failure) noexcept nogil
 cdef void count_failure(Worker *worker, const Stream *stream, uint8_t failure) noexcept nogil

@@ -17,6 +17,7 @@ from cython.cimports.fourseven.l7.attempt import leave_server, try_server
 from cython.cimports.fourseven.l7.records import (
     SESSION_HEAD,
     Stream,
+    Upstream,
     slot_of,
 )
 from cython.cimports.fourseven.l7.retry import (
@@ -25,6 +26,7 @@ from cython.cimports.fourseven.l7.retry import (
     FAILED_CONNECT_TIME,
     FAILED_RESET,
     FAILED_TIME,
+    FAILED_TLS,
 )
 from cython.cimports.fourseven.l7.stream import (
     body_start,
@@ -43,6 +45,7 @@ from cython.cimports.fourseven.protocols.message import (
     METHOD_POST,
 )
 from cython.cimports.fourseven.snapshot.layout import TRIED_MAX
+from cython.cimports.fourseven.worker.secure import TLS_REFUSED, TLS_TIME
 from cython.cimports.fourseven.worker.tools import (
     monotonic_ns,
 )
@@ -53,8 +56,9 @@ def stream_failed(worker, session, failure):
     stream: cython.pointer[Stream] = cython.address(session.stream)
     stale: cython.bint = stream.upstream is not cython.NULL and stream.upstream.reused
     status: uint16_t = 502
+    failure = tls_failure(stream, failure)
     count_failure(worker, stream, failure)
-    if failure != FAILED_CONNECT:
+    if failure != FAILED_CONNECT and failure != FAILED_TLS:
         ewma_update(slot_of(worker, stream.slot), monotonic_ns() - stream.started_ns, worker.now_ns)
     if stream.response_begun:
         session.broken = 1  # the client must see that the answer is not whole
@@ -85,6 +89,22 @@ def stream_failed(worker, session, failure):
     try_server(worker, session)
 
 
+def tls_failure(stream, failure):
+    """Was it TLS? A server may also refuse our certificate after the handshake (TLS 1.3)."""
+    upstream: cython.pointer[Upstream] = stream.upstream
+    stream.tls_fault = 0
+    if upstream is cython.NULL or upstream.tls is cython.NULL or not upstream.tls.said:
+        return failure
+    if failure == FAILED_CONNECT:
+        stream.tls_fault = upstream.tls.fault
+        return FAILED_TLS
+    if failure == FAILED_CONNECT_TIME:
+        stream.tls_fault = TLS_TIME
+    elif failure == FAILED_RESET and upstream.tls.fault == TLS_REFUSED:
+        stream.tls_fault = TLS_REFUSED
+    return failure
+
+
 def may_retry(session, failure):
     stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
     if not stream.replayable or session.listener.plan is cython.NULL:
@@ -103,6 +123,11 @@ def may_retry(session, failure):
 
 def count_failure(worker, stream, failure):
     counters = cython.address(worker.slot_counters[stream.slot])
+    if stream.tls_fault:
+        count(cython.address(counters.tls_failed), 1)
+        count(cython.address(worker.counters.tls_server_faults[stream.tls_fault]), 1)
+    if failure == FAILED_TLS:
+        return
     if failure == FAILED_CONNECT or failure == FAILED_CONNECT_TIME:
         count(cython.address(counters.connect_errors), 1)
     elif failure == FAILED_RESET:

@@ -30,9 +30,13 @@ from cython.cimports.fourseven.l7.session import (
     session_write,
 )
 from cython.cimports.fourseven.l7.stream import stream_unpin
-from cython.cimports.fourseven.l7.upstream import upstream_flush, upstream_read, upstream_send
+from cython.cimports.fourseven.l7.upstream import (
+    upstream_finish,
+    upstream_flush,
+    upstream_read,
+    upstream_send,
+)
 from cython.cimports.fourseven.native.atomics import count
-from cython.cimports.fourseven.native.linux import SHUT_WR, shutdown
 from cython.cimports.fourseven.worker.tools import buffer_free
 from cython.cimports.fourseven.worker.worker import Buffer
 from cython.cimports.libc.stdint import int32_t
@@ -89,7 +93,7 @@ def to_server(worker, session):
     if session.fin:
         if not upstream.fin_sent:
             upstream.fin_sent = 1
-            shutdown(upstream.source.fd, SHUT_WR)
+            upstream_finish(upstream)
         return False
     if not session.readable:
         release_empty(worker, session)

@@ -1,7 +1,14 @@
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
-from fourseven.l7.records cimport Http, Session, Upstream
+from fourseven.l7.records cimport Session, Upstream
 from fourseven.worker.worker cimport Dead, Source, Timer, Worker
+
+cdef extern from *:
+    """
+    static const char FOURSEVEN_HTTP_1[] = "\\x08http/1.1"; /* ALPN (RFC 7301 3.1): a size, a name */
+    """
+    const char *HTTP_1 "FOURSEVEN_HTTP_1"
+    const unsigned int HTTP_1_SIZE "(sizeof FOURSEVEN_HTTP_1 - 1)"
 
 # A connection to the slot that the session's stream has picked: from the pool, or a new one that
 # may still be connecting. NULL with errno in its counters when there is none.
@@ -19,11 +26,17 @@ cdef int32_t upstream_write "fourseven_upstream_write"(
     Worker *worker, Upstream *upstream, const char *at, uint32_t size
 ) noexcept nogil
 cdef int32_t upstream_flush "fourseven_upstream_flush"(Worker *worker, Upstream *upstream) noexcept nogil
+# Half close: nothing more will be sent.
+cdef void upstream_finish "fourseven_upstream_finish"(Upstream *upstream) noexcept nogil
 # The idle connections of all slots, for the end of the worker.
 cdef void upstream_drop_idle(Worker *worker) noexcept nogil
 
+cdef int32_t read_secure(Worker *worker, Upstream *upstream) noexcept nogil
+cdef int32_t send_secure(
+    Worker *worker, Upstream *upstream, const char *at, uint32_t size
+) noexcept nogil
 cdef uint32_t slot_generation(Worker *worker, uint32_t slot) noexcept nogil
-cdef Upstream *take_idle(Worker *worker, Http *http, uint32_t slot) noexcept nogil
+cdef Upstream *take_idle(Worker *worker, uint32_t slot, uint64_t identity) noexcept nogil
 cdef void leave_pool(Worker *worker, Upstream *upstream) noexcept nogil
 cdef Upstream *connect_new(Worker *worker, uint32_t slot) noexcept nogil
 cdef Upstream *upstream_new(Worker *worker) noexcept nogil

@@ -20,9 +20,11 @@ from cython.cimports.fourseven.l7.records import (
     Stream,
     Upstream,
     http_of,
+    session_unsent,
     slot_of,
     upstream_of_dead,
     upstream_of_timer,
+    upstream_unsent,
 )
 from cython.cimports.fourseven.l7.retry import FAILED_CONNECT_TIME, FAILED_TIME, stream_failed
 from cython.cimports.fourseven.l7.session import (
@@ -33,6 +35,7 @@ from cython.cimports.fourseven.l7.session import (
     session_run,
 )
 from cython.cimports.fourseven.l7.splice import pipe_release
+from cython.cimports.fourseven.l7.upstream import HTTP_1, HTTP_1_SIZE
 from cython.cimports.fourseven.native.atomics import count, load_relaxed_u32
 from cython.cimports.fourseven.native.linux import (
     AF_UNIX,
@@ -44,6 +47,7 @@ from cython.cimports.fourseven.native.linux import (
     IPPROTO_TCP,
     MSG_NOSIGNAL,
     MSG_PEEK,
+    SHUT_WR,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
     SOCK_STREAM,
@@ -53,10 +57,26 @@ from cython.cimports.fourseven.native.linux import (
     recv,
     send,
     setsockopt,
+    shutdown,
     sockaddr,
     socket,
 )
 from cython.cimports.fourseven.snapshot.layout import SLOTS_MAX, Slot
+from cython.cimports.fourseven.tls.outward import TlsOutward, outward_identity
+from cython.cimports.fourseven.worker.secure import (
+    HANDSHAKE_DONE,
+    HANDSHAKE_LATER,
+    secure_connect,
+    secure_drop,
+    secure_empty,
+    secure_finish,
+    secure_flush,
+    secure_handshake,
+    secure_quiet,
+    secure_read,
+    secure_resumed,
+    secure_send,
+)
 from cython.cimports.fourseven.worker.tools import (
     buffer_free,
     buffer_large,
@@ -79,10 +99,29 @@ from cython.cimports.libc.string import memcpy, memset
 def upstream_take(worker, session):
     stream: cython.pointer[Stream] = cython.address(session.stream)
     upstream: cython.pointer[Upstream] = cython.NULL
+    outward: cython.pointer[TlsOutward] = cython.cast(
+        cython.pointer[TlsOutward], stream.backend.tls
+    )
+    identity: uint64_t = 0
+    if outward is not cython.NULL:
+        identity = outward_identity(outward, stream.slot)
     if not stream.stale:
-        upstream = take_idle(worker, http_of(worker), stream.slot)
+        upstream = take_idle(worker, stream.slot, identity)
     if upstream is cython.NULL:
         upstream = connect_new(worker, stream.slot)
+        if upstream is not cython.NULL and outward is not cython.NULL:
+            upstream.identity = identity
+            upstream.tls = secure_connect(
+                worker,
+                upstream.source.fd,
+                outward,
+                stream.slot,
+                cython.cast(cython.pointer[cython.const[cython.uchar]], HTTP_1),
+                HTTP_1_SIZE,
+            )
+            if upstream.tls is cython.NULL:
+                upstream_drop(worker, upstream)
+                return cython.NULL
     if upstream is cython.NULL:
         return upstream
     upstream.session = session
@@ -108,11 +147,12 @@ def slot_generation(worker, slot):
     return load_relaxed_u32(cython.address(slot_of(worker, slot).generation))
 
 
-def take_idle(worker, http, slot):
+def take_idle(worker, slot, identity):
+    http: cython.pointer[Http] = http_of(worker)
     upstream: cython.pointer[Upstream] = http.idle[slot]
     while upstream is not cython.NULL:
         leave_pool(worker, upstream)
-        if upstream.generation == slot_generation(worker, slot):
+        if upstream.generation == slot_generation(worker, slot) and upstream.identity == identity:
             upstream.reused = 1
             return upstream
         upstream_drop(worker, upstream)
@@ -141,7 +181,7 @@ def upstream_release(worker, upstream):
         or unread
         or full
         or upstream.hup
-        or upstream.out is not cython.NULL
+        or upstream_unsent(upstream)
         or upstream.in_.ready > 0
         or more_came(upstream)
     ):
@@ -174,6 +214,8 @@ def more_came(upstream: cython.pointer[Upstream]) -> cython.bint:
     if not upstream.readable:
         return False
     upstream.readable = 0
+    if upstream.tls is not cython.NULL:
+        return not secure_quiet(upstream.tls)
     if recv(upstream.source.fd, cython.address(byte), 1, MSG_PEEK) >= 0:
         return True
     return errno != EAGAIN
@@ -185,6 +227,8 @@ def upstream_drop(worker, upstream):
     if upstream.pooled:
         leave_pool(worker, upstream)
     pipe_release(worker, upstream)
+    if upstream.tls is not cython.NULL:
+        secure_finish(upstream.tls)
     unwatch(worker, cython.address(upstream.source))
     timer_clear(worker, cython.address(upstream.timer))
     buffer_free(worker, upstream.in_.buffer)
@@ -198,6 +242,7 @@ def upstream_drop(worker, upstream):
 def upstream_bury(worker, dead):
     upstream: cython.pointer[Upstream] = upstream_of_dead(dead)
     http: cython.pointer[Http] = http_of(worker)
+    secure_drop(upstream.tls)
     upstream.next = http.free_upstreams
     http.free_upstreams = upstream
 
@@ -278,11 +323,13 @@ def upstream_ready(worker, source, events):
         upstream.readable = 1
     if events & (EPOLLRDHUP | EPOLLHUP):
         upstream.hup = 1
-    if events & EPOLLOUT and not events & (EPOLLERR | EPOLLHUP):
+    if upstream.tls is not cython.NULL:
+        upstream.readable = 1  # a read may have waited for room to write
+    elif events & EPOLLOUT and not events & (EPOLLERR | EPOLLHUP):
         connected(worker, upstream)
     if upstream.session is not cython.NULL:
         session_run(worker, upstream.session)
-    elif heard:
+    elif heard and (upstream.hup or more_came(upstream)):
         upstream_drop(worker, upstream)  # closed while idle, or it spoke unasked
 
 
@@ -319,9 +366,9 @@ def upstream_timer(worker, timer):
 def server_owes(session: cython.pointer[cython.const[Session]]) -> cython.bint:
     """Is it the server that we wait for: to take the request, or to go on with its answer?"""
     upstream: cython.pointer[cython.const[Upstream]] = session.stream.upstream
-    if upstream.out is not cython.NULL or session.in_.ready > 0:
+    if upstream_unsent(upstream) or session.in_.ready > 0:
         return True
-    if session.out is not cython.NULL or upstream.in_.ready > 0:
+    if session_unsent(session) or upstream.in_.ready > 0:
         return False
     if upstream.pipe is not cython.NULL and upstream.pipe.held > 0:
         return False
@@ -343,6 +390,8 @@ def upstream_read(worker, upstream):
         upstream.in_.at = 0
         upstream.in_.raw = 0
     room = buffer.capacity - buffer.end
+    if upstream.tls is not cython.NULL:
+        return read_secure(worker, upstream)
     size = recv(upstream.source.fd, buffer.at + buffer.end, room, 0)
     if size > 0:
         buffer.end += cython.cast(uint32_t, size)
@@ -366,8 +415,35 @@ def upstream_read(worker, upstream):
     return READ_BROKEN
 
 
+def read_secure(worker, upstream):
+    buffer: cython.pointer[Buffer] = upstream.in_.buffer
+    size: int32_t
+    if upstream.connecting:
+        return READ_LATER  # the handshake reads, and it is the sender that goes on with it
+    size = secure_read(upstream.tls, buffer.at + buffer.end, buffer.capacity - buffer.end)
+    if size > 0:
+        buffer.end += size
+        upstream.readable = upstream.hup or not secure_empty(upstream.tls)
+        count(
+            cython.address(worker.slot_counters[upstream.slot].bytes_from),
+            cython.cast(uint64_t, size),
+        )
+        return size
+    upstream.readable = 0
+    if size == READ_END:
+        upstream.fin = 1
+        upstream.keep_alive = 0
+    return size
+
+
 def upstream_send(worker, upstream, at, size):
-    sent: cython.Py_ssize_t = send(upstream.source.fd, at, size, MSG_NOSIGNAL)
+    sent: cython.Py_ssize_t
+    if upstream.tls is not cython.NULL:
+        sent = send_secure(worker, upstream, at, size)
+        if sent <= 0:
+            return cython.cast(int32_t, sent)
+    else:
+        sent = send(upstream.source.fd, at, size, MSG_NOSIGNAL)
     if sent >= 0:
         connected(worker, upstream)
         upstream.session.stream.sent = 1
@@ -377,6 +453,21 @@ def upstream_send(worker, upstream, at, size):
         )
         return cython.cast(int32_t, sent)
     return 0 if errno == EAGAIN or errno == EINTR else -1
+
+
+def send_secure(worker, upstream, at, size):
+    """The handshake first; 0 until it is done, so what is to be sent waits."""
+    result: int32_t
+    counters = cython.address(worker.slot_counters[upstream.slot])
+    if upstream.connecting:
+        result = secure_handshake(upstream.tls)
+        if result != HANDSHAKE_DONE:
+            return 0 if result == HANDSHAKE_LATER else -1
+        connected(worker, upstream)
+        count(cython.address(counters.tls_handshakes), 1)
+        if secure_resumed(upstream.tls):
+            count(cython.address(counters.tls_resumed), 1)
+    return secure_send(upstream.tls, at, size)
 
 
 def upstream_write(worker, upstream, at, size):
@@ -407,4 +498,10 @@ def upstream_flush(worker, upstream):
     if buffer is not cython.NULL:
         buffer_free(worker, buffer)
         upstream.out = cython.NULL
-    return 1
+    return 1 if upstream.tls is cython.NULL else secure_flush(upstream.tls)
+
+
+def upstream_finish(upstream):
+    if upstream.tls is not cython.NULL:
+        secure_finish(upstream.tls)
+    shutdown(upstream.source.fd, SHUT_WR)

@@ -52,11 +52,19 @@ cdef extern from "<openssl/x509.h>" nogil:
         pass
     ctypedef struct X509_STORE:
         pass
+    ctypedef struct X509_VERIFY_PARAM:
+        pass
+    long X509_V_OK, X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID
+    long X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+    long X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
+    long X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+    long X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
+    int X509_VERIFY_PARAM_set1_ip_asc(X509_VERIFY_PARAM *parameters, const char *address)
     void X509_free(X509 *certificate)
     int X509_STORE_add_cert(X509_STORE *store, X509 *certificate)
 
 cdef extern from "<openssl/x509v3.h>" nogil:
-    unsigned int X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
+    unsigned int X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
     int X509_check_host(X509 *certificate, const char *name, size_t size, unsigned int flags, char **peer)
     int X509_check_ip_asc(X509 *certificate, const char *address, unsigned int flags)
 
@@ -95,15 +103,23 @@ cdef extern from "<openssl/ssl.h>" nogil:
         pass
     ctypedef struct SSL_METHOD:
         pass
+    ctypedef struct SSL_SESSION:
+        pass
     int SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, SSL_MODE_RELEASE_BUFFERS
     uint64_t SSL_OP_NO_RENEGOTIATION, SSL_OP_NO_COMPRESSION, SSL_OP_NO_TICKET
-    long SSL_SESS_CACHE_OFF
+    long SSL_SESS_CACHE_OFF, SSL_SESS_CACHE_CLIENT, SSL_SESS_CACHE_NO_INTERNAL
     int SSL_VERIFY_NONE, SSL_VERIFY_PEER, SSL_VERIFY_FAIL_IF_NO_PEER_CERT
     int SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN
-    int SSL_R_HTTP_REQUEST
+    int SSL_R_HTTP_REQUEST, SSL_R_WRONG_VERSION_NUMBER, SSL_R_UNSUPPORTED_PROTOCOL
+    int SSL_R_CERTIFICATE_VERIFY_FAILED, SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, SSL_R_NO_SHARED_CIPHER
+    int SSL_R_UNEXPECTED_EOF_WHILE_READING, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE
+    int SSL_R_NO_APPLICATION_PROTOCOL
+    int SSL_AD_REASON_OFFSET
+    int SSL_SENT_SHUTDOWN, SSL_RECEIVED_SHUTDOWN
     int SSL_TLSEXT_ERR_OK, SSL_TLSEXT_ERR_ALERT_FATAL, SSL_TLSEXT_ERR_NOACK
     int TLSEXT_NAMETYPE_host_name
     const SSL_METHOD *TLS_server_method()
+    const SSL_METHOD *TLS_client_method()
     SSL_CTX *SSL_CTX_new(const SSL_METHOD *method)
     void SSL_CTX_free(SSL_CTX *context)
     long SSL_CTX_set_mode(SSL_CTX *context, long mode)
@@ -128,7 +144,6 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_CTX_set_tlsext_servername_callback(
         SSL_CTX *context, int (*choose)(SSL *ssl, int *alert, void *argument) noexcept nogil
     )
-    void SSL_get0_alpn_selected(const SSL *ssl, const unsigned char **name, unsigned int *size)
     void SSL_CTX_set_alpn_select_cb(
         SSL_CTX *context,
         int (*choose)(
@@ -163,3 +178,15 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_get_error(const SSL *ssl, int result)
     const char *SSL_get_servername(const SSL *ssl, int kind)
     X509 *SSL_get_certificate(const SSL *ssl)
+    # as a client
+    void SSL_CTX_sess_set_new_cb(SSL_CTX *context, int (*keep)(SSL *ssl, SSL_SESSION *session) noexcept nogil)
+    int SSL_set_session(SSL *ssl, SSL_SESSION *session)
+    void SSL_SESSION_free(SSL_SESSION *session)
+    void SSL_set_connect_state(SSL *ssl)
+    long SSL_set_tlsext_host_name(SSL *ssl, const char *name)
+    int SSL_set1_host(SSL *ssl, const char *name)
+    void SSL_set_hostflags(SSL *ssl, unsigned int flags)
+    X509_VERIFY_PARAM *SSL_get0_param(SSL *ssl)
+    long SSL_get_verify_result(const SSL *ssl)
+    int SSL_set_alpn_protos(SSL *ssl, const unsigned char *protocols, unsigned int size)
+    void SSL_set_shutdown(SSL *ssl, int how)

@@ -84,6 +84,7 @@ struct Backend {
     uint32_t idle_max;            /* connections kept in the pool, each worker, each server */
     uint32_t retries;             /* further tries after a failure before the first response byte */
     Span name;
+    void *tls;                    /* fourseven.tls.outward.TlsOutward; NULL: servers speak without TLS */
 };
 
 /* A value made of literals and variables: "{client.address}". */
@@ -164,8 +165,6 @@ typedef struct {
     uint32_t arrival;          /* bits of ArrivalStage: what is read first */
     uint32_t hello_timeout_ms; /* until all of it is here */
     RouteTable *hello_table;   /* with tls: the routes that say at the ClientHello if TLS ends; or NULL */
-    uint32_t protocols;        /* bits of Protocols */
-    uint32_t streams_max;      /* HTTP/2: requests at once on one connection */
     void *tls;                 /* fourseven.tls.site.TlsSite; NULL: clients speak without TLS */
 } Listener;
 

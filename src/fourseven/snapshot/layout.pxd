@@ -29,10 +29,6 @@ cpdef enum ArrivalStage:    # bits: what is read of a connection before it is se
     ARRIVAL_PROXY = 1       # the PROXY protocol's header
     ARRIVAL_HELLO = 2       # the TLS ClientHello, which stays in the socket
 
-cpdef enum Protocols:        # bits: what a listener speaks with its clients
-    PROTOCOL_HTTP1 = 1
-    PROTOCOL_HTTP2 = 2
-
 cpdef enum PartKind:
     PART_LITERAL = 0
     PART_CLIENT_ADDRESS = 1
@@ -118,6 +114,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t idle_max
         uint32_t retries
         Span name
+        void *tls
 
     ctypedef struct Part:
         uint32_t kind
@@ -187,8 +184,6 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t arrival
         uint32_t hello_timeout_ms
         RouteTable *hello_table
-        uint32_t protocols
-        uint32_t streams_max
         void *tls
 
     ctypedef struct Pins "__typeof__(((Snapshot *)0)->pins[0])":

@@ -33,6 +33,7 @@ cdef int fill_names(Arena *arena, TlsSite *site, list names) except -1
 cdef SSL_CTX *new_context(plan, tuple members, void *tickets) except NULL
 cdef int set_up(SSL_CTX *context, plan, void *tickets) except -1
 cdef int set_clients(SSL_CTX *context, plan) except -1
+cdef int add_authorities(SSL_CTX *context, bytes pem, bint named) except -1
 cdef int add_certificate(SSL_CTX *context, said) except -1
 cdef int refused(str what) except -1
 cdef void drop_context(void *context) noexcept nogil

@@ -78,7 +78,7 @@ from cython.cimports.fourseven.native.openssl import (
     X509_STORE_add_cert,
 )
 from cython.cimports.fourseven.snapshot.hashing import hash_bytes
-from cython.cimports.fourseven.snapshot.layout import PROTOCOL_HTTP1, PROTOCOL_HTTP2, Listener
+from cython.cimports.fourseven.snapshot.layout import Listener
 from cython.cimports.fourseven.tls.site import (
     NAME_MAX,
     NO_CONTEXT,
@@ -192,26 +192,33 @@ def set_up(context, plan, tickets):
 
 
 def set_clients(context, plan):
-    pem: bytes = plan.client_authority
-    store: cython.pointer[X509_STORE] = SSL_CTX_get_cert_store(context)
-    bio: cython.pointer[BIO] = BIO_new_mem_buf(cython.cast(cython.p_const_char, pem), len(pem))
-    one: cython.pointer[X509]
-    found: cython.int = 0
     mode: cython.int = SSL_VERIFY_PEER
     if plan.client_required:
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+    add_authorities(context, plan.client_authority, True)
+    SSL_CTX_set_verify(context, mode, cython.NULL)
+    return 0
+
+
+def add_authorities(context, pem, named):
+    """`named`: clients are told these names, so that they can choose among their certificates."""
+    text: bytes = pem
+    store: cython.pointer[X509_STORE] = SSL_CTX_get_cert_store(context)
+    bio: cython.pointer[BIO] = BIO_new_mem_buf(cython.cast(cython.p_const_char, text), len(text))
+    one: cython.pointer[X509]
+    found: cython.int = 0
     while True:
         one = PEM_read_bio_X509(bio, cython.NULL, cython.NULL, cython.NULL)
         if one is cython.NULL:
             break
         found += X509_STORE_add_cert(store, one)
-        SSL_CTX_add_client_CA(context, one)
+        if named:
+            SSL_CTX_add_client_CA(context, one)
         X509_free(one)
     BIO_free(bio)
     if found == 0:
-        refused("the authority of client certificates")
+        refused("the certificates of the authorities")
     ERR_clear_error()
-    SSL_CTX_set_verify(context, mode, cython.NULL)
     return 0
 
 
@@ -312,41 +319,16 @@ def name_find(site, at, size):
 
 
 def choose_protocol(ssl, out, out_size, offered, size, argument):
-    """HTTP/2 before 1.1, of what the listener speaks. A client that offers only others is told so
-    (RFC 7301 3.2).
-    """
-    plan: cython.pointer[cython.pointer[cython.const[Listener]]] = cython.cast(
-        cython.pointer[cython.pointer[cython.const[Listener]]], SSL_get_app_data(ssl)
-    )
-    spoken: uint32_t = 0 if plan[0] is cython.NULL else plan[0].protocols
-    if spoken & PROTOCOL_HTTP2 and offers(out, out_size, offered, size, b"h2", 2):
-        return SSL_TLSEXT_ERR_OK
-    if spoken & PROTOCOL_HTTP1 and offers(out, out_size, offered, size, b"http/1.1", 8):
-        return SSL_TLSEXT_ERR_OK
-    return SSL_TLSEXT_ERR_ALERT_FATAL
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def offers(
-    out: cython.pointer[cython.pointer[cython.const[cython.uchar]]],
-    out_size: cython.pointer[cython.uchar],
-    offered: cython.pointer[cython.const[cython.uchar]],
-    size: cython.uint,
-    name: cython.p_const_char,
-    name_size: cython.uint,
-) -> cython.bint:
-    """Does this name stand in the client's list? Then it is chosen."""
+    """HTTP/1.1 if the client offers it. One that offers only others is told so (RFC 7301 3.2)."""
     at: cython.uint = 0
     length: cython.uint
     while at < size:
         length = offered[at]
         if at + 1 + length > size:
             break
-        if length == name_size and memcmp(offered + at + 1, name, length) == 0:
+        if length == 8 and memcmp(offered + at + 1, b"http/1.1", 8) == 0:
             out[0] = offered + at + 1
-            out_size[0] = cython.cast(cython.uchar, length)
-            return True
+            out_size[0] = 8
+            return SSL_TLSEXT_ERR_OK
         at += 1 + length
-    return False
+    return SSL_TLSEXT_ERR_ALERT_FATAL

@@ -4,6 +4,7 @@
 #include "fourseven/snapshot/layout.h"
 
 #define FOURSEVEN_FAULTS_MAX 128
+#define FOURSEVEN_TLS_FAULTS_MAX 16
 
 /* Counters: one writer (the worker), whole words, read by control at any time. */
 typedef struct FOURSEVEN_LINE {
@@ -17,7 +18,8 @@ typedef struct FOURSEVEN_LINE {
     uint64_t tls_handshakes, tls_resumed, tls_failed; /* resumed ones are among the handshakes */
     uint64_t arrivals;                            /* gauge: connections of which something is read first */
     uint64_t hello_refused, timeouts_hello;
-    uint64_t http2_sessions, http2_streams, http2_resets, http2_calmed; /* calmed: the fault budget was spent */
+    /* by worker.secure.TlsFault: with clients, with servers */
+    uint64_t tls_faults[FOURSEVEN_TLS_FAULTS_MAX], tls_server_faults[FOURSEVEN_TLS_FAULTS_MAX];
 } WorkerCounters;
 
 typedef struct FOURSEVEN_LINE {
@@ -30,6 +32,7 @@ typedef struct FOURSEVEN_LINE {
     uint64_t requests, connects, connect_errors, timeouts, resets, bad_answers;
     uint64_t bytes_to, bytes_from;
     uint64_t status[6];
+    uint64_t tls_handshakes, tls_resumed, tls_failed;
 } SlotCounters;
 
 #endif

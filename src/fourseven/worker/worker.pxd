@@ -7,6 +7,7 @@ from fourseven.snapshot.layout cimport Listener, ListenerState, Snapshot
 
 cpdef enum:
     FAULTS_MAX = 128
+    TLS_FAULTS_MAX = 16
     EVENTS_MAX = 256        # one epoll_wait; more only delays the timers
     MODES = 4               # snapshot.layout.ListenerMode
     BUFFER_LARGE = 69632    # 64 KiB of body and room for a head's beginning: one read takes 64 KiB
@@ -30,7 +31,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send
         uint64_t tls_handshakes, tls_resumed, tls_failed
         uint64_t arrivals, hello_refused, timeouts_hello
-        uint64_t http2_sessions, http2_streams, http2_resets, http2_calmed
+        uint64_t[TLS_FAULTS_MAX] tls_faults, tls_server_faults
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
@@ -41,6 +42,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t requests, connects, connect_errors, timeouts, resets, bad_answers
         uint64_t bytes_to, bytes_from
         uint64_t[6] status
+        uint64_t tls_handshakes, tls_resumed, tls_failed
 
 # ---- what the loop knows of the things it drives ----
 
@@ -58,7 +60,7 @@ cdef struct Source:
     int32_t fd
     uint32_t registered     # 1: epoll knows it (edge-triggered, both ways)
     Source *again           # the next one that wants another turn although nothing happened
-    uint32_t queued         # 1: it stands in the list `again`, 2: in `late`
+    uint32_t queued         # 1: it stands in that list
 
 # Intrusive; zeroed is unarmed. A timer that is put off need not be moved: set `due_ms` later and
 # the wheel re-files it when its slot comes round.
@@ -153,7 +155,6 @@ cdef struct Worker:
     Dead *dead
     Arrival *arrivals
     Source *again           # ready without an event: they had their share of the last turn
-    Source *late            # once more at the end of this turn: their writes are joined
     MatchScratch *scratch
     Request *request        # valid within one call chain, never across turns
     Response *response
@@ -162,6 +163,7 @@ cdef struct Worker:
     ListenerCounters *listener_counters  # [LISTENERS_MAX]
     Source wake                         # the eventfd by which control wakes us
     WorkerListener *listeners           # [LISTENERS_MAX]
+    void *resumptions                   # worker.secure.Resumption[SLOTS_MAX], touched pages only
     const Plane *planes[MODES]
     void *plane_state[MODES]
     Seen *seen              # what this worker says of its turn

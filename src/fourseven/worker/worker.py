@@ -48,8 +48,10 @@ from cython.cimports.fourseven.snapshot.layout import (
     Listener,
     Snapshot,
 )
+from cython.cimports.fourseven.tls.outward import Resumption
 from cython.cimports.fourseven.worker.arrival import arrivals_stop
 from cython.cimports.fourseven.worker.local import local_address
+from cython.cimports.fourseven.worker.secure import resumptions_drop
 from cython.cimports.fourseven.worker.tools import (
     buffers_drop,
     monotonic_ns,
@@ -106,6 +108,7 @@ def worker_new(shared, index, fatal_fd):
     worker.listeners = cython.cast(
         cython.pointer[WorkerListener], pages_new(LISTENERS_MAX * cython.sizeof(WorkerListener))
     )
+    worker.resumptions = pages_new(SLOTS_MAX * cython.sizeof(Resumption))
     worker.scratch = match_scratch_new()
     worker.random = (monotonic_ns() ^ (cython.cast(uint64_t, index) << 32)) | 1
     return worker
@@ -123,6 +126,8 @@ def worker_drop(worker):
     pages_drop(worker.slot_counters, SLOTS_MAX * cython.sizeof(SlotCounters))
     pages_drop(worker.listener_counters, LISTENERS_MAX * cython.sizeof(ListenerCounters))
     pages_drop(worker.listeners, LISTENERS_MAX * cython.sizeof(WorkerListener))
+    resumptions_drop(worker)
+    pages_drop(worker.resumptions, SLOTS_MAX * cython.sizeof(Resumption))
     pages_drop(worker, cython.sizeof(Worker))
 
 
@@ -206,11 +211,6 @@ def turn(worker):
         source = cython.cast(cython.pointer[Source], events[at].data.ptr)
         source.ready(worker, source, events[at].events)
     timers_run(worker)
-    while worker.late is not cython.NULL:
-        source = worker.late
-        worker.late = source.again
-        source.queued = 0
-        source.ready(worker, source, 0)
     bury_all(worker)
     return 0
 

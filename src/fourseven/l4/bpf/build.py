@@ -124,6 +124,19 @@ class Program(Emitter):
         self._keep(made, 0)
         return made
 
+    def fetch_or(self, name: str, target: Load, bits: Value) -> Local:
+        """Sets bits of a 32-bit field of a map, whole; what it held before is a new variable."""
+        if target.kind is not U32:
+            raise BuildError(f"{target} is {target.kind.name}: bits are set in a u32")
+        self._value(bits, 0, (2, 3, 4, 5))
+        base = self._base(target.pointer, 1)
+        offset = self._offset(target)
+        text = f"r0 = {target}; {target} |= {bits}"
+        self._emit(code.ATOMIC32, to=base, offset=offset, number=code.FETCH_OR, text=text)
+        made = self._local(name, U32)
+        self._keep(made, 0)
+        return made
+
     def stack(self, name: str, struct: Struct) -> Pointer:
         """A struct on the stack, all zero."""
         size = (struct.size + 7) // 8 * 8
@@ -185,12 +198,12 @@ class Program(Emitter):
         """Puts a key and its value, both on the stack, into a map."""
         self._fits(map.key, key)
         self._fits(map.value, value)
-        self.call("map_update_elem", MapHandle(map.name), key.address, value.address, 0)
+        self.do("map_update_elem", MapHandle(map.name), key.address, value.address, 0)
 
     def remove(self, map: Map, key: Pointer) -> None:
         """Takes the row of a key out of a map, if there is one."""
         self._fits(map.key, key)
-        self.call("map_delete_elem", MapHandle(map.name), key.address)
+        self.do("map_delete_elem", MapHandle(map.name), key.address)
 
     def _fits(self, wanted: Struct, given: Pointer) -> None:
         if given._struct is not wanted:
@@ -200,6 +213,13 @@ class Program(Emitter):
         self, helper: str, *arguments: Value | Pointer | int, name: str = "result", kind: Kind = U64
     ) -> Local:
         """Calls a function of the kernel. What it returns is a new variable."""
+        self.do(helper, *arguments)
+        result = self._local(name, kind)
+        self._keep(result, 0)
+        return result
+
+    def do(self, helper: str, *arguments: Value | Pointer | int) -> None:
+        """As `call`, where nobody asks what it returns."""
         known = HELPERS.get(helper)
         if known is None or known.arguments != len(arguments):
             wanted = f"takes {known.arguments} arguments" if known else "is not known here"
@@ -217,9 +237,6 @@ class Program(Emitter):
         if known.moves:
             self._moves += 1
             self._moved_by = helper
-        result = self._local(name, kind)
-        self._keep(result, 0)
-        return result
 
     # ---- the way through ----
 
@@ -254,6 +271,14 @@ class Program(Emitter):
         if falls:
             self._labels[end] = len(self._code)
         self._reachable = falls or falls_too
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Variables made in the block end with it, and their places are free again."""
+        self._close()
+        self._enter(set())
+        yield
+        self._leave()
 
     def exit(self, code_: Value | int) -> None:
         """The program ends with this code."""

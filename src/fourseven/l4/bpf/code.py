@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 ALU64, ALU32, JMP, LDX, ST, STX, LDDW = 0x07, 0x04, 0x05, 0x61, 0x62, 0x63, 0x18
 MOV, CALL, EXIT, JA, TO_BIG, ATOMIC_ADD = 0xB0, 0x85, 0x95, 0x05, 0xDC, 0xDB
+ATOMIC32, FETCH_OR = 0xC3, 0x41
 FETCH = 1  # with ATOMIC_ADD: the register gets what was there before
 REGISTER = 0x08  # the second operand is a register, not the immediate
 ARITHMETIC = {

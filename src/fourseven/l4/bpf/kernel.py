@@ -194,10 +194,13 @@ class Table(Descriptor):
 
     def get(self, key: bytes) -> dict[str, Any] | None:
         """A row; of a map FOR_EACH_CPU, the sums over them."""
+        raw = self.raw(key)
+        return None if raw is None else self.row(raw)
+
+    def raw(self, key: bytes) -> bytes | None:
+        """A row as the kernel gives it."""
         self._key.raw = key
-        if not self._call(MAP_LOOKUP, self._value, "reading"):
-            return None
-        return self.row(self._value.raw)
+        return self._value.raw if self._call(MAP_LOOKUP, self._value, "reading") else None
 
     def row(self, raw: bytes) -> dict[str, Any]:
         """The fields of a row as the kernel gives it."""

@@ -27,7 +27,8 @@ class SkbWire(Wire):
 
     CONTEXT = SKB
     PASS = 0xFFFFFFFF  # TCX_NEXT: other programs on the interface have their turn
-    SENT = 7  # TCX_REDIRECT
+    SENT, DROP = 7, 2  # TCX_REDIRECT, TCX_DROP
+    LAST = True
 
     def measure(self) -> Value:
         return self.context.len  # type: ignore[no-any-return]

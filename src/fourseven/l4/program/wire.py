@@ -73,6 +73,8 @@ class Wire:
 
     CONTEXT: Struct  # what the kernel hands to the program
     PASS: int  # the exit code that lets the kernel go on
+    DROP: int  # the exit code with which it ends here
+    LAST: bool  # what leaves is the host's; else a program of ours comes after, and counts it
     SENT: int  # the exit code with which a packet was handed to an interface
 
     def __init__(self, p: Program, keys: dict[int, Struct], protocols: set[int]) -> None:
@@ -307,6 +309,10 @@ class Wire:
     def leave(self) -> None:
         """On to the kernel, as it came."""
         self.p.exit(self.PASS)
+
+    def drop(self) -> None:
+        """Goes nowhere."""
+        self.p.exit(self.DROP)
 
 
 def mapped(address: Fields) -> Condition:

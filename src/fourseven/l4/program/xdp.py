@@ -27,7 +27,8 @@ class XdpWire(Wire):
 
     CONTEXT = XDP_MD
     PASS = 2  # XDP_PASS
-    SENT = 4  # XDP_REDIRECT
+    SENT, DROP = 4, 1  # XDP_REDIRECT, XDP_DROP
+    LAST = False
 
     def measure(self) -> Value:
         return (self.context.data_end.to(U64) - self.context.data).to(U32)  # type: ignore[no-any-return]

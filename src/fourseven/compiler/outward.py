@@ -1,0 +1,154 @@
+"""TLS to a backend's servers: whom each server must prove to be, and by whose word.
+
+The name that is verified is the file's `name`, else the server's own host name, else its IP address
+(the certificate must then hold that address). SNI is the same name; an address is never sent as SNI
+(RFC 6066 3). The authorities are those of `ca`, else the system's.
+
+The system's authorities are read here as one file, like every other certificate: OpenSSL would look
+for them during a handshake, in a worker.
+
+Laws: never silently unverified: nothing here but `relax: [verification]` turns it off. A server's
+identity is a hash of all that its connections are made under.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from fourseven.addresses import is_host_name
+from fourseven.compiler.tls import CURVES, INTERMEDIATE_CIPHERS, VERSIONS, Tell
+from fourseven.errors import Problem
+from fourseven.model import BackendTls, Config, Server
+from fourseven.plan import CertificatePlan, OutwardPlan, PeerPlan
+
+# Where distributions keep them, if OpenSSL's own path is not there.
+SYSTEM_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",
+)
+PROTOCOL_MAX = 255  # bytes: RFC 7301 3.1 gives its size one byte
+
+
+def compile_outward(config: Config, name: str, problems: list[Problem]) -> OutwardPlan | None:
+    """The plan of a backend's `tls`; None without one, or when something is wrong with it."""
+    backend = config.backends[name]
+    said = backend.tls
+    if said is None:
+        return None
+    before = len(problems)
+
+    def tell(path: tuple[str | int, ...], text: str) -> None:
+        problems.append(config.problem(("backends", name, "tls", *path), text))
+
+    folder = Path(config._source.file if config._source is not None else "").parent
+    verified = "verification" not in said.relax
+    authority, files = _authority(said, folder, tell) if verified else (b"", [])
+    certificate = _certificate(said, folder, tell)
+    files += [str(folder / one) for one in (said.certificate, said.key) if one]
+    protocols = _protocols(said, tell)
+    peers = list(_peers(said, backend.servers, tell))
+    if len(problems) > before:
+        return None
+    version = VERSIONS[said.min_version]
+    common = repr((authority, verified, certificate, version, protocols)).encode()
+    return OutwardPlan(
+        peers=tuple(_with_identity(peer, server, common) for peer, server in peers),
+        authority=authority,
+        verified=verified,
+        certificate=certificate,
+        protocols=protocols,
+        files=tuple(dict.fromkeys(files)),
+        min_version=version,
+        ciphers=INTERMEDIATE_CIPHERS.encode(),
+        curves=":".join(CURVES).encode(),
+    )
+
+
+def system_authorities() -> Path | None:
+    """The file with the certificates that this host trusts."""
+    paths = ssl.get_default_verify_paths()
+    known = [paths.cafile, *SYSTEM_AUTHORITIES]
+    return next((Path(one) for one in known if one and Path(one).is_file()), None)
+
+
+def _with_identity(peer: PeerPlan, server: Server, common: bytes) -> PeerPlan:
+    whole = b"\0".join([common, peer.name, peer.sni, server.address.encode()])
+    number = int.from_bytes(hashlib.sha256(whole).digest()[:8], "big")
+    return PeerPlan(peer.name, peer.is_address, peer.sni, number or 1)  # 0: no TLS
+
+
+def _peers(
+    said: BackendTls, servers: tuple[Server, ...], tell: Tell
+) -> Iterator[tuple[PeerPlan, Server]]:
+    if said.name is not None and not _is_address(said.name) and not is_host_name(said.name):
+        tell(("name",), f"{said.name!r} is no host name and no address; write e.g. a.example.com")
+        return
+    if said.sni is not None and not is_host_name(said.sni):
+        tell(("sni",), f"{said.sni!r} is no host name; write e.g. a.example.com")
+        return
+    for server in servers:
+        name = said.name
+        if name is None and server.address.startswith("unix:"):
+            text = f"{server.address} has no host name to verify; give the name that its "
+            tell((), text + "certificate stands for, e.g. name: a.example.com")
+            return
+        host = name or server.address.rpartition(":")[0].strip("[]")
+        address = _is_address(host)
+        sni = said.sni or ("" if address else host)
+        yield PeerPlan(host.encode(), address, sni.encode(), 0), server
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _authority(said: BackendTls, folder: Path, tell: Tell) -> tuple[bytes, list[str]]:
+    from fourseven.tls import certificates as files  # slow to load, and few need it
+
+    path = folder / said.ca if said.ca is not None else system_authorities()
+    if path is None:
+        tell((), "this host has no file of trusted authorities; name one with ca: file.pem")
+        return b"", []
+    try:
+        raw = files.read(path)
+        files.certificates_in(raw, path)
+    except files.Refused as refused:
+        tell(("ca",) if said.ca is not None else (), str(refused))
+        return b"", []
+    return raw, [str(path)]
+
+
+def _certificate(said: BackendTls, folder: Path, tell: Tell) -> CertificatePlan | None:
+    from fourseven.tls import certificates as files
+
+    if said.certificate is None:
+        if said.key is not None:
+            tell(("key",), "a key without its certificate; name that too, or remove the key")
+        return None
+    try:
+        return files.pair(folder / said.certificate, folder / (said.key or said.certificate))
+    except files.Refused as refused:
+        tell(("certificate",), str(refused))
+        return None
+
+
+def _protocols(said: BackendTls, tell: Tell) -> bytes:
+    """As on the wire: each with its size before it."""
+    wire = b""
+    for i, one in enumerate(said.alpn):
+        raw = one.encode()
+        if not 0 < len(raw) <= PROTOCOL_MAX:
+            tell(("alpn", i), f"{one[:40]!r} has {len(raw)} bytes; a protocol has 1 to 255")
+            continue
+        wire += bytes([len(raw)]) + raw
+    return wire

@@ -1,0 +1,566 @@
+"""Packets of no known flow: how a flow begins.
+
+A SYN makes no flow, only an entry in `pending`: an array of buckets, found by a hash of the
+client's end, in which the oldest entry makes room. No list, no lock, and no memory that a flood of
+SYNs could take from the flows. The handshake then goes
+
+    SYN        a server is picked, the entry written
+    SYN-ACK    of that server to that client: the entry gets the number that must be acknowledged
+    ACK        with that very number: the flow is made
+
+and whoever cannot see the SYN-ACK cannot make one. UDP: the first datagram and its answer go by the
+entry, the second datagram makes the flow; so a question and its answer leave no flow behind.
+
+A packet midway in a connection that nobody here knows may be another machine's flow. Where the
+pick is a hash, that machine would have sent it to the same server, so it goes there; the flow is
+made when the server has answered, and not with RST.
+
+Masqueraded flows have a port of ours towards their server. A few are tried, from a hash of the
+flow on; first those that nobody has, then those whose flow has ended, or is no flow yet. When none
+is left, the packet is dropped and counted. Their answers don't name the client, so `answers` says
+which entry they belong to, by a hash of both ends.
+
+When a client uses one port of its own towards two services, and both choose one server, the answers
+could not be told apart: the flow that was there first goes on, and the other is left to the kernel.
+
+Law: what is no handshake of ours is left untouched: direct connections to a server (health checks!)
+match neither a flow nor an entry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fourseven.l4.bpf.build import Program
+from fourseven.l4.bpf.layout import U8, U16, U32, U64
+from fourseven.l4.bpf.values import Condition, Fields, Local, Pointer, Value
+from fourseven.l4.kernel_plan import (
+    BY_HASH,
+    DIRECT,
+    MASQUERADE,
+    MASQUERADE_PORTS,
+    ROUTED,
+    TCP,
+    UDP,
+)
+from fourseven.l4.program.picks import Picks
+from fourseven.l4.program.steps import BOTH, alive, bump, turn
+from fourseven.l4.program.tables import (
+    ANSWERS_MAX,
+    ASKED,
+    BUCKET,
+    FLOWS,
+    KEYS,
+    MIDWAY,
+    NEW_DESTINATION,
+    NEW_SOURCE,
+    PENDING_MAX,
+    PENDING_S,
+    PROVEN,
+    SYN_ANSWERED,
+    SYN_SENT,
+    TO_CLIENT,
+    VIPS,
+)
+from fourseven.l4.program.wire import ACK, HOP, RST, SYN, WAY
+
+if TYPE_CHECKING:
+    from fourseven.l4.program.decide import Decision
+
+SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: multiplying spreads neighbours (Knuth 6.4)
+NOWHERE = 0xFFFFFFFF
+NOTHING, ENTRY, FLOW = 0, 1, 2  # what a client's packet makes
+PROBES = 8  # ports that are tried
+STRIDE = 7919  # between them; a prime, so that addresses of ours take turns as well
+EMPTY, OURS = 1 << 33, 1 << 34  # older than any entry can be
+BUCKETS_BITS, ANSWERS_BITS = (PENDING_MAX // BUCKET).bit_length() - 1, ANSWERS_MAX.bit_length() - 1
+STATES = {ROUTED: NEW_DESTINATION, MASQUERADE: BOTH, DIRECT: 0}
+
+
+class Handshakes:
+    """Writes what becomes of a packet of no known flow, for the family that is being written."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.d, self.p, self.wire = decision, decision.p, decision.wire
+        self.key, self.at, self.now = decision.key, decision.at, decision.now
+        self.tables, self.modes = decision.tables, decision.modes
+        self.pending = decision.tables.pending[decision.family]
+        self.flows = decision.tables.flows[decision.family]
+
+    def write(self) -> None:
+        p, key, family = self.p, self.key, self.d.family
+        vip = p.stack("vip", VIPS[family])
+        p.copy(vip.target, key.destination)
+        p.set(vip.port, key.destination_port)
+        p.set(vip.protocol, key.protocol)
+        service = p.lookup(self.tables.services[family], "service", vip)
+        with p.when(service.missing):
+            self.answered()
+        self.asked(service)
+
+    # ---- a client's packet ----
+
+    def asked(self, service: Pointer) -> None:
+        """To a service: an entry, or a flow, or neither; then on to a server."""
+        p, key = self.p, self.key
+        back = p.stack("back", KEYS[self.d.family])  # what the server's answer will be
+        row = p.stack("row", FLOWS[self.d.family])
+        p.set(back.protocol, key.protocol)
+        p.set(row.listener, service.listener)
+        p.set(row.idle, service.idle)
+        mode = p.let("mode", service.mode, U8)
+        makes, waits = p.let("makes", ENTRY, U8), p.let("waits", SYN_SENT, U8)
+        base = self.bucket(key.source, key.source_port)
+        with p.when((self.wire.flags & (SYN | ACK)) != SYN):
+            p.set(waits, MIDWAY)
+            with p.when(key.protocol == UDP):
+                p.set(waits, ASKED)
+            self.go_on(base, back, row, mode, makes)
+        with p.when(makes != FLOW):
+            if TCP in self.d.protocols:
+                with p.when(waits == MIDWAY):
+                    self.midway(service, mode)
+            self.begin(service, back, row, mode)
+        turn(p, row, back)
+        for one in sorted(self.modes):
+            with p.when(mode == one):
+                p.set(row.state, STATES[one])
+        p.set(self.at.number, row.server)
+        way = p.lookup(self.tables.ways, "way", self.at)
+        with p.when(way.missing):
+            self.wire.leave()
+        self.wire.reach(way, self.now, row.source, row.destination)
+        with p.when(makes == FLOW):
+            self.make(back, row, way)
+        with p.when(makes == ENTRY):
+            self.note(base, back, row, mode, waits)
+        p.set(self.at.number, row.server)
+        with p.scope():
+            self.d.count(row.listener, row.state)
+        self.d.rewrite(row)
+        self.wire.forward(way)
+
+    def go_on(self, base: Local, back: Pointer, row: Pointer, mode: Local, makes: Local) -> None:
+        """Not a SYN: does it go on with a handshake that is known?"""
+        p = self.p
+        place = p.let("place", NOWHERE, U32)
+        for i in range(BUCKET):
+            with p.scope():
+                entry = self.entry(base + i)
+                with (
+                    p.when(entry.present),
+                    p.when(self.asks(entry) & self.fresh(entry)),
+                ):
+                    p.set(place, (base + i).to(U32))
+        with p.when(place != NOWHERE):
+            entry = self.entry(place)
+            with p.when(entry.present):
+                self.judge(entry, makes)
+                with p.when(makes == FLOW):
+                    p.copy(back.source, entry.target)
+                    p.copy(back.destination, entry.source)
+                    p.set(back.source_port, entry.target_port)
+                    p.set(back.destination_port, entry.source_port)
+                    p.set(row.server, entry.server)
+                    p.set(mode, entry.mode)
+
+    def judge(self, entry: Pointer, makes: Local) -> None:
+        """Does this packet make a flow of the entry?"""
+        p = self.p
+        with p.when((entry.waits == ASKED) | (entry.waits == PROVEN)):
+            p.set(makes, FLOW)
+        if TCP not in self.d.protocols:
+            return
+        if DIRECT in self.modes:  # nobody sees its SYN-ACK
+            with p.when((entry.waits == SYN_SENT) & (entry.mode == DIRECT)):
+                p.set(makes, FLOW)
+        with p.when(entry.waits == SYN_ANSWERED):
+            p.set(makes, NOTHING)  # whatever this is, the handshake stands
+            tcp = self.wire.tcp()
+            with p.when(tcp.acknowledged.host() == entry.acknowledged):
+                p.set(makes, FLOW)
+
+    def midway(self, service: Pointer, mode: Local) -> None:
+        """In a connection that nobody here knows: goes on only where every machine picks alike."""
+        p = self.p
+        if BY_HASH in self.d.plan.picks() and self.modes != {MASQUERADE}:
+            with p.when((service.pick != BY_HASH) | (mode == MASQUERADE)):
+                self.refuse(service, "no_flow")
+        else:
+            self.refuse(service, "no_flow")
+
+    def begin(self, service: Pointer, back: Pointer, row: Pointer, mode: Local) -> None:
+        """A server for what begins; the ends of its answers are then in `back`."""
+        p, key = self.p, self.key
+        with p.when(service.length == 0):
+            self.refuse(service, "no_server")
+        number = p.let("number", 0)
+        with p.scope():
+            Picks(self.d).write(service, number)
+        p.set(self.at.number, (service.first + number % service.length).to(U32))
+        place = p.lookup(self.tables.places, "place", self.at)
+        with p.when(place.missing):
+            self.wire.leave()
+        p.set(row.server, place.number.to(U16))
+        p.set(self.at.number, place.number)
+        server = p.lookup(self.tables.servers, "server", self.at)
+        with p.when(server.missing):
+            self.wire.leave()
+        words = back.source.count
+        for i in range(words):
+            p.set(back.source[i], server.target[4 - words + i])
+        p.set(back.source_port, server.port)
+        if MASQUERADE in self.modes:
+            with p.when(mode == MASQUERADE):
+                Ports(self, service, server, back).write()
+        with p.when(mode != MASQUERADE):
+            p.copy(back.destination, key.source)
+            p.set(back.destination_port, key.source_port)
+        if ROUTED in self.modes:
+            with p.when(mode == ROUTED):
+                other = p.lookup(self.flows, "other", back)
+                with (
+                    p.when(other.present),
+                    p.when(self.lives(other) & self.differs(other)),
+                ):
+                    self.refuse(service, "taken")
+
+    def lives(self, other: Pointer) -> Condition:
+        """A row whose end its packet may not take."""
+        since = (self.now - other.seen).to(U64)
+        young: Condition = since <= other.idle.to(U64) * self.d.wire.second
+        return alive(other.state) & young
+
+    def differs(self, other: Pointer) -> Condition:
+        """A row of answers that is not this client's at this service."""
+        differs: Condition = (other.source_port != self.key.destination_port) | (
+            other.destination_port != self.key.source_port
+        )
+        differs |= (other.state & TO_CLIENT) == 0
+        for i in range(self.key.source.count):
+            differs |= other.source[i] != self.key.destination[i]
+            differs |= other.destination[i] != self.key.source[i]
+        return differs
+
+    def refuse(self, service: Pointer, reason: str) -> None:
+        """Left to the host's own stack, and counted."""
+        p = self.p
+        if self.wire.LAST:
+            p.set(self.at.number, service.listener)
+            counts = p.lookup(self.tables.listeners, "counts", self.at)
+            with p.when(counts.present):
+                bump(p, getattr(counts, reason), 1)
+                bump(p, counts.passed, 1)
+        self.wire.leave()
+
+    def make(self, back: Pointer, row: Pointer, way: Pointer) -> None:
+        """The rows of a flow; `row` is the client's afterwards."""
+        p, now = self.p, self.now
+        state = p.let("state", row.state)
+        p.set(row.seen, now)
+        p.set(row.began, now)
+        if self.modes != {DIRECT}:
+            with p.when((state & BOTH) != 0):
+                turn(p, row, self.key)
+                p.set(row.state, state ^ (TO_CLIENT | BOTH))
+                if MASQUERADE in self.modes:
+                    with p.when((state & BOTH) == BOTH):
+                        p.set(row.state, state ^ TO_CLIENT)
+                p.update(self.flows, back, row)
+                turn(p, row, back)
+                p.set(row.state, state)
+        for name in HOP:
+            field = getattr(way, name)
+            if isinstance(field, Fields):
+                p.copy(getattr(row, name), field)
+            else:
+                p.set(getattr(row, name), field)
+        p.set(row.packets, 1)
+        p.set(row.bytes, self.wire.size.to(U64))
+        p.update(self.flows, self.key, row)
+        for table, number in (
+            (self.tables.load, row.server),
+            (self.tables.listeners, row.listener),
+        ):
+            p.set(self.at.number, number)
+            counts = p.lookup(table, "counts", self.at)
+            with p.when(counts.present):
+                p.add(counts.began, 1)
+
+    # ---- entries ----
+
+    def bucket(self, address: Fields, port: Value) -> Local:
+        """The first of the places where a client's handshake may stand."""
+        mixed = mix(self.p, [*words(address), self.ports(port)])
+        self.p.set(mixed, (mixed >> 64 - BUCKETS_BITS) * BUCKET)
+        return mixed
+
+    def ports(self, port: Value) -> Value:
+        """A port and the protocol, in one number."""
+        both: Value = port.to(U64) << 16 | self.key.protocol
+        return both
+
+    def entry(self, place: Value) -> Pointer:
+        self.p.set(self.at.number, place.to(U32))
+        return self.p.lookup(self.pending, "entry", self.at)
+
+    def asks(self, entry: Pointer) -> Condition:
+        """Is it the entry of this client at this service?"""
+        ours: Condition = entry.vip_port == self.key.destination_port
+        return (
+            self.client_of(entry, self.key.source, self.key.source_port)
+            & ours
+            & same(entry.vip, self.key.destination)
+        )
+
+    def client_of(self, entry: Pointer, address: Fields, port: Value) -> Condition:
+        theirs: Condition = (
+            (entry.client_port == port) & (entry.protocol == self.key.protocol) & (entry.waits != 0)
+        )
+        return theirs & same(entry.client, address)
+
+    def fresh(self, entry: Pointer) -> Condition:
+        since = (self.now - entry.since).to(U64)
+        handshake: Condition = (since <= PENDING_S * self.d.wire.second) & (entry.waits != ASKED)
+        datagram = (since <= entry.idle.to(U64) * self.d.wire.second) & (entry.waits == ASKED)
+        either: Condition = handshake | datagram
+        return either
+
+    def note(self, base: Local, back: Pointer, row: Pointer, mode: Local, waits: Local) -> None:
+        """Writes an entry: over that of the same handshake, else over the oldest."""
+        p, key = self.p, self.key
+        place, best = p.let("place", base), p.let("best", 0)
+        for i in range(BUCKET):
+            with p.scope():
+                entry = self.entry(base + i)
+                with p.when(entry.present):
+                    age = p.let("age", (self.now - entry.since).to(U64))
+                    with p.when(entry.waits == 0):
+                        p.set(age, EMPTY)
+                    again = same(entry.vip, key.destination) & (
+                        entry.vip_port == key.destination_port
+                    )
+                    taken = same(entry.target, back.source) & (
+                        entry.target_port == back.source_port
+                    )
+                    with (
+                        p.when(self.client_of(entry, key.source, key.source_port)),
+                        p.when(again | taken),
+                    ):
+                        p.set(age, OURS)
+                    with p.when(age > best):
+                        p.set(best, age)
+                        p.set(place, base + i)
+        if MASQUERADE in self.modes:
+            with p.when(mode == MASQUERADE):
+                self.p.set(self.at.number, self.answer_place(back))
+                answer = p.lookup(self.tables.answers, "answer", self.at)
+                with p.when(answer.present):
+                    p.set(answer.number, (place + 1).to(U32))
+        entry = self.entry(place)
+        with p.when(entry.present):
+            self.fill(entry, back, row, mode, waits)
+
+    def fill(self, entry: Pointer, back: Pointer, row: Pointer, mode: Local, waits: Local) -> None:
+        p, key = self.p, self.key
+        for name, ends, end in (
+            ("client", key, "source"),
+            ("vip", key, "destination"),
+            ("source", back, "destination"),
+            ("target", back, "source"),
+        ):
+            p.copy(getattr(entry, name), getattr(ends, end))
+            p.set(getattr(entry, f"{name}_port"), getattr(ends, f"{end}_port"))
+        for name in ("server", "listener", "idle"):
+            p.set(getattr(entry, name), getattr(row, name))
+        p.set(entry.protocol, key.protocol)
+        p.set(entry.mode, mode)
+        p.set(entry.since, self.now)
+        p.set(entry.waits, waits)
+
+    # ---- a server's answer ----
+
+    def answered(self) -> None:
+        """From a server to a handshake of ours; what is none goes on untouched."""
+        p, key = self.p, self.key
+        if self.modes == {DIRECT}:
+            self.wire.leave()
+            return
+        place = p.let("place", NOWHERE, U32)
+        if ROUTED in self.modes:
+            base = self.bucket(key.destination, key.destination_port)
+            for i in range(BUCKET):
+                with p.scope():
+                    self.look(base + i, place)
+        if MASQUERADE in self.modes:
+            with p.when(place == NOWHERE):
+                p.set(self.at.number, self.answer_place(key))
+                answer = p.lookup(self.tables.answers, "answer", self.at)
+                with p.when(answer.present), p.when(answer.number != 0):
+                    self.look(p.let("there", answer.number - 1), place)
+        with p.when(place == NOWHERE):
+            self.wire.leave()
+        entry = self.entry(place)
+        with p.when(entry.missing):
+            self.wire.leave()
+        self.pass_on(entry)
+
+    def look(self, at: Value, place: Local) -> None:
+        """Is this the entry that the packet answers?"""
+        p, key = self.p, self.key
+        entry = self.entry(at)
+        with p.when(entry.present):
+            ours = (
+                (entry.source_port == key.destination_port)
+                & (entry.target_port == key.source_port)
+                & (entry.protocol == key.protocol)
+                & (entry.waits != 0)
+                & (entry.mode != DIRECT)
+                & same(entry.source, key.destination)
+                & same(entry.target, key.source)
+            )
+            with p.when(ours & self.fresh(entry)):
+                p.set(place, at.to(U32))
+
+    def pass_on(self, entry: Pointer) -> None:
+        """To the client; the entry learns what the client must say next."""
+        p, flags = self.p, self.wire.flags
+        row = p.stack("row", FLOWS[self.d.family])
+        p.copy(row.source, entry.vip)
+        p.copy(row.destination, entry.client)
+        p.set(row.source_port, entry.vip_port)
+        p.set(row.destination_port, entry.client_port)
+        p.set(row.server, entry.server)
+        p.set(row.listener, entry.listener)
+        p.set(row.state, TO_CLIENT | NEW_SOURCE)
+        with p.when(entry.mode == MASQUERADE):
+            p.set(row.state, TO_CLIENT | BOTH)
+        way = p.stack("way", WAY)
+        self.wire.reach(way, self.now, row.source, row.destination)
+        if TCP in self.d.protocols:
+            with p.when((flags & (SYN | ACK | RST)) == (SYN | ACK)):
+                tcp = self.wire.tcp()
+                p.set(entry.acknowledged, (tcp.sequence.host() + 1).to(U32))
+                p.set(entry.waits, SYN_ANSWERED)
+            with p.when((entry.waits == MIDWAY) & ((flags & (SYN | RST)) == 0)):
+                p.set(entry.waits, PROVEN)
+        p.set(self.at.number, row.server)
+        with p.scope():
+            self.d.count(row.listener, row.state)
+        self.d.rewrite(row)
+        self.wire.forward(way)
+
+    def answer_place(self, ends: Pointer) -> Value:
+        """Where `answers` says which entry belongs to answers with these ends."""
+        mixed = mix(
+            self.p,
+            [
+                *words(ends.source),
+                *words(ends.destination),
+                ends.source_port.to(U64) << 32 | self.ports(ends.destination_port),
+            ],
+        )
+        return (mixed >> 64 - ANSWERS_BITS).to(U32)
+
+
+class Ports:
+    """Writes how a masqueraded flow gets an address and a port of ours."""
+
+    def __init__(self, of: Handshakes, service: Pointer, server: Pointer, back: Pointer) -> None:
+        self.h, self.p, self.at = of, of.p, of.at
+        self.service, self.server, self.back = service, server, back
+
+    def write(self) -> None:
+        p, key = self.p, self.h.key
+        free, spare = p.let("free", 0, U8), p.let("spare", 0)
+        ends = [*words(key.source), *words(key.destination)]
+        ports = key.destination_port.to(U64) << 32 | self.h.ports(key.source_port)
+        start = mix(p, [*ends, ports])
+        p.set(start, start >> 32)
+        with p.when(self.server.sources == 0):
+            self.h.refuse(self.service, "no_port")
+        for i in range(PROBES):
+            with p.when(free == 0):
+                self.try_one(start + i * STRIDE, free)
+                with p.when((free == 2) & (spare == 0)):
+                    p.set(spare, i + 1)
+                with p.when(free == 2):
+                    p.set(free, 0)
+        with p.when(free == 0):
+            with p.when(spare == 0):
+                self.drop()
+            self.propose(start + (spare - 1) * STRIDE)
+
+    def propose(self, number: Value) -> None:
+        """An address and a port of ours, out of a number, into `back`."""
+        p, back = self.p, self.back
+        low, high = MASQUERADE_PORTS
+        drawn = p.let("drawn", number)
+        p.set(back.destination_port, (drawn % (high - low + 1) + low).to(U16).wire())
+        p.set(self.at.number, (drawn % self.server.sources + self.server.first_source).to(U32))
+        source = p.lookup(self.h.tables.sources, "source", self.at)
+        with p.when(source.present):
+            count = back.destination.count
+            for i in range(count):
+                p.set(back.destination[i], source.target[4 - count + i])
+
+    def try_one(self, number: Value, free: Local) -> None:
+        """free: 1 if nobody has it, 2 if whoever has it can spare it."""
+        p, h = self.p, self.h
+        self.propose(number)
+        other = p.lookup(h.flows, "other", self.back)
+        p.set(free, 1)
+        with p.when(other.present), p.when(h.differs(other)):
+            p.set(free, 2)
+            with p.when(h.lives(other)):
+                p.set(free, 0)
+        with p.when(free == 1):
+            p.set(self.at.number, h.answer_place(self.back))
+            answer = p.lookup(h.tables.answers, "answer", self.at)
+            with p.when(answer.present), p.when(answer.number != 0):
+                self.judge(h.entry(p.let("there", answer.number - 1)), free)
+
+    def judge(self, entry: Pointer, free: Local) -> None:
+        """A handshake of somebody else's stands there: only if nothing better is found."""
+        p, back = self.p, self.back
+        with p.when(entry.present):
+            other = (
+                (entry.source_port == back.destination_port)
+                & (entry.target_port == back.source_port)
+                & same(entry.source, back.destination)
+                & same(entry.target, back.source)
+            )
+            with p.when(other & self.h.fresh(entry)):
+                p.set(free, 2)
+                with p.when(self.h.asks(entry)):
+                    p.set(free, 1)
+
+    def drop(self) -> None:
+        p = self.p
+        p.set(self.at.number, self.service.listener)
+        counts = p.lookup(self.h.tables.listeners, "counts", self.at)
+        with p.when(counts.present):
+            bump(p, counts.no_port, 1)
+        self.h.wire.drop()
+
+
+def words(address: Fields) -> list[Value]:
+    return [address[i].to(U64) for i in range(address.count)]
+
+
+def same(one: Fields, other: Fields) -> Condition:
+    """Two addresses are equal."""
+    found: Condition = one[0] == other[0]
+    for i in range(1, one.count):
+        found &= one[i] == other[i]
+    return found
+
+
+def mix(p: Program, parts: list[Value]) -> Local:
+    """A hash of a few numbers; the high bits are the good ones."""
+    mixed = p.let("mixed", parts[0] * 1)
+    for part in parts[1:]:
+        p.set(mixed, mixed * SPREAD ^ part)
+    p.set(mixed, mixed * SPREAD)
+    p.set(mixed, (mixed ^ mixed >> 29) * SPREAD)
+    return mixed

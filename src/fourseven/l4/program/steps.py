@@ -1,0 +1,32 @@
+"""Small steps that several parts of the program take."""
+
+from __future__ import annotations
+
+from fourseven.l4.bpf.build import Program
+from fourseven.l4.bpf.values import Condition, Load, Pointer, Value
+from fourseven.l4.program.tables import DONE, NEW_DESTINATION, NEW_SOURCE, RESET
+
+BOTH = NEW_SOURCE | NEW_DESTINATION
+
+
+def ended(state: Value) -> Condition:
+    """Both have said FIN, or one RST."""
+    return ((state & RESET) != 0) | ((state & DONE) == DONE)
+
+
+def alive(state: Value) -> Condition:
+    """Not ended."""
+    return ((state & RESET) == 0) & ((state & DONE) != DONE)
+
+
+def bump(p: Program, field: Load, by: Value | int) -> None:
+    """Adds to what no other processor writes."""
+    p.set(field, field + by)
+
+
+def turn(p: Program, to: Pointer, ends: Pointer) -> None:
+    """The ends of one struct are those of another, turned round."""
+    p.copy(to.source, ends.destination)
+    p.copy(to.destination, ends.source)
+    p.set(to.source_port, ends.destination_port)
+    p.set(to.destination_port, ends.source_port)
