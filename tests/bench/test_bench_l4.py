@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from bench.l4 import report, works
-from bench.l4.packets import XDP_HOOK, base_frame, feeder, folded
+from bench.l4.frames import TCP, UDP, base, feeder, folded
 from bench.l4.results import MET, MISSED, UNKNOWN, Extra, Results, Round
 from bench.l4.works import BARS, ROUTING, TCX, WORKS, Bar
 
-from fourseven.l4.bpf.kernel import Loaded, Table
+from fourseven.l4.bpf.kernel import XDP, Loaded, Table
 from support.network import why_no_lab, why_not
 
 
@@ -67,23 +67,25 @@ def test_the_report_says_bars_failures_and_what_is_left_out(tmp_path):
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")
+@pytest.mark.parametrize("protocol", [TCP, UDP])
 @pytest.mark.parametrize("flows", [64, 1 << 14, 0])
-def test_fed_frames_are_whole_and_of_so_many_flows(flows):
-    base = base_frame("10.79.0.0", "10.77.0.1", bytes(6), bytes(6), 8083)
-    written = feeder(base, flows, 5)
+def test_fed_frames_are_whole_and_of_so_many_flows(protocol, flows):
+    made = base(protocol, "10.79.0.0", ("10.77.0.1", 8083), (bytes(6), bytes(6)))
+    written = feeder(made, flows, 5)
     seen = set()
     with (
         Table(written.maps["fed"]) as fed,
-        Loaded(written.assemble(), {"fed": fed}, XDP_HOOK) as loaded,
+        Loaded(written.assemble(), {"fed": fed}, XDP) as loaded,
     ):
-        frame = base
+        frame = made.frame
         for _ in range(300):
-            code, frame = loaded.run(bytes(12) + frame[12:])
+            code, frame = loaded.run(bytes(26) + b"changed!" + frame[34:])
             assert code == 2
-            ends, size = frame[26:34], frame[38:40]
-            assert folded(frame[14:34]) == 0xFFFF
-            assert folded(ends + b"\0\x11" + size + frame[34:]) == 0xFFFF
-            assert frame[30:34] == base[30:34]
+            ends, end = frame[26:34], 14 + int.from_bytes(frame[16:18], "big")
+            payload = frame[34:end]
+            pseudo = ends + bytes([0, protocol]) + len(payload).to_bytes(2, "big")
+            assert folded(frame[14:34]) == folded(pseudo + payload) == 0xFFFF
+            assert (frame[30:34], frame[36:38]) == (made.frame[30:34], made.frame[36:38])
             seen.add(ends[:4] + frame[34:36])
     assert len(seen) == (64 if flows == 64 else 300)
 

@@ -2,6 +2,7 @@
 
     dns      answers any question, over UDP and TCP: A and AAAA with one address, TXT with NAME and
              as many letters as the question's first label says (`3000.example.test`: 3,000)
+    echo     TCP: the address at which it was met, then what it gets
     http     GET /N: N bytes (pattern()); POST: the SHA-256 of what came; both say NAME
 
 Both families, every address. Each ends when its standard input does.
@@ -23,7 +24,7 @@ A, TXT, AAAA = 1, 16, 28
 
 def main() -> None:
     kind, port, name = sys.argv[1:]
-    for server in {"dns": dns, "http": web}[kind](int(port), name):
+    for server in {"dns": dns, "echo": echo, "http": web}[kind](int(port), name):
         threading.Thread(target=server.serve_forever, daemon=True).start()
     print("ready", flush=True)
     sys.stdin.read()
@@ -34,7 +35,7 @@ class Both:
 
     address_family = socket.AF_INET6
     allow_reuse_address = True
-    request_queue_size = 256
+    request_queue_size = 4096
 
     def server_bind(self) -> None:
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -85,6 +86,22 @@ def web(port: int, name: str) -> list[socketserver.BaseServer]:
             pass
 
     return [Http(("::", port), Answer)]
+
+
+def met(taken: socket.socket) -> bytes:
+    """The address at which a client met us."""
+    return taken.getsockname()[0].removeprefix("::ffff:").encode()
+
+
+def echo(port: int, name: str) -> list[socketserver.BaseServer]:
+    class Echo(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.request.sendall(met(self.request) + b"\n")
+            while data := self.request.recv(65_536):
+                self.request.sendall(data)
+
+    return [Tcp(("::", port), Echo)]
 
 
 def dns(port: int, name: str) -> list[socketserver.BaseServer]:

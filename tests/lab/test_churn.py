@@ -1,0 +1,166 @@
+"""What goes on while everything around it changes: established connections, and honest new ones.
+
+Servers come and go ten times a second, a flood of SYNs comes from nobody, the table of flows is far
+too small. The clients are processes that echo all the time (support/lab_load.py); a broken
+connection, a wrong echo, or a new connection that finds nobody fails the test. The figures of each
+run are printed (pytest -s) and kept as properties of the report.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bench.l4.flood import Flood
+from bench.l4.frames import UDP
+
+from fourseven.demo.processes import Child
+from support.lab import FAMILIES, VIPS, Lab, many
+from support.network import needs_lab
+
+pytestmark = needs_lab()
+
+PORT = 7000
+SERVERS = 8
+TESTS = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'src'}"}
+SECONDS = 5
+FLOOD_RATE = 50_000  # SYNs a second: what a loaded machine of two cores makes beside the rest
+CROWD_RATE = 4_000  # datagrams a second, two a flow: the table is new every two seconds
+ESTABLISHED_WAIT_MS, NEW_WAIT_MS = 2_000, 8_000  # a new one may lose a SYN or two (1 s, then 2 s)
+
+
+def text(family: int, servers: list[int], more: str = "") -> str:
+    """A file with some of the servers: addresses of two namespaces, in turn."""
+    form = "[{}]:{}" if family == socket.AF_INET6 else "{}:{}"
+    said = [form.format(server(family, at), PORT) for at in servers]
+    return f"""\
+{more}
+listeners:
+  echo: {{bind: "{form.format(VIPS[family], PORT)}", backend: all}}
+  crowd: {{bind: "udp://{form.format(VIPS[family], PORT)}", backend: all}}
+backends:
+  all: {{servers: {json.dumps(said)}, balance: round_robin, return_path: routed}}
+"""
+
+
+def server(family: int, number: int) -> str:
+    return str(many(f"server{1 + number % 2}", family)[100 + number])
+
+
+class Scene:
+    """A lab with echo servers, a balancer, and the file that it serves."""
+
+    def __init__(self, lab: Lab, family: int, more: str = "") -> None:
+        self.lab, self.family, self.more = lab, family, more
+        self.file = lab.folder / "fourseven.yaml"
+        for name in lab.servers:
+            command = [sys.executable, "-m", "support.lab_servers", "echo", str(PORT), name]
+            lab.start(name, *command, environment=ENVIRONMENT, speaks=True).read_line()
+        self.write(list(range(SERVERS)))
+        self.balancer = lab.balanced(self.file)
+        self.balancer.read_line()  # the second listener
+
+    def write(self, servers: list[int]) -> None:
+        """All at once: nobody reads half a file."""
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(text(self.family, servers, self.more))
+        fresh.rename(self.file)
+
+    def reload(self, servers: list[int]) -> None:
+        self.write(servers)
+        self.balancer.process.send_signal(signal.SIGHUP)
+
+    def load(self, *more: str) -> Child:
+        """Honest clients; their connections stand when this returns."""
+        command = [sys.executable, "-m", "support.lab_load", VIPS[self.family], str(PORT), *more]
+        child = self.lab.start("client", *command, environment=ENVIRONMENT, speaks=True)
+        assert child.read_line() == "ready"
+        return child
+
+
+def ended(load: Child, record_property) -> dict:
+    """What the clients met, once they have been told to end."""
+    load.process.stdin.close()
+    found = json.loads(load.read_line())
+    print(found)
+    for key in ("established", "echoes", "longest_ms", "new", "longest_new_ms"):
+        record_property(key, found[key])
+    return found
+
+
+def unharmed(found: dict) -> None:
+    assert found["broken"] == found["failed"] == {}
+    assert found["echoes"] > 20 * found["established"]
+    assert found["new"] > 50
+    assert found["longest_ms"] < ESTABLISHED_WAIT_MS
+    assert found["longest_new_ms"] < NEW_WAIT_MS
+
+
+@pytest.fixture(params=FAMILIES, ids=["v4", "v6"])
+def family(request):
+    return FAMILIES[request.param]
+
+
+@pytest.fixture
+def scene(family):
+    with Lab() as lab:
+        yield Scene(lab, family)
+
+
+def test_no_flow_breaks_while_servers_come_and_go(scene, record_property):
+    draw = random.Random(4)
+    load = scene.load()
+    until, changes = time.monotonic() + SECONDS, 0
+    while time.monotonic() < until:
+        scene.reload(draw.sample(range(SERVERS), draw.randint(2, SERVERS)))
+        changes += 1
+        time.sleep(0.1)
+    found = ended(load, record_property)
+    unharmed(found)
+    assert changes > SECONDS * 4
+    assert len(found["servers"]) == SERVERS
+
+
+def test_a_server_that_left_gets_nothing_new(scene):
+    load = scene.load("--established", "16", "--rate", "0")
+    scene.reload([0, 1])
+    scene.balancer.read_line()  # it says that it has reloaded
+    others = scene.load("--established", "40", "--rate", "0")
+    for child in (load, others):
+        child.process.stdin.close()
+    first, second = (json.loads(child.read_line()) for child in (load, others))
+    assert len(first["servers"]) == SERVERS
+    assert set(second["servers"]) == {server(scene.family, at) for at in (0, 1)}
+    assert first["broken"] == second["broken"] == {}
+
+
+def test_a_flood_from_nobody_harms_nobody(record_property):
+    with Lab() as lab:
+        scene = Scene(lab, socket.AF_INET)
+        load = scene.load()
+        with Flood(lab, (VIPS[socket.AF_INET], PORT), FLOOD_RATE) as flood:
+            time.sleep(SECONDS)
+        found = ended(load, record_property)
+        record_property("syns_a_second", int(flood.sent / flood.seconds))
+        print(f"{flood.sent:,} SYNs, {flood.sent / flood.seconds:,.0f} a second")
+        assert flood.sent > 20_000
+        unharmed(found)
+
+
+def test_a_full_table_gives_up_idle_flows_first(record_property):
+    """Ten thousand flows that say two words each, through a table of four thousand."""
+    with Lab() as lab:
+        scene = Scene(lab, socket.AF_INET, "kernel: {flows_max: 4096}")
+        load = scene.load("--established", "200", "--gap", "0.1")
+        with Flood(lab, (VIPS[socket.AF_INET], PORT), CROWD_RATE, UDP) as crowd:
+            time.sleep(SECONDS)
+        found = ended(load, record_property)
+        assert crowd.sent > 2 * 4096
+        unharmed(found)
