@@ -1,0 +1,184 @@
+"""A kernel plane in the balancer of a lab, driven from the same file as the product.
+
+    with Lab() as lab, Driven(lab, "nftables") as plane:
+        plane.put(FILE)                    the plan of a file, in force
+        made, name = plane.connect()       a connection to the VIP, and the server that answered
+        plane.counters(), .flows(), …      what the plane itself says, asked inside
+
+The plane is the object that control looks after, in this process; every call steps into the
+balancer's namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from fourseven.compiler.compile import compile_plan
+from fourseven.config.load import load
+from fourseven.l4.abilities import ABILITIES, RETURN_PATHS
+from fourseven.l4.kernel_plan import KernelPlan, kernel_plan
+from fourseven.l4.kernel_plane import Home
+from fourseven.l4.nftables import plane as nftables
+from support.lab import BALANCER, VIPS, Lab, address
+
+TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
+V4, V6 = socket.AF_INET, socket.AF_INET6
+OPEN = {"nftables": nftables.open_plane}
+PLANES = [name for name in ABILITIES if name in OPEN]
+PORT = 80
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell
+FREEBIND = {V4: (socket.SOL_IP, 15), V6: (socket.IPPROTO_IPV6, 78)}
+
+
+def at(host: str, port: int | str) -> str:
+    """An address as a file has it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def file(
+    lab: Lab,
+    family: int,
+    *,
+    servers: tuple[int, ...] = (1, 2),
+    weights: tuple[int, ...] = (),
+    binds: tuple[str, ...] = (),
+    balance: str = "round_robin",
+    plane: str = "auto",
+) -> str:
+    """Listeners `tcp` and `udp` before a backend `all`."""
+    binds = binds or (at(VIPS[family], PORT),)
+    ends = [at(address(f"server{n}", family), 7000) for n in servers]
+    said = [
+        f'{{address: "{one}", weight: {weight}}}'
+        for one, weight in zip(ends, weights or (1,) * len(ends), strict=True)
+    ]
+    return f"""\
+listeners:
+  tcp: {{bind: [{", ".join(f'"{b}"' for b in binds)}], backend: all, plane: {plane}}}
+  udp: {{bind: [{", ".join(f'"udp://{b}"' for b in binds)}], backend: all, plane: {plane}}}
+backends:
+  all: {{servers: [{", ".join(said)}], balance: {balance}}}
+"""
+
+
+class Driven:
+    """A plane in a lab's balancer, and clients of it."""
+
+    def __init__(self, lab: Lab, name: str, family: int = V4) -> None:
+        self.lab, self.name, self.family = lab, name, family
+        self.plane: Any = None
+        self.stood: list[str] = []
+        self.sockets = len(lab.sockets)
+
+    def __enter__(self) -> Driven:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The lab may be another test's next, and a port comes round again: servers must not believe
+        # that an old connection from it is still there. A reset ends both sides at once.
+        for one in self.lab.sockets[self.sockets :]:
+            with contextlib.suppress(OSError):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            one.close()
+        del self.lab.sockets[self.sockets :]
+        if self.plane is not None:
+            self.close(True)
+
+    def open(self) -> None:
+        with self.inside():
+            self.plane = OPEN[self.name](Home("lab"))
+
+    def inside(self) -> contextlib.AbstractContextManager[None]:
+        return self.lab.inside(BALANCER)
+
+    def plan(self, text: str) -> KernelPlan:
+        path = self.lab.folder / "f.yaml"
+        path.write_text(text)
+        found = kernel_plan(compile_plan(load(str(path))))
+        assert not found.refused
+        mode = RETURN_PATHS[self.lab.back]
+        return replace(found, services=tuple(replace(s, mode=mode) for s in found.services))
+
+    def put(self, text: str = "", **more: Any) -> None:
+        """A file is in force: this one, or that of `file` with these options."""
+        plan = self.plan(text or file(self.lab, self.family, **more))
+        with self.inside():
+            self.plane.apply(plan)
+            if not self.stood:
+                assert self.plane.stand(self.lab.interfaces()) == []
+                self.stood = self.lab.interfaces()
+
+    def close(self, remove: bool) -> None:
+        with self.inside():
+            self.plane.close(remove)
+        self.plane = None
+
+    def __getattr__(self, name: str) -> Any:
+        """What the plane is asked, inside; what it lists is read to its end there."""
+
+        def asked(*arguments: Any) -> Any:
+            with self.inside():
+                found = getattr(self.plane, name)(*arguments)
+                return list(found) if isinstance(found, Iterator) else found
+
+        return asked
+
+    # ---- clients ----
+
+    def connect(
+        self, to: str = "", port: int = PORT, *, who: str = "client", source: str = ""
+    ) -> tuple[socket.socket, str, str]:
+        """(connection, server's name, whom the server sees)."""
+        made = self.socket(TCP, who, source)
+        to = to or VIPS[self.family]
+        made.connect((to, port))
+        assert made.getpeername()[:2] == (to, port)
+        name, seen = read_line(made).split()
+        return made, name, seen
+
+    def asking(self, source: str = "", who: str = "client") -> socket.socket:
+        return self.socket(UDP, who, source)
+
+    def socket(self, kind: int, who: str, source: str = "") -> socket.socket:
+        """A socket of a node, perhaps at another of the addresses that it answers for."""
+        made = self.lab.socket(who, self.family, kind)
+        if source:
+            made.setsockopt(*FREEBIND[self.family], 1)
+            made.bind((source, 0))
+        return made
+
+    def ask(self, asking: socket.socket, text: bytes, to: str = "", port: int = PORT) -> str:
+        """The name of the server that answers a datagram."""
+        to = to or VIPS[self.family]
+        asking.sendto(text, (to, port))
+        data, peer = asking.recvfrom(65_536)
+        assert peer[:2] == (to, port)
+        name, _, rest = data.partition(b" ")
+        assert rest == text
+        return name.decode()
+
+
+def read_line(made: socket.socket) -> str:
+    got = b""
+    while not got.endswith(b"\n"):
+        piece = made.recv(1)
+        assert piece, "closed before its end"
+        got += piece
+    return got.decode()
+
+
+def echoes(made: socket.socket, text: bytes) -> bool:
+    made.sendall(text)
+    got = b""
+    while len(got) < len(text):
+        piece = made.recv(65_536)
+        if not piece:
+            return False
+        got += piece
+    return got == text
