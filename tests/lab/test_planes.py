@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from fourseven.l4.abilities import ABILITIES, RETURN_PATHS
+from fourseven.l4.abilities import ABILITIES
+from fourseven.l4.kernel_plan import MODES, end
 from fourseven.l4.kernel_plan import TCP as IPPROTO_TCP
 from fourseven.l4.kernel_plan import UDP as IPPROTO_UDP
-from fourseven.l4.kernel_plan import end
 from fourseven.l4.kernel_plane import ESTABLISHED, FlowFilter
 from support.lab import BALANCER, CLIENTS, MASQUERADE, ROUTED, VIPS, Lab, address, many
 from support.network import needs_lab
@@ -35,7 +35,7 @@ BACKS = (ROUTED, MASQUERADE)
 CASES = [
     pytest.param(plane, FAMILIES[family], back, id=f"{plane}-{family}-{back}")
     for plane, family, back in itertools.product(PLANES, FAMILIES, BACKS)
-    if RETURN_PATHS[back] in ABILITIES[plane].modes
+    if MODES[back] in ABILITIES[plane].modes
 ]
 SIMPLE = [
     case for case in CASES if case.values[2] == ROUTED
@@ -402,7 +402,7 @@ def test_a_server_on_the_balancers_host(stage, plane, family, back):
         with driven.inside():
             listening = socket.create_server((own, 7000), family=family)
         listening.settimeout(10)
-        text = file(driven.lab, family).replace(address("server1", family), own)
+        text = file(driven.lab, family, plane=plane).replace(address("server1", family), own)
         driven.put(text)
         for who in ("client", BALANCER):
             for _ in range(2):

@@ -15,13 +15,12 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import load
-from fourseven.l4.abilities import ABILITIES, RETURN_PATHS
-from fourseven.l4.kernel_plan import KernelPlan, kernel_plan
+from fourseven.l4.abilities import ABILITIES
+from fourseven.l4.kernel_plan import MODES, KernelPlan, kernel_plan
 from fourseven.l4.kernel_plane import Home
 from fourseven.l4.nftables import plane as nftables
 from support.lab import BALANCER, VIPS, Lab, address
@@ -62,7 +61,7 @@ listeners:
   tcp: {{bind: [{", ".join(f'"{b}"' for b in binds)}], backend: all, plane: {plane}}}
   udp: {{bind: [{", ".join(f'"udp://{b}"' for b in binds)}], backend: all, plane: {plane}}}
 backends:
-  all: {{servers: [{", ".join(said)}], balance: {balance}}}
+  all: {{servers: [{", ".join(said)}], balance: {balance}, return_path: {lab.back}}}
 """
 
 
@@ -100,14 +99,13 @@ class Driven:
     def plan(self, text: str) -> KernelPlan:
         path = self.lab.folder / "f.yaml"
         path.write_text(text)
-        found = kernel_plan(compile_plan(load(str(path))))
-        assert not found.refused
-        mode = RETURN_PATHS[self.lab.back]
-        return replace(found, services=tuple(replace(s, mode=mode) for s in found.services))
+        found = kernel_plan(compile_plan(load(str(path))), self.name)
+        assert {s.mode for s in found.services} == {MODES[self.lab.back]}
+        return found
 
     def put(self, text: str = "", **more: Any) -> None:
         """A file is in force: this one, or that of `file` with these options."""
-        plan = self.plan(text or file(self.lab, self.family, **more))
+        plan = self.plan(text or file(self.lab, self.family, plane=self.name, **more))
         with self.inside():
             self.plane.apply(plan)
             if not self.stood:

@@ -155,13 +155,17 @@ def test_a_thousand_addresses_are_one_lookup_and_one_chain():
 def test_a_range_of_ports_is_one_chain_and_keeps_its_offset():
     def at(i: int) -> Service:
         servers = tuple(End(s.address, 9000 + i) for s in (A, B))
-        return service(vip=End(VIP.address, 8000 + i), servers=servers)
+        vip = End(VIP.address, 8000 + i)
+        return service(
+            listener=f"web:{8000 + i}", vip=vip, servers=servers, backend=f"app:{i}" if i else "app"
+        )
 
     found = ruleset(plan(*(at(i) for i in range(100))))
     assert len(set(found.lookups["services.v4"].elements.values())) == 1
     ports = found.lookups["ports.tcp.v4.app"].elements
     assert len(ports) == 100
     for i in range(100):
+        assert f"l.in.web/{8000 + i}" in found.counters
         assert ports[(8000 + i).to_bytes(2, "big")] == (9000 + i).to_bytes(2, "big")
 
 

@@ -134,12 +134,23 @@ def end_name(end: End) -> str:
     return str(end).strip("[").replace("]:", ".").replace(":", "." if end.is_v4 else "_")
 
 
+def named(*parts: str) -> str:
+    """A name in the kernel: a file's names have letters, digits, `_`, `.` and `-`, and the parts of
+    a range of ports a colon, which nft could not read back."""
+    return ".".join(parts).replace(":", "/")
+
+
 def listener_counter(kind: str, listener: str) -> str:
-    return f"l.{kind}.{listener}"
+    return named("l", kind, listener)
 
 
 def server_counter(kind: str, backend: str, end: End) -> str:
-    return f"s.{kind}.{backend}.{end_name(end)}"
+    return named("s", kind, backend, end_name(end))
+
+
+def whole(backend: str) -> str:
+    """The backend of which this one may be the part for one port of a range."""
+    return backend.partition(":")[0]
 
 
 class Writer:
@@ -225,7 +236,7 @@ class Writer:
     def nobody(self, service: Service) -> str:
         """A chain for what has no server: counted, refused."""
         protocol = PROTOCOLS[service.protocol]
-        name = f"none.{protocol}.{service.listener}"
+        name = named("none", protocol, service.listener)
         counter = listener_counter("none", service.listener)
         self.counters[counter] = None
         refuse = step("reject", kind=1) if service.protocol == TCP else step("reject", kind=2)
@@ -241,8 +252,9 @@ class Writer:
         variant = 0
         name = ""
         for variant in range(len(self.plan.services) + 1):
-            key = (service.backend, service.protocol, family.name, what, variant)
-            name = self._name(f"{PROTOCOLS[service.protocol]}.{family.name}.{service.backend}", key)
+            backend = whole(service.backend)
+            key = (backend, service.protocol, family.name, what, variant)
+            name = self._name(named(PROTOCOLS[service.protocol], family.name, backend), key)
             if not port or self._port(name, service, port):
                 break
         if name not in self.chains:
@@ -325,8 +337,9 @@ class Writer:
         """The map from a place to its server; services with the same one share it."""
         servers = service.servers
         says = [family.address(s.address) if one else end_key(s) for s in servers]
-        key = ("table", family.name, service.backend, tuple(table), tuple(says))
-        name = self._name(f"table.{family.name}.{service.backend}", key)
+        backend = whole(service.backend)
+        key = ("table", family.name, backend, self._token(service.table), tuple(says))
+        name = self._name(named("table", family.name, backend), key)
         if name in self.shapes:
             return name
         self.places += len(table)
@@ -358,7 +371,7 @@ class Writer:
         for kind in KINDS:
             counters = Lookup((family.kind, form.PORT), family.size + 4, "counter", {})
             for backend, ends in servers.items():
-                counts = self._lookup(f"{kind}.{family.name}.{backend}", counters)
+                counts = self._lookup(named(kind, family.name, backend), counters)
                 counts.update(self.counted(kind, backend, family, ends))
             chains = Lookup(key, 8 + family.size, "verdict", {})
             found = self._lookup(f"{kind}.{family.name}", chains)
@@ -366,7 +379,7 @@ class Writer:
             for name in dict.fromkeys(ours.values()):
                 self.count(kind, name, backends.get(name, {}))
             for (protocol, vip), name in ours.items():
-                found[service_key(protocol, vip)] = Verdict(JUMP, f"{kind}.{name}")
+                found[service_key(protocol, vip)] = Verdict(JUMP, named(kind, name))
 
     def counted(
         self, kind: str, backend: str, family: Family, ends: Iterable[End]
@@ -383,7 +396,7 @@ class Writer:
 
     def count(self, kind: str, listener: str, backends: Iterable[str]) -> None:
         """The chain that counts one way of a listener."""
-        chain = f"{kind}.{listener}"
+        chain = named(kind, listener)
         if chain in self.chains:
             return
         counter = listener_counter(kind, listener)
@@ -396,7 +409,7 @@ class Writer:
                     *_is(family),
                     step("ct", dreg=R1, key=family.ct_source, direction=1),
                     step("ct", dreg=port, key=11, direction=1),  # the port that answers
-                    step("objref_map", sreg=R1, set=f"{kind}.{family.name}.{backend}"),
+                    step("objref_map", sreg=R1, set=named(kind, family.name, backend)),
                     step("verdict", code=RETURN),
                 )
                 rules.append(Rule(f"servers of {backend}", steps))
