@@ -298,15 +298,27 @@ NARROWED = [
 ]
 
 
+def promise(lab: Lab, name: str, family: int) -> None:
+    """An end says that it takes segments as long as any, so that only an error tells better."""
+    version, most = ("-4", 1460) if family == V4 else ("-6", 1440)
+    for line in lab.run(name, "ip", version, "route", "show", "dev", "eth").stdout.splitlines():
+        if not line.startswith("fe80"):
+            change = ["route", "change", *line.split(), "dev", "eth", "advmss", str(most)]
+            lab.run(name, "ip", version, *change)
+
+
 @pytest.mark.parametrize(("plane", "family", "back", "where"), NARROWED)
 def test_a_narrow_link_is_found_on_either_side(stage, plane, family, back, where):
     """The error that says so is about the packet as it was there: addresses inside it are
     translated back, or who sent it does not know its own packet again."""
     with stage(plane, family, back, own=True, **NARROW[where]) as driven:
         driven.put()
-        for name in ("client", "server1", "server2"):  # the ends know of no narrow link
-            driven.lab.ip(name, "link set eth mtu 1500")
-        assert whole(driven.connect()[0], 2 << 20)
+        for name in ("client", "server1", "server2"):
+            promise(driven.lab, name, family)
+        made, name, seen = driven.connect()
+        assert whole(made, 2 << 20)
+        told, about = (f"server{name}", seen) if "client" in where else ("client", VIPS[family])
+        assert "mtu 1400" in driven.lab.run(told, "ip", "route", "get", about).stdout
 
 
 @pytest.mark.parametrize(("plane", "family", "back"), CASES)
