@@ -415,7 +415,7 @@ class Listener(Form):
         " Where another is named and cannot be had, the file is refused.",
     )
     tls: Annotated[Tls | None, L7] = Field(
-        None, description="HTTPS: ends TLS with these certificates. Left out: plain HTTP or TCP."
+        None, description="Ends TLS with these certificates: HTTPS, or with protocol: tcp any bytes. Left out: plain."
     )
     # trust
     trusted: Annotated[tuple[Network, ...], BeforeValidator(_listed), L7] = Field(
@@ -512,7 +512,8 @@ class Listener(Form):
         for name, field in type(self).model_fields.items():
             marks = [mark for mark in field.metadata if isinstance(mark, NeedOf)]
             if marks and name in self.model_fields_set:
-                yield field.alias or name, marks[0].need
+                ends_tls = name == "tls" and self.protocol == "tcp"
+                yield field.alias or name, Need.BYTES if ends_tls else marks[0].need
 
 
 def _route_to(backend: str | None) -> Route:

@@ -94,7 +94,7 @@ def test_a_locked_key(authority: Authority):
 @pytest.mark.parametrize(
     "listener,words",
     [
-        ({"protocol": "tcp"}, "tls ends TLS for HTTP alone"),
+        ({"protocol": "tcp"}, "and protocol: tcp never does"),
         ({"bind": "udp://127.0.0.1:443"}, "a UDP listener never does"),
         ({"plane": "relay"}, "the plane relay cannot look at requests"),
     ],

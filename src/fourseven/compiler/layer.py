@@ -161,18 +161,22 @@ def _conflicts(config: Config, listener: Listener, transport: str) -> Iterator[C
         yield Conflict(("protocol",), "protocol: udp with a TCP socket; write bind: udp://…")
     if protocol == "tcp" and transport == "udp":
         yield Conflict(("protocol",), "protocol: tcp with a UDP socket; remove one of the two")
-    if listener.tls is not None and protocol in ("tcp", "udp"):
-        text = "tls ends TLS for HTTP alone in this version; remove it to relay the bytes as they "
-        text += f"are, or remove protocol: {protocol}"
-        yield Conflict(("tls",), text)
-        return
     forced = protocol in ("tcp", "udp") or transport == "udp"
     if forced:
         kept = "protocol: tcp" if protocol == "tcp" and transport == "tcp" else "a UDP listener"
         for reason in reasons(config, listener):
+            if _tcp_sees(listener, transport, reason.need):
+                continue
             mend = "remove it, or protocol: tcp" if kept.startswith("protocol") else "remove it"
             text = f"{reason.what} needs to see {SEES[reason.need]}, and {kept} never does; {mend}"
             yield Conflict(reason.path, text)
+
+
+def _tcp_sees(listener: Listener, transport: str, need: Need) -> bool:
+    """TLS to or from the relay is its own: it looks at no byte inside."""
+    if transport != "tcp":
+        return False
+    return need is Need.BYTES or (need is Need.CLIENT_HELLO and listener.tls is not None)
 
 
 def _plane_conflict(listener: Listener, need: Need) -> Iterator[Conflict]:

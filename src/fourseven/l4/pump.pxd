@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+from fourseven.worker.secure cimport Secure
 from fourseven.worker.worker cimport Buffer, Source, Worker
 
 cdef enum:
@@ -10,6 +11,8 @@ cdef enum:
     BULK_MIN = 65536        # a burst below this does not pay for the pipe
     PIPES_MAX = 1024        # each worker: 2048 descriptors; beyond, bulk is copied
     FREE_PIPES_MAX = 64     # kept open
+    NOTHING_NOW = -1        # of take()
+    NEVER = -2
 
 cdef enum Flow:
     FLOWING = 0             # moved what could be moved; an edge or another turn goes on
@@ -40,6 +43,7 @@ cdef struct Side:
     uint32_t shut           # the other side's FIN was passed on to it
     uint32_t progress       # something was moved; whoever puts off a timeout clears it
     uint64_t given          # bytes read here; whoever counts them clears it
+    Secure *tls             # NULL: without TLS
 
 # Moves what this side gives to the other one, until one of them has no more.
 cdef Flow pump "fourseven_pump"(Worker *worker, Pipes *pipes, Side *side) noexcept nogil
@@ -57,6 +61,11 @@ cdef Flow pull "fourseven_pump_pull"(Worker *worker, Pipes *pipes, Side *side) n
 cdef Flow push "fourseven_pump_push"(Worker *worker, Side *side) noexcept nogil
 cdef Flow not_read(Side *side, int64_t size) noexcept nogil
 cdef Flow not_written(Side *side) noexcept nogil
+cdef int64_t take(Side *side, char *to, uint32_t room) noexcept nogil
+cdef int64_t give(Side *side, const char *at, uint32_t size) noexcept nogil
+cdef bint unsent(const Side *side) noexcept nogil
+cdef bint bulky(const Side *side) noexcept nogil
+cdef void end_other(Side *side) noexcept nogil
 cdef Pipe *pipe_take(Worker *worker, Pipes *pipes) noexcept nogil
 cdef void pipe_give(Worker *worker, Pipes *pipes, Side *side) noexcept nogil
 cdef void pipe_close(Pipe *pipe) noexcept nogil

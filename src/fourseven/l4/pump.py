@@ -13,6 +13,9 @@ nothing more, `full` from a write that found no room. A read shorter than asked 
 socket, and the next arrival makes a new edge; but a FIN that came with the data has made its edge
 already (`hung`), so then the end is read at once.
 
+With TLS on a side (worker/secure) bytes are always copied, and a half close is a close_notify with
+the FIN; records that the socket did not take wait in the Secure, and count as pending here.
+
 Laws: half close is passed on when all before it was. An error of the giver counts only when what
 it gave before has been taken.
 """
@@ -41,6 +44,14 @@ from cython.cimports.fourseven.native.linux import (
     shutdown,
     splice,
 )
+from cython.cimports.fourseven.worker.secure import (
+    secure_empty,
+    secure_finish,
+    secure_flush,
+    secure_read,
+    secure_send,
+    secure_unsent,
+)
 from cython.cimports.fourseven.worker.tools import buffer_free, buffer_large, run_again, unwatch
 from cython.cimports.fourseven.worker.worker import Buffer
 from cython.cimports.libc.errno import EAGAIN, errno
@@ -55,10 +66,16 @@ def note(side, events):
         side.hung = 1
     if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
         side.full = 0
+    if side.tls is not cython.NULL:
+        side.readable = 1  # a read may have waited for room to write
 
 
 def pending(side):
-    return side.waiting is not cython.NULL or side.piped != 0
+    return side.waiting is not cython.NULL or side.piped != 0 or unsent(side.other)
+
+
+def unsent(side):
+    return side.tls is not cython.NULL and secure_unsent(side.tls)
 
 
 def pump(worker, pipes, side):
@@ -81,9 +98,19 @@ def pump(worker, pipes, side):
         elif copy(worker, pipes, side) == BROKEN:
             return BROKEN
     if side.ended and not side.other.shut:
-        side.other.shut = 1
-        shutdown(side.other.source.fd, SHUT_WR)
+        end_other(side)
     return FLOWING
+
+
+def end_other(side):
+    """Passes the end on; a close_notify that finds no room waits as records do."""
+    if side.other.tls is not cython.NULL:
+        secure_finish(side.other.tls)
+        if unsent(side.other):
+            side.other.full = 1
+            return
+    side.other.shut = 1
+    shutdown(side.other.source.fd, SHUT_WR)
 
 
 def copy(worker, pipes, side):
@@ -93,30 +120,54 @@ def copy(worker, pipes, side):
     sent: int64_t
     if buffer is cython.NULL:
         return BROKEN
-    size = recv(side.source.fd, buffer.at, READ_SIZE, 0)
+    size = take(side, buffer.at, READ_SIZE)
     if size <= 0:
         buffer_free(worker, buffer)
         return not_read(side, size)
     side.given += cython.cast(uint64_t, size)
     side.progress = 1
-    if size == READ_SIZE:
+    if size == READ_SIZE and bulky(side):
         side.pipe = pipe_take(worker, pipes)
-    elif not side.hung:
+    elif side.tls is not cython.NULL:
+        side.readable = side.hung or not secure_empty(side.tls)
+    elif size < READ_SIZE and not side.hung:
         side.readable = 0
-    sent = send(side.other.source.fd, buffer.at, size, MSG_NOSIGNAL)
-    if sent == size:
+    sent = give(side.other, buffer.at, cython.cast(uint32_t, size))
+    side.other.full = sent < size or unsent(side.other)
+    if sent == size or sent < 0:
         buffer_free(worker, buffer)
-        return FLOWING
-    if sent < 0:
-        sent = 0
-        if not_written(side) == BROKEN:
-            buffer_free(worker, buffer)
-            return BROKEN
-    side.other.full = 1
+        return BROKEN if sent < 0 else FLOWING
     side.waiting = buffer
     buffer.start = cython.cast(uint32_t, sent)
     buffer.end = cython.cast(uint32_t, size)
     return FLOWING
+
+
+def take(side, to, room):
+    """Bytes, 0 at the end, NOTHING_NOW or NEVER."""
+    size: int64_t
+    if side.tls is not cython.NULL:
+        return secure_read(side.tls, to, room)  # whose results are the same numbers
+    size = recv(side.source.fd, to, room, 0)
+    if size < 0:
+        return NOTHING_NOW if errno == EAGAIN else NEVER
+    return size
+
+
+def give(side, at, size):
+    """The bytes that this side took, 0 when it is full, -1 when it is gone."""
+    sent: int64_t
+    if side.tls is not cython.NULL:
+        return secure_send(side.tls, at, size)
+    sent = send(side.source.fd, at, size, MSG_NOSIGNAL)
+    if sent < 0 and errno == EAGAIN:
+        return 0
+    return sent
+
+
+def bulky(side):
+    """Can a pipe carry what this side gives?"""
+    return side.tls is cython.NULL and side.other.tls is cython.NULL
 
 
 def pull(worker, pipes, side):
@@ -138,14 +189,15 @@ def pull(worker, pipes, side):
     if side.burst < BULK_MIN:
         pipe_give(worker, pipes, side)
     side.burst = 0
+    if size < 0:
+        size = NOTHING_NOW if errno == EAGAIN else NEVER
     return not_read(side, size)
 
 
 def not_read(side, size):
-    if size == 0:
-        side.ended = 1
-    elif errno != EAGAIN:
+    if size == NEVER:
         return BROKEN
+    side.ended |= size == 0
     side.readable = 0
     return FLOWING
 
@@ -157,14 +209,20 @@ def push(worker, side):
     size: int64_t
     if side.other.full:
         return FLOWING
-    if buffer is not cython.NULL:
-        size = send(fd, buffer.at + buffer.start, buffer.end - buffer.start, MSG_NOSIGNAL)
-        if size < 0:
-            return not_written(side)
+    if unsent(side.other):
+        size = secure_flush(side.other.tls)
         side.progress = 1
+        side.other.full = size == 0
+        if size <= 0:
+            return BROKEN if size < 0 else FLOWING
+    if buffer is not cython.NULL:
+        size = give(side.other, buffer.at + buffer.start, buffer.end - buffer.start)
+        if size < 0:
+            return BROKEN
+        side.progress |= size > 0
         buffer.start += cython.cast(uint32_t, size)
+        side.other.full = buffer.start < buffer.end or unsent(side.other)
         if buffer.start < buffer.end:
-            side.other.full = 1
             return FLOWING
         side.waiting = cython.NULL
         buffer_free(worker, buffer)

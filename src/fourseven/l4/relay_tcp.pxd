@@ -21,10 +21,12 @@ cdef struct Session:
     Lease lease
     Address address         # the client's
     uint64_t connect_began_ns
-    uint32_t connecting
+    uint32_t greeting       # the client's TLS handshake is not done yet
+    uint32_t connecting     # nor is the server there, its TLS handshake included
     uint32_t idle_timeout_ms
     ListenerState *state
     ListenerCounters *counters
+    WorkerListener *listener
     Arrived *arrived        # what was read of it before; NULL: nothing
 
 cdef struct Relay:          # of one worker
@@ -52,6 +54,13 @@ cdef void drain(Worker *worker) noexcept nogil
 cdef uint64_t busy(Worker *worker) noexcept nogil
 cdef void stop(Worker *worker) noexcept nogil
 
+cdef bint ends_tls(const WorkerListener *listener, const Arrived *arrived) noexcept nogil
+cdef void greet(Worker *worker, Session *session) noexcept nogil
+cdef void go_on(Worker *worker, Session *session) noexcept nogil
+cdef bint secure_server(Worker *worker, Session *session, const Backend *backend, int32_t fd) noexcept nogil
+cdef bint handshake(Worker *worker, Session *session) noexcept nogil
+cdef void drop_server_tls(Session *session) noexcept nogil
+cdef void refuse(Session *session) noexcept nogil
 cdef bint enter(WorkerListener *listener) noexcept nogil
 cdef void begin(Worker *worker, WorkerListener *listener, int32_t fd, const Address *client) noexcept nogil
 cdef Session *session_new(Worker *worker, WorkerListener *listener, int32_t fd, const Address *client) noexcept nogil

@@ -2,7 +2,7 @@
 
 Needs no privilege and no kernel feature. The life of a session:
 
-    accept -> limit -> (arrival) -> route -> pick -> connect -> pump both ways -> close
+    accept -> limit -> (arrival) -> (TLS) -> route -> pick -> connect -> (TLS) -> pump -> close
 
 Unless a route asks for the ClientHello (worker.arrival), the client's first bytes are not waited
 for: in many protocols the server speaks first. A server
@@ -12,6 +12,10 @@ allows; after that nobody else is tried, for bytes may have been seen.
 A FIN is passed on alone (half close), a reset as a reset. Whoever is refused (the limit, no
 server, nobody took the connection) gets a reset at once: an orderly end would look like an empty
 answer. A TLS client whose name no route takes is told so by an alert.
+
+Where the listener has `tls`, it ends here: the handshake comes first, so that nobody is connected
+for a stranger, and its time is `hello_timeout`. Where the backend has `tls`, its handshake belongs
+to the connect and its time; a server that fails in it is followed by another one.
 
 Laws: a session that is open lives on when its listener or its server leaves the file, for it
 holds numbers and its own copies. The limit is exact over all workers. On the hot path there are
@@ -43,6 +47,8 @@ from cython.cimports.fourseven.native.linux import (
     EPOLLHUP,
     EPOLLOUT,
     IPPROTO_TCP,
+    MSG_DONTWAIT,
+    SHUT_WR,
     SO_ERROR,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
@@ -52,19 +58,35 @@ from cython.cimports.fourseven.native.linux import (
     accept4,
     close,
     getsockopt,
+    recv,
     setsockopt,
+    shutdown,
     sockaddr,
     sockaddr_storage,
     socklen_t,
 )
 from cython.cimports.fourseven.protocols.message import Address
-from cython.cimports.fourseven.snapshot.layout import Backend
+from cython.cimports.fourseven.snapshot.layout import MODE_RELAY_TCP, Backend
+from cython.cimports.fourseven.tls.outward import TlsOutward
+from cython.cimports.fourseven.tls.site import TlsSite
 from cython.cimports.fourseven.worker.arrival import (
+    ALERT_READS,
     ALERT_UNRECOGNIZED_NAME,
     arrival_open,
     tls_alert,
 )
 from cython.cimports.fourseven.worker.local import to_address
+from cython.cimports.fourseven.worker.secure import (
+    HANDSHAKE_FAILED,
+    HANDSHAKE_LATER,
+    TLS_TIME,
+    Secure,
+    secure_accept,
+    secure_connect,
+    secure_drop,
+    secure_handshake,
+    secure_resumed,
+)
 from cython.cimports.fourseven.worker.tools import (
     bury,
     reset_on_close,
@@ -167,7 +189,6 @@ def take(worker, listener, fd, arrived):
 
 def admit(worker, listener, fd, client, arrived):
     """A session for a connection that is counted; `arrived` is what was read of it, or NULL."""
-    backend: cython.pointer[cython.const[Backend]]
     session: cython.pointer[Session] = session_new(worker, listener, fd, client)
     if session is cython.NULL:
         count(cython.address(worker.counters.memory_refused), 1)
@@ -177,10 +198,77 @@ def admit(worker, listener, fd, client, arrived):
         free(arrived)
         return
     session.arrived = arrived
-    backend = route_address(worker, listener, client, arrived)
-    if backend is cython.NULL and arrived is not cython.NULL:
+    if not ends_tls(listener, arrived):
+        go_on(worker, session)
+        return
+    session.greeting = 1
+    session.client.tls = secure_accept(
+        worker,
+        fd,
+        cython.cast(cython.pointer[TlsSite], listener.plan.tls).contexts[0],
+        cython.cast(cython.p_void, cython.address(listener.plan)),
+    )
+    if session.client.tls is cython.NULL or (
+        watch(worker, cython.address(session.client.source)) != 0
+    ):
+        cut(worker, session)
+        return
+    timer_set(worker, cython.address(session.timer), worker.now_ms + listener.plan.hello_timeout_ms)
+    greet(worker, session)
+
+
+def ends_tls(listener, arrived):
+    """Does TLS end here? At a listener of HTTP only what is passed through comes to the relay."""
+    if listener.plan.tls is cython.NULL or listener.mode != MODE_RELAY_TCP:
+        return False
+    return arrived is cython.NULL or arrived.route < 0
+
+
+def greet(worker, session):
+    """The client's TLS handshake; a server is chosen when it is done."""
+    tls: cython.pointer[Secure] = session.client.tls
+    result: int32_t = secure_handshake(tls)
+    if result == HANDSHAKE_LATER:
+        return
+    timer_clear(worker, cython.address(session.timer))
+    if result == HANDSHAKE_FAILED:
+        count(cython.address(worker.counters.tls_failed), 1)
+        count(cython.address(worker.counters.tls_faults[tls.fault]), 1)
         count(cython.address(session.counters.status[0]), 1)
-        tls_alert(fd, ALERT_UNRECOGNIZED_NAME)
+        refuse(session)
+        finish(worker, session)
+        return
+    count(cython.address(worker.counters.tls_handshakes), 1)
+    if secure_resumed(tls):
+        count(cython.address(worker.counters.tls_resumed), 1)
+    session.greeting = 0
+    session.client.readable = 1  # its first bytes may have come with the handshake's last ones
+    go_on(worker, session)
+
+
+def refuse(session):
+    """OpenSSL's alert is said; what is unread would turn the close into a reset and take it back."""
+    waste = cython.declare(cython.char[4096])
+    reads: uint32_t = 0
+    shutdown(session.client.source.fd, SHUT_WR)
+    while reads < ALERT_READS and (
+        recv(session.client.source.fd, waste, cython.sizeof(waste), MSG_DONTWAIT) > 0
+    ):
+        reads += 1
+
+
+def go_on(worker, session):
+    """All that can be known of the connection is known: where does it go?"""
+    backend: cython.pointer[cython.const[Backend]] = route_address(
+        worker, session.listener, cython.address(session.address), session.arrived
+    )
+    if (
+        backend is cython.NULL
+        and session.arrived is not cython.NULL
+        and (session.client.tls is cython.NULL)
+    ):
+        count(cython.address(session.counters.status[0]), 1)
+        tls_alert(session.client.source.fd, ALERT_UNRECOGNIZED_NAME)
         finish(worker, session)
         return
     if backend is cython.NULL or watch(worker, cython.address(session.client.source)) != 0:
@@ -217,6 +305,7 @@ def session_new(worker, listener, fd, client):
     session.address = client[0]
     session.connecting = 1
     session.idle_timeout_ms = listener.plan.idle_timeout_ms
+    session.listener = listener
     session.state = listener.state
     session.counters = listener.counters
     session.next = relay.sessions
@@ -245,7 +334,9 @@ def try_server(worker, session, backend):
             server.source.ready = ready
             server.readable = 0
             server.hung = 0
-            if watch(worker, cython.address(server.source)) != 0:
+            if not secure_server(worker, session, backend, fd) or (
+                watch(worker, cython.address(server.source)) != 0
+            ):
                 break
             timer_set(
                 worker,
@@ -261,11 +352,26 @@ def try_server(worker, session, backend):
     cut(worker, session)
 
 
+def secure_server(worker, session, backend, fd):
+    """Puts TLS on the server's side where its backend has it."""
+    outward: cython.pointer[TlsOutward] = cython.cast(cython.pointer[TlsOutward], backend.tls)
+    if outward is cython.NULL:
+        return True
+    session.server.tls = secure_connect(worker, fd, outward, session.lease.slot, cython.NULL, 0)
+    return session.server.tls is not cython.NULL
+
+
+def drop_server_tls(session):
+    secure_drop(session.server.tls)
+    session.server.tls = cython.NULL
+
+
 def try_another(worker, session):
     """The connect failed; the lease ends, and another server may be tried."""
     backend: cython.pointer[cython.const[Backend]] = backend_now(worker, session.lease.backend)
     lease_end(worker, cython.address(session.lease))
     unwatch(worker, cython.address(session.server.source))
+    drop_server_tls(session)
     if backend is cython.NULL:
         cut(worker, session)
         return
@@ -300,6 +406,9 @@ def ready(worker, source, events):
     side: cython.pointer[Side] = cython.cast(cython.pointer[Side], source)
     session: cython.pointer[Session] = cython.cast(cython.pointer[Session], side.session)
     note(side, events)
+    if session.greeting:
+        greet(worker, session)
+        return
     if session.connecting:
         connecting(worker, side, events)
         return
@@ -321,11 +430,36 @@ def connecting(worker, side, events):
             cut(worker, session)
         return
     getsockopt(side.source.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
-    if error == 0 and events & EPOLLOUT:
+    if error == 0 and session.server.tls is not cython.NULL:
+        if handshake(worker, session):
+            connected(worker, session)
+    elif error == 0 and events & EPOLLOUT:
         connected(worker, session)
     elif error != 0 or events & (EPOLLERR | EPOLLHUP):
         count(cython.address(worker.slot_counters[session.lease.slot].connect_errors), 1)
         try_another(worker, session)
+
+
+def handshake(worker, session):
+    """With the server; a failed one is followed by another server."""
+    tls: cython.pointer[Secure] = session.server.tls
+    slot: cython.pointer[SlotCounters] = cython.address(worker.slot_counters[session.lease.slot])
+    result: int32_t = secure_handshake(tls)
+    if result == HANDSHAKE_LATER:
+        return False
+    if result == HANDSHAKE_FAILED:
+        if tls.said:
+            count(cython.address(slot.tls_failed), 1)
+            count(cython.address(worker.counters.tls_server_faults[tls.fault]), 1)
+        else:
+            count(cython.address(slot.connect_errors), 1)
+        try_another(worker, session)
+        return False
+    count(cython.address(slot.tls_handshakes), 1)
+    if secure_resumed(tls):
+        count(cython.address(slot.tls_resumed), 1)
+    session.server.readable = 1
+    return True
 
 
 def move(worker, session, side):
@@ -356,8 +490,20 @@ def move(worker, session, side):
 
 def expired(worker, timer):
     session: cython.pointer[Session] = timed(timer)
+    if session.greeting:
+        count(cython.address(worker.counters.tls_failed), 1)
+        count(cython.address(worker.counters.tls_faults[cython.cast(cython.int, TLS_TIME)]), 1)
+        cut(worker, session)
+        return
     if session.connecting:
         count(cython.address(worker.slot_counters[session.lease.slot].timeouts), 1)
+        if session.server.tls is not cython.NULL and session.server.tls.said:
+            count(
+                cython.address(
+                    worker.counters.tls_server_faults[cython.cast(cython.int, TLS_TIME)]
+                ),
+                1,
+            )
         try_another(worker, session)
         return
     count(cython.address(worker.counters.timeouts_idle), 1)
@@ -398,8 +544,11 @@ def finish(worker, session):
 
 
 def bury_session(worker, dead):
-    free(cython.cast(cython.pointer[Session], dead).arrived)
-    free(dead)
+    session: cython.pointer[Session] = cython.cast(cython.pointer[Session], dead)
+    free(session.arrived)
+    secure_drop(session.client.tls)
+    secure_drop(session.server.tls)
+    free(session)
 
 
 PLANE.start = start

@@ -78,7 +78,7 @@ from cython.cimports.fourseven.native.openssl import (
     X509_STORE_add_cert,
 )
 from cython.cimports.fourseven.snapshot.hashing import hash_bytes
-from cython.cimports.fourseven.snapshot.layout import Listener
+from cython.cimports.fourseven.snapshot.layout import MODE_HTTP, Listener
 from cython.cimports.fourseven.tls.site import (
     NAME_MAX,
     NO_CONTEXT,
@@ -322,6 +322,11 @@ def choose_protocol(ssl, out, out_size, offered, size, argument):
     """HTTP/1.1 if the client offers it. One that offers only others is told so (RFC 7301 3.2)."""
     at: cython.uint = 0
     length: cython.uint
+    plan: cython.pointer[cython.pointer[cython.const[Listener]]] = cython.cast(
+        cython.pointer[cython.pointer[cython.const[Listener]]], SSL_get_app_data(ssl)
+    )
+    if plan[0] is not cython.NULL and plan[0].mode != MODE_HTTP:
+        return SSL_TLSEXT_ERR_NOACK  # what is inside is not ours to say
     while at < size:
         length = offered[at]
         if at + 1 + length > size:

@@ -91,7 +91,8 @@ cdef int32_t secure_read "fourseven_secure_read"(Secure *secure, char *to, uint3
 cdef int32_t secure_send "fourseven_secure_send"(Secure *secure, const char *at, uint32_t size) noexcept nogil
 # 1: the socket has taken all, 0: it is full, -1: broken.
 cdef int32_t secure_flush "fourseven_secure_flush"(Secure *secure) noexcept nogil
-# Says that nothing more will come (close_notify): without it the end is an abort.
+# Says that nothing more will come (close_notify): without it the end is an abort. It may have to wait
+# for room like everything else (secure_unsent).
 cdef void secure_finish "fourseven_secure_finish"(Secure *secure) noexcept nogil
 cdef void secure_drop "fourseven_secure_drop"(Secure *secure) noexcept nogil
 # Neither the socket nor OpenSSL holds bytes that we could read now.

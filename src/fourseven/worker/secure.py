@@ -271,9 +271,12 @@ def secure_finish(secure):
         return
     secure.speaks = 0
     ERR_clear_error()
+    if secure.out is cython.NULL:
+        secure.out = buffer_large(secure.worker)
+    secure.gathering = secure.out is not cython.NULL
     SSL_shutdown(secure.ssl)
-    if secure.out is not cython.NULL:
-        secure_flush(secure)
+    secure.gathering = 0
+    secure_flush(secure)
 
 
 def secure_drop(secure):
