@@ -415,7 +415,7 @@ class Listener(Form):
         " Where another is named and cannot be had, the file is refused.",
     )
     tls: Annotated[Tls | None, L7] = Field(
-        None, description="Ends TLS with these certificates: HTTPS, or with protocol: tcp any bytes. Left out: plain."
+        None, description="TLS ends here: HTTPS, or with protocol: tcp any bytes. Left out: plain."
     )
     # trust
     trusted: Annotated[tuple[Network, ...], BeforeValidator(_listed), L7] = Field(

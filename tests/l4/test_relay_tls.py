@@ -44,7 +44,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.listening = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self.listening.getsockname()[1]
+        self.address = f"127.0.0.1:{self.listening.getsockname()[1]}"
         self.resumed: list[bool | None] = []
         self.shut: list[str] = []  # how each connection ended
         self.threads: list[threading.Thread] = []
