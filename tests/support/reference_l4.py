@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fourseven.l4.kernel_plan import (
     BY_HASH,
@@ -35,6 +36,57 @@ def words_of(data: bytes) -> int:
     return sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
 
 
+EXTENSIONS = 3  # of IPv6 that are stepped over
+STEPS = (0, 43, 60)  # hop by hop, routing, destination options
+
+
+class Header(NamedTuple):
+    """What the header of IP says, with IPv6's extensions stepped over."""
+
+    v4: bool
+    at: int  # what follows begins here
+    protocol: int
+    length: int  # of what follows
+    offset: int  # of a fragment, in units of 8 bytes
+    more: bool
+    piece: tuple  # source, destination, identification
+
+
+def network_header(raw: bytes) -> Header | None:
+    kind = raw[12:14]
+    if kind == b"\x08\x00" and len(raw) >= 34:
+        size = (raw[14] & 15) * 4
+        if raw[14] >> 4 != 4 or size < 20:
+            return None
+        length, pieces = int.from_bytes(raw[16:18], "big") - size, int.from_bytes(raw[20:22], "big")
+        piece = (raw[26:30], raw[30:34], int.from_bytes(raw[18:20], "big"))
+        return Header(True, 14 + size, raw[23], length, pieces & 0x1FFF, pieces & 0x2000 > 0, piece)
+    if kind == b"\x86\xdd" and len(raw) >= 54:
+        if raw[14] >> 4 != 6 or b"\0" * 10 + b"\xff\xff" in (raw[22:34], raw[38:50]):
+            return None
+        return _stepped(raw)
+    return None
+
+
+def _stepped(raw: bytes) -> Header | None:
+    at, following, pieces, id = 54, raw[20], 0, 0
+    for _ in range(EXTENSIONS):
+        if following not in (*STEPS, 44):
+            break
+        if len(raw) < at + 8 or (following == 43 and raw[at + 3]):
+            return None
+        if following == 44:
+            pieces, id = struct.unpack_from(">HI", raw, at + 2)
+            following, at = raw[at], at + 8
+            if pieces >> 3:
+                break
+        else:
+            following, at = raw[at], at + 8 + 8 * raw[at + 1]
+    length = int.from_bytes(raw[18:20], "big") - (at - 54)
+    piece = (raw[22:38], raw[38:54], id)
+    return Header(False, at, following, length, pieces >> 3, pieces & 1 > 0, piece)
+
+
 class Packet:
     """A TCP or UDP packet that a balancer may look at; `of` gives None for all others."""
 
@@ -58,25 +110,15 @@ class Packet:
 
     @classmethod
     def of(cls, raw: bytes) -> Packet | None:
-        kind = raw[12:14]
-        if kind == b"\x08\x00" and len(raw) >= 34:
-            size = (raw[14] & 15) * 4
-            fragment = int.from_bytes(raw[20:22], "big") & 0x3FFF
-            if raw[14] >> 4 != 4 or size < 20 or fragment:
-                return None
-            length, protocol = int.from_bytes(raw[16:18], "big") - size, raw[23]
-            v4, l4 = True, 14 + size
-        elif kind == b"\x86\xdd" and len(raw) >= 54:
-            if raw[14] >> 4 != 6 or b"\0" * 10 + b"\xff\xff" in (raw[22:34], raw[38:50]):
-                return None
-            length, protocol = int.from_bytes(raw[18:20], "big"), raw[20]
-            v4, l4 = False, 54
-        else:
+        found = network_header(raw)
+        if found is None or found.offset:
             return None
-        least = {TCP: 20, UDP: 8}.get(protocol)
-        if least is None or length < least or len(raw) < l4 + least:
+        least = {TCP: 20, UDP: 8}.get(found.protocol)
+        if least is None or found.length < least or len(raw) < found.at + least:
             return None
-        return cls(raw, v4, l4, protocol)
+        made = cls(raw, found.v4, found.at, found.protocol)
+        made.piece = (*found.piece, found.protocol) if found.more else None
+        return made
 
     @property
     def sum_at(self) -> int:
@@ -97,7 +139,7 @@ class Packet:
         length = (
             int.from_bytes(self.raw[16:18], "big") - (self.l4 - 14)
             if self.v4
-            else int.from_bytes(self.raw[18:20], "big")
+            else int.from_bytes(self.raw[18:20], "big") - (self.l4 - 54)
         )
         pseudo = words_of(self.raw[self.at[0] : self.at[1] + self.size]) + self.protocol + length
         return head, fold(pseudo + words_of(self.raw[self.l4 : self.l4 + length]))

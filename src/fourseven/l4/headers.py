@@ -1,6 +1,6 @@
 """The headers of a packet, and the structs that the kernel hands over, as layouts.
 
-Sources: RFC 791, RFC 8200, RFC 9293, RFC 768; include/uapi/linux/bpf.h for the kernel's.
+Sources: RFC 791, RFC 792, RFC 8200, RFC 4443, RFC 9293, RFC 768; include/uapi/linux/bpf.h for the kernel's.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, Array, Header, Struct
 
 ETHERNET = Header("ethernet", to=Array(U8, 6), source=Array(U8, 6), protocol=BE16)
+LINK = ETHERNET.size
 HARDWARE = Header("hardware", words=Array(U32, 3))  # both addresses of it, at once
 IPV4 = Header(
     "ipv4",
@@ -19,8 +20,8 @@ IPV4 = Header(
     ttl=U8,
     protocol=U8,
     checksum=BE16,
-    source=BE32,
-    destination=BE32,
+    source=Array(BE32, 1),
+    destination=Array(BE32, 1),
 )
 IPV6 = Header(
     "ipv6",
@@ -44,6 +45,10 @@ TCP_HEADER = Header(
     urgent=BE16,
 )
 UDP_HEADER = Header("udp", source=BE16, destination=BE16, length=BE16, checksum=BE16)
+ICMP = Header("icmp", type=U8, code=U8, checksum=BE16, unused=BE16, mtu=BE16)  # IPv4: RFC 1191
+ICMP6 = Header("icmp6", type=U8, code=U8, checksum=BE16, mtu=BE32)
+EXTENSION = Header("extension", following=U8, length=U8, rest=Array(U8, 6))  # RFC 8200 4
+FRAGMENT = Header("fragment", following=U8, spare=U8, offset=BE16, id=BE32)
 PORTS = Header("ports", source=BE16, destination=BE16)
 
 SKB = Struct(

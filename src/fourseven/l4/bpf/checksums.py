@@ -29,18 +29,27 @@ def difference(p: Program, name: str, pairs: Iterable[tuple[Value, Value]]) -> L
 
 def folded(p: Program, total: Local) -> Value:
     """Down to 32 bits, which is what the kernel's helpers take for a difference."""
-    p.set(total, (total & 0xFFFFFFFF) + (total >> 32))
-    p.set(total, (total & 0xFFFFFFFF) + (total >> 32))
+    for _ in range(2):  # the second for what was carried
+        p.set(total, (total & 0xFFFFFFFF) + (total >> 32))
     return total
+
+
+def fold(p: Program, total: Local) -> None:
+    """Down to 16 bits."""
+    folded(p, total)
+    for _ in range(3):  # 32 → 17 → 16 bits, and what is carried then
+        p.set(total, (total & 0xFFFF) + (total >> 16))
+
+
+def complete(p: Program, checksum: Load, total: Local) -> None:
+    """The checksum of what sums up to this."""
+    fold(p, total)
+    p.set(checksum, (~total).bits(BE16))
 
 
 def apply(p: Program, checksum: Load, change: Value) -> None:
     """The checksum of a header in which `change` happened."""
-    total = p.let("checksum", change + (~checksum).bits(U64))
-    p.set(total, (total & 0xFFFFFFFF) + (total >> 32))  # < 2^34: a carry stays within 33 bits
-    for _ in range(3):  # 33 → 18 → 17 → 16 bits
-        p.set(total, (total & 0xFFFF) + (total >> 16))
-    p.set(checksum, (~total).bits(BE16))
+    complete(p, checksum, p.let("checksum", change + (~checksum).bits(U64)))
 
 
 def apply_to_udp(p: Program, checksum: Load, change: Value) -> None:

@@ -1,8 +1,9 @@
 """The wire of tc: packets as the kernel keeps them, with offloads.
 
 A packet may be larger than the link takes (the card cuts it up later) and its checksum half made;
-the helpers know, so TCP's and UDP's sums go by them. A packet that has no plain way (no route, too
-big, its TTL ends) goes on to the kernel rewritten, which knows what to say.
+the helpers know, so TCP's and UDP's sums go by them. A packet that is too long for its way or whose
+hops are over is answered (`refusals`); one that has no way, or may be cut into pieces, goes on to
+the kernel rewritten, which knows what to do.
 
 Not here: packets with a VLAN tag. The kernel takes it off and gives them to the VLAN's interface,
 before which the program stands too; so they go on untouched.
@@ -13,10 +14,12 @@ Source: include/uapi/linux/bpf.h.
 from __future__ import annotations
 
 from fourseven.l4.bpf import checksums
-from fourseven.l4.bpf.layout import U16, U32, U64
+from fourseven.l4.bpf.build import Program
+from fourseven.l4.bpf.layout import U16, U32, U64, Struct
 from fourseven.l4.bpf.values import Local, Pointer, Value
-from fourseven.l4.headers import SKB, UDP_HEADER
-from fourseven.l4.program.wire import HEADERS, LINK, ODD, PLAIN, UNKNOWN, Wire
+from fourseven.l4.headers import IPV4, LINK, SKB, UDP_HEADER
+from fourseven.l4.program.refusals import Refusals
+from fourseven.l4.program.wire import HEADERS, ODD, PLAIN, UNKNOWN, Wire
 
 PSEUDO, KEEP_NONE = 0x10, 0x20  # BPF_F_PSEUDO_HDR, BPF_F_MARK_MANGLED_0: UDP without a checksum
 TCP_SUM, UDP_SUM = 16, 6  # where the checksum stands in the header
@@ -30,6 +33,10 @@ class SkbWire(Wire):
     SENT, DROP = 7, 2  # TCX_REDIRECT, TCX_DROP
     LAST = True
 
+    def __init__(self, p: Program, keys: dict[int, Struct], protocols: set[int]) -> None:
+        super().__init__(p, keys, protocols)
+        self.refusals = Refusals(self)
+
     def measure(self) -> Value:
         return self.context.len  # type: ignore[no-any-return]
 
@@ -37,16 +44,19 @@ class SkbWire(Wire):
         p, skb = self.p, self.context
         with p.when(skb.vlan_present != 0):
             self.leave()
-        with p.when(skb.data.to(U64) + HEADERS > skb.data_end):
+        short = skb.data.to(U64) + HEADERS > skb.data_end
+        with p.when(short & (skb.data.to(U64) + skb.len > skb.data_end)):
             wanted = p.let("wanted", HEADERS, U32)
             with p.when(skb.len < HEADERS):
                 p.set(wanted, skb.len)
             p.call("skb_pull_data", skb, wanted)
 
-    def fits(self, row: Pointer) -> None:
+    def fits(self, row: Pointer, quotes: bool) -> None:
         p, skb = self.p, self.context
+        too_big, expired = self.refusals.kinds()
+        told = p.let("told", 0)  # what the sender is told instead; 0: nothing
         with p.when(self.hops_end()):
-            p.set(self.plain, ODD)
+            p.set(told, expired)
         with p.when((self.plain == PLAIN) & (skb.len > row.mtu + LINK)):
             piece = p.let("piece", skb.len - LINK)
             with p.when(skb.gso_size != 0):
@@ -56,7 +66,18 @@ class SkbWire(Wire):
                     lambda: p.set(piece, piece + UDP_HEADER.size),
                 )
             with p.when(piece > row.mtu):
-                p.set(self.plain, ODD)
+                p.set(told, too_big)
+        with p.when(told != 0):
+            if not quotes:
+                self.drop()
+                return
+            if self.v4:
+                whole = p.packet("ip", LINK, IPV4, self.PASS)
+                with p.when((told == too_big) & ((whole.fragment & 0x4000) == 0)):
+                    p.set(self.plain, ODD)  # it may be cut into pieces, which the kernel does
+                    p.set(told, 0)
+            with p.when(told != 0):
+                self.refusals.write(told, row.mtu)
 
     def sums(self, addresses: Local, ports: Local) -> None:
         def tcp() -> None:

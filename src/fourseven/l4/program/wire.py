@@ -32,22 +32,28 @@ from fourseven.l4.bpf.layout import BE16, U8, U16, U32, U64, Array, Kind, Struct
 from fourseven.l4.bpf.values import Condition, Fields, Load, Local, Pointer, Value
 from fourseven.l4.headers import (
     ETHERNET,
+    EXTENSION,
     FIB,
+    FRAGMENT,
     FRAME,
     HARDWARE,
     IPV4,
     IPV6,
+    LINK,
     PORTS,
     TCP_HEADER,
     UDP_HEADER,
 )
+from fourseven.l4.program.errors import ICMP_V4, ICMP_V6, Errors
+from fourseven.l4.program.fragments import Fragments
 
 TCP, UDP = 6, 17  # IANA protocol numbers
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 AF_INET, AF_INET6 = 2, 10
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
-LINK = 14  # bytes of the Ethernet header
-HEADERS = LINK + 60 + 20  # the longest that is looked at: IPv4 with options, TCP without
+HEADERS = LINK + 40 + 8 + 40 + 24  # what is looked at: an IPv6 error with what it quotes
+EXTENSIONS = 3  # of IPv6 that are walked through; hardly any packet has more than one
+HOP_BY_HOP, ROUTING, FRAGMENTED, OPTIONS = 0, 43, 44, 60
 FOUND, NO_NEIGHBOUR = 0, 7  # BPF_FIB_LKUP_RET: a way is known, its neighbour perhaps not yet
 ANY_LENGTH = 1  # asked of the routing table, so that it tells what fits
 PLAIN, UNKNOWN, ODD = 0, 1, 2  # a way: as remembered; its neighbour is not known; the kernel's
@@ -83,6 +89,9 @@ class Wire:
         self.context = p.context
         self.v4 = False
         self.second = hertz()
+        self.fragments = Fragments(self, HOP)
+        self.error: Callable[[], None] | None = None
+        self.about: Errors | None = None  # the error that is being written about
         self.ingress: Value = self.context.ingress_ifindex
         self.size: Value = self.measure()
 
@@ -96,8 +105,10 @@ class Wire:
 
     # ---- reading: whatever is not ours leaves here ----
 
-    def parse(self, write: Callable[[], None]) -> None:
+    def parse(self, write: Callable[[], None], error: Callable[[], None] | None = None) -> None:
+        """`error` emits what happens to an ICMP error, whose flow's key stands in wire.key."""
         p = self.p
+        self.error = error
         self.enter()
         ethernet = p.packet("ethernet", 0, ETHERNET, self.PASS)
         for family, struct in self.keys.items():
@@ -111,47 +122,98 @@ class Wire:
                 write()
         self.leave()
 
+    @property
+    def family(self) -> int:
+        return 4 if self.v4 else 6
+
     def parse_v4(self) -> None:
         p, key = self.p, self.key
         ip = p.packet("ip", LINK, IPV4, self.PASS)
         size = p.let("size", (ip.version_length.to(U16) & 15) << 2)
-        odd = (ip.version_length >> 4 != 4) | (size < 20) | ((ip.fragment & 0x3FFF) != 0)
-        with p.when(odd):
+        with p.when((ip.version_length >> 4 != 4) | (size < 20)):
             self.leave()
-        self.transport(ip.protocol, ip.length.host(), size)
+        with p.when((ip.fragment & 0x1FFF) != 0):
+            self.fragments.follow(ip, ip.id, ip.protocol)
         p.set(self.l4, size + LINK)
-        last = key.source.count - 1
-        if last:  # a key that serves both families
+        self.transport(ip.protocol, ip.length.host(), size, ICMP_V4)
+        if key.source.count == 4:  # a key that serves both families
             p.set(key.source[2], 0xFFFF)
             p.set(key.destination[2], 0xFFFF)
-        p.set(key.source[last], ip.source)
-        p.set(key.destination[last], ip.destination)
+        self.addresses(ip)
         self.ends()
 
     def parse_v6(self) -> None:
-        p, key = self.p, self.key
+        p = self.p
         ip = p.packet("ip", LINK, IPV6, self.PASS)
         with p.when(ip.version.host() >> 28 != 6):
             self.leave()
         for end in (ip.source, ip.destination):  # RFC 4291 2.5.5.2: never on the wire, and where
             with p.when(mapped(end)):  # a key serves both families it would be taken for IPv4
                 self.leave()
-        self.transport(ip.following, ip.length.host(), 0)
-        p.set(self.l4, LINK + 40)
-        p.copy(key.source, ip.source)
-        p.copy(key.destination, ip.destination)
+        self.piece = p.let("piece_at", 0, U16)  # where its fragment header stands; 0: none
+        p.set(self.l4, LINK + IPV6.size)
+        following = p.let("following", ip.following)
+        with p.when((following != TCP) & (following != UDP)):
+            for _ in range(EXTENSIONS):
+                self.extension(ip, following)
+        before = (self.l4 - (LINK + IPV6.size)).to(U16)
+        self.transport(following, ip.length.host(), before, ICMP_V6)
+        self.addresses(ip)
         self.ends()
 
-    def transport(self, protocol: Value, length: Value, before: Value | int) -> None:
+    def extension(self, ip: Pointer, following: Local) -> None:
+        """One extension header, if it is one that we step over (RFC 8200 4)."""
+        p = self.p
+        steps = (following == HOP_BY_HOP) | (following == ROUTING) | (following == OPTIONS)
+        with p.when(steps | (following == FRAGMENTED)):
+            header = p.packet("extension", self.l4, EXTENSION, self.PASS)
+            with p.when(following == FRAGMENTED):
+                piece = header.seen_as(FRAGMENT)
+                with p.when(piece.offset.host() >> 3 != 0):
+                    self.fragments.follow(ip, piece.id, piece.following)
+                with p.when(piece.offset.host() & 1 != 0):
+                    p.set(self.piece, self.l4)
+                p.set(self.l4, self.l4 + FRAGMENT.size)
+            with p.otherwise():
+                with p.when((following == ROUTING) & (header.rest[1] != 0)):
+                    self.leave()  # it is not yet on its way to whom the checksum knows
+                p.set(self.l4, (self.l4 + 8 + (header.length.to(U16) << 3)).to(U16))
+            p.set(following, header.following)
+
+    def addresses(self, ip: Pointer) -> None:
+        self.copy(self.key.source, ip.source)
+        self.copy(self.key.destination, ip.destination)
+
+    def words(self, address: Fields) -> list[Load]:
+        """The words of an address; of IPv4 in the form of IPv6 the last one."""
+        return [address[i] for i in range(address.count - (1 if self.v4 else 4), address.count)]
+
+    def copy(self, to: Fields, address: Fields) -> None:
+        for written, word in zip(self.words(to), self.words(address), strict=True):
+            self.p.set(written, word)
+
+    def differ(self, one: Fields, other: Fields) -> Condition:
+        """Are two addresses not the same?"""
+        pairs = list(zip(self.words(one), self.words(other), strict=True))
+        found: Condition = pairs[0][0] != pairs[0][1]
+        for mine, yours in pairs[1:]:
+            found = found | (mine != yours)
+        return found
+
+    def transport(self, protocol: Value, length: Value, before: Value, icmp: int) -> None:
         """A protocol of the plan, as long as its header; `length` bytes, `before` not its."""
         p = self.p
+        other = (protocol != TCP) & (protocol != UDP)
+        with p.when(other):
+            if self.error is not None:
+                with p.when(protocol == icmp):
+                    Errors(self, self.error).read()
+            self.leave()
         least = p.let("least", before, U16)
         if self.protocols == {TCP, UDP}:
             with p.when(protocol == TCP):
                 p.set(least, least + TCP_HEADER.size)
             with p.otherwise():
-                with p.when(protocol != UDP):
-                    self.leave()
                 p.set(least, least + UDP_HEADER.size)
         else:
             (only,) = self.protocols
@@ -200,22 +262,24 @@ class Wire:
 
     # ---- the way ----
 
-    def reach(
+    def reach(  # noqa: PLR0917 - from where to where, and what else happens
         self,
         row: Pointer,
         now: Value,
         source: Fields,
         destination: Fields,
         refreshed: Callable[[], None] | None = None,
+        quotes: bool = True,
     ) -> None:
         """The way from `source` to `destination`, which `row` remembers; `refreshed` is written
-        where the routing table is asked, about once a second."""
+        where the routing table is asked, about once a second. `quotes`: of a packet that cannot go
+        its way the sender may be told, who knows it by its beginning."""
         p = self.p
         with p.when(((now - row.checked) > self.second) | (row.out == 0)):
             if refreshed is not None:
                 refreshed()
             self.ask(row, now, source, destination)
-        self.fits(row)
+        self.fits(row, quotes and self.about is None)
 
     def ask(self, row: Pointer, now: Value, source: Fields, destination: Fields) -> None:
         """Asks the routing table, and remembers."""
@@ -225,9 +289,11 @@ class Wire:
         p.set(fib.protocol, self.key.protocol)
         p.set(fib.length, ANY_LENGTH)
         p.set(fib.family, AF_INET if self.v4 else AF_INET6)
-        for i in range(1 if self.v4 else 4):
-            p.set(fib.source[i], source[source.count - 1 if self.v4 else i])
-            p.set(fib.destination[i], destination[destination.count - 1 if self.v4 else i])
+        for i, (near, far) in enumerate(
+            zip(self.words(source), self.words(destination), strict=True)
+        ):
+            p.set(fib.source[i], near)
+            p.set(fib.destination[i], far)
         found = p.call("fib_lookup", p.context, fib.address, FIB.size, 0, name="found")
         with p.when(found == FOUND):
             frame = p.stack("frame", FRAME)
@@ -242,8 +308,8 @@ class Wire:
                 p.set(self.plain, UNKNOWN)
         p.set(row.out, fib.interface)
 
-    def fits(self, row: Pointer) -> None:
-        """What is too long for the way, or has come too far, is the kernel's."""
+    def fits(self, row: Pointer, quotes: bool) -> None:
+        """Too long for the way, or has it come too far?"""
         raise NotImplementedError
 
     def hops_end(self) -> Condition:
@@ -259,8 +325,14 @@ class Wire:
     # ---- writing ----
 
     def rewrite(self, source: To | None = None, destination: To | None = None) -> None:
-        """New ends; the checksums follow."""
+        """New ends; the checksums follow. Of an error: `source` and `destination` as they are for
+        a packet of its flow on this way, both."""
         p, key = self.p, self.key
+        if self.about is not None:
+            assert source is not None
+            assert destination is not None
+            self.about.rewrite(source, destination)
+            return
         addresses: list[tuple[Value, Value]] = []
         ports: list[tuple[Value, Value]] = []
         ip = p.packet("ip", LINK, IPV4 if self.v4 else IPV6, self.PASS)
@@ -269,19 +341,27 @@ class Wire:
             if to is None:
                 continue
             old, written = getattr(key, name), getattr(ip, name)
-            if self.v4:
-                last, new = old.count - 1, to.address[to.address.count - 1]
-                addresses.append((old[last], new))
-                p.set(written, new)
-            else:
-                addresses += [(old[i], to.address[i]) for i in range(4)]
-                p.copy(written, to.address)
+            addresses += zip(self.words(old), self.words(to.address), strict=True)
+            self.copy(written, to.address)
             ports.append((getattr(key, f"{name}_port"), to.port))
             p.set(getattr(header, name), to.port)
         change = checksums.difference(p, "change", addresses)
         if self.v4:
             checksums.apply(p, ip.checksum, change)
+        self.remember(ip, source, destination)
         self.sums(change, checksums.difference(p, "ports_change", ports))
+
+    def remember(self, ip: Pointer, source: To | None, destination: To | None) -> None:
+        """If this is the first fragment, the others go there too."""
+        p = self.p
+        ends = (source and source.address, destination and destination.address)
+        if self.v4:
+            with p.when((ip.fragment & 0x2000) != 0):
+                self.fragments.remember(*ends, ip.id)
+        else:
+            with p.when(self.piece != 0):
+                piece = p.packet("fragment", self.piece, FRAGMENT, self.PASS)
+                self.fragments.remember(*ends, piece.id)
 
     def sums(self, addresses: Local, ports: Local) -> None:
         """TCP's or UDP's checksum, after these differences."""

@@ -16,8 +16,8 @@ from __future__ import annotations
 from fourseven.l4.bpf import checksums
 from fourseven.l4.bpf.layout import U32, U64
 from fourseven.l4.bpf.values import Local, Pointer, Value
-from fourseven.l4.headers import UDP_HEADER, XDP_MD
-from fourseven.l4.program.wire import LINK, PLAIN, Wire
+from fourseven.l4.headers import LINK, UDP_HEADER, XDP_MD
+from fourseven.l4.program.wire import PLAIN, Wire
 
 TX = 3  # XDP_TX: back by the interface that it came from
 
@@ -36,7 +36,7 @@ class XdpWire(Wire):
     def enter(self) -> None:
         """A frame is read as it is."""
 
-    def fits(self, row: Pointer) -> None:
+    def fits(self, row: Pointer, quotes: bool) -> None:  # noqa: ARG002 - tcx tells
         p = self.p
         with p.when((self.plain != PLAIN) | (self.size > row.mtu + LINK)):
             self.leave()
