@@ -336,3 +336,12 @@ def test_a_table_puts_gets_walks_and_removes():
         assert table.remove(keys[3])
         assert not table.remove(keys[3])
         assert table.get(keys[3]) is None
+
+
+@needs_kernel
+def test_what_is_forgotten_stays_what_it_is():
+    p = begin()
+    x = p.let("x", 77, U32)
+    p.set(x, p.forgotten(x, p.context.len))
+    p.exit(x)
+    assert ran(p) == 77

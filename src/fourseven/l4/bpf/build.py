@@ -106,6 +106,13 @@ class Program(Emitter):
         opcode = code.STX | code.WIDTHS[target.kind.size]
         self._emit(opcode, to=base, source=0, offset=offset, text=f"{target} = r0")
 
+    def forgotten(self, local: Local, other: Value) -> Value:
+        """The same number, of which the verifier knows nothing any more, since it went through an
+        `other` that it does not know. Ways that differ only in what is known of it become one for
+        the verifier, which otherwise follows each to the program's end."""
+        mixed = self.let("mixed", local ^ other)
+        return mixed ^ other
+
     def add(self, target: Load, value: Value | int) -> None:
         """Adds to a 64-bit field of a map, whole even when several processors do it at once."""
         if target.kind is not U64:

@@ -61,7 +61,7 @@ class Decision:
         self.tables = Tables(p, plan, places)
         keys = {family: KEYS[family] for family in sorted(plan.families())}
         self.wire = wire(p, keys, self.protocols)
-        self.wire.parse(self.write)
+        self.wire.parse(self.write, self.write_error)
 
     def write(self) -> None:
         """What becomes of a packet of one family, in the order of its way."""
@@ -74,6 +74,21 @@ class Decision:
         with p.when(flow.present):
             self.known(flow)
         Handshakes(self).write()
+
+    def write_error(self) -> None:
+        """What becomes of an ICMP error about a flow: it goes the way of the flow's packets."""
+        p, wire = self.p, self.wire
+        flow = p.lookup(self.tables.flows[wire.family], "flow", wire.key)
+        with p.when(flow.missing):
+            wire.leave()
+        wire.reach(flow, wire.ticks(), flow.source, flow.destination)
+        if self.modes != {DIRECT}:
+            with p.when((flow.state & BOTH) != 0):
+                wire.rewrite(
+                    source=To(flow.source, flow.source_port),
+                    destination=To(flow.destination, flow.destination_port),
+                )
+        wire.forward(flow)
 
     # ---- a packet of a known flow ----
 
@@ -135,6 +150,9 @@ class Decision:
                 wire.rewrite(source=source)
             with p.when((row.state & BOTH) == NEW_DESTINATION):
                 wire.rewrite(destination=destination)
+        if DIRECT in self.modes:
+            with p.when((row.state & BOTH) == 0):
+                wire.rewrite(towards=row.destination)
 
     # ---- the other row ----
 

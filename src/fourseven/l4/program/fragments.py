@@ -36,7 +36,7 @@ class Fragments:
             words = Array(BE32, 1 if family == 4 else 4)
             ends = {"source": words, "destination": words}
             self.keys[family] = Struct(f"piece{family}", **ends, id=BE32, protocol=U32)
-            self.rows[family] = Struct(f"whole{family}", **ends, **hop)
+            self.rows[family] = Struct(f"whole{family}", **ends, towards=words, **hop)
         self.maps = {
             family: self.p.map(
                 f"fragments{family}", LRU_HASH, self.keys[family], self.rows[family], FRAGMENTS_MAX
@@ -53,12 +53,15 @@ class Fragments:
         p.set(made.protocol, protocol)
         return made
 
-    def remember(self, source: Fields | None, destination: Fields | None, id: Value) -> None:
+    def remember(
+        self, source: Fields | None, destination: Fields | None, towards: Fields | None, id: Value
+    ) -> None:
         """The first fragment goes there: so will the others."""
         p, wire, key = self.p, self.wire, self.wire.key
         row = p.stack("whole", self.rows[wire.family])
         wire.copy(row.source, source or key.source)
         wire.copy(row.destination, destination or key.destination)
+        wire.copy(row.towards, towards or destination or key.destination)
         made = self.key(key.source, key.destination, id, key.protocol)
         p.update(self.maps[wire.family], made, row)
 
@@ -70,7 +73,7 @@ class Fragments:
         row = p.lookup(self.maps[wire.family], "whole", made)
         with p.when(row.missing):
             wire.leave()
-        wire.reach(row, wire.ticks(), row.source, row.destination, quotes=False)
+        wire.reach(row, wire.ticks(), row.source, row.towards, quotes=False)
         found = p.packet("ip", LINK, IPV4 if wire.v4 else IPV6, wire.PASS)
         pairs = [
             pair

@@ -156,6 +156,8 @@ class Wire:
         with p.when((following != TCP) & (following != UDP)):
             for _ in range(EXTENSIONS):
                 self.extension(ip, following)
+            for place in (self.l4, self.piece):
+                p.set(place, (p.forgotten(place, self.size) & 0x1FFF).to(U16))
         before = (self.l4 - (LINK + IPV6.size)).to(U16)
         self.transport(following, ip.length.host(), before, ICMP_V6)
         self.addresses(ip)
@@ -324,9 +326,15 @@ class Wire:
 
     # ---- writing ----
 
-    def rewrite(self, source: To | None = None, destination: To | None = None) -> None:
+    def rewrite(
+        self,
+        source: To | None = None,
+        destination: To | None = None,
+        towards: Fields | None = None,
+    ) -> None:
         """New ends; the checksums follow. Of an error: `source` and `destination` as they are for
-        a packet of its flow on this way, both."""
+        a packet of its flow on this way, both. `towards`: to whom it goes, if not to its
+        destination."""
         p, key = self.p, self.key
         if self.about is not None:
             assert source is not None
@@ -336,6 +344,9 @@ class Wire:
         addresses: list[tuple[Value, Value]] = []
         ports: list[tuple[Value, Value]] = []
         ip = p.packet("ip", LINK, IPV4 if self.v4 else IPV6, self.PASS)
+        self.remember(ip, source, destination, towards)
+        if source is None and destination is None:
+            return
         header = p.packet("ports", self.l4, PORTS, self.PASS)
         for name, to in (("source", source), ("destination", destination)):
             if to is None:
@@ -348,13 +359,14 @@ class Wire:
         change = checksums.difference(p, "change", addresses)
         if self.v4:
             checksums.apply(p, ip.checksum, change)
-        self.remember(ip, source, destination)
         self.sums(change, checksums.difference(p, "ports_change", ports))
 
-    def remember(self, ip: Pointer, source: To | None, destination: To | None) -> None:
+    def remember(
+        self, ip: Pointer, source: To | None, destination: To | None, towards: Fields | None
+    ) -> None:
         """If this is the first fragment, the others go there too."""
         p = self.p
-        ends = (source and source.address, destination and destination.address)
+        ends = (source and source.address, destination and destination.address, towards)
         if self.v4:
             with p.when((ip.fragment & 0x2000) != 0):
                 self.fragments.remember(*ends, ip.id)
