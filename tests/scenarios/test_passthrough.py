@@ -58,9 +58,10 @@ class TlsServer:
 
     def serve(self, connected: socket.socket) -> None:
         with contextlib.suppress(OSError), connected:
-            with self.context.wrap_socket(connected, server_side=True) as inside:
-                while data := inside.recv(65_536):
-                    inside.sendall(self.name + b" " + data)
+            inside = self.context.wrap_socket(connected, server_side=True)
+            while data := inside.recv(65_536):
+                inside.sendall(self.name + b" " + data)
+            inside.close()
 
     def stop(self) -> None:
         self.listening.shutdown(socket.SHUT_RDWR)

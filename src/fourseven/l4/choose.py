@@ -1,8 +1,8 @@
 """Which server takes a connection or a flow: routes by addresses and the hello, then balance.
 
 The relay sees no request, so one is made up that has nothing but addresses and what a ClientHello
-said, and the very table that Layer 7 asks answers. The rest is a lease: which server was picked, which were tried before,
-and that it is counted in flight until the lease ends.
+said, and the very table that Layer 7 asks answers. The rest is a lease: which server was picked,
+which were tried before, and that it is counted in flight until the lease ends.
 
 Laws: a lease holds numbers, never pointers. Whoever takes a lease ends it, once; ending a lease
 that is not held does nothing.

@@ -5,6 +5,7 @@ byte too far; and with `step` it is fed as a slow client would: `step` bytes mor
 new place in memory, with `scanned` carried along. It is no part of the path of a request.
 """
 
+import ipaddress
 import time
 
 import cython
@@ -17,13 +18,21 @@ from cython.cimports.fourseven.protocols.chunked import Chunked, chunked_read, c
 from cython.cimports.fourseven.protocols.clienthello import ClientHello, read_client_hello
 from cython.cimports.fourseven.protocols.grammar import Name, known_name, twin_name
 from cython.cimports.fourseven.protocols.http1 import HeadLimits, read_request, read_response
-from cython.cimports.fourseven.protocols.message import Request, Response, Span
+from cython.cimports.fourseven.protocols.message import Address, Request, Response, Span
+from cython.cimports.fourseven.protocols.proxyproto import (
+    PROXY_V2_ROOM,
+    ProxyHeader,
+    crc32c,
+    read_proxy,
+    write_proxy,
+)
 from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
-from cython.cimports.libc.string import memcpy
+from cython.cimports.libc.string import memcpy, memset
 
 from fourseven.protocols.clienthello import HelloResult
 from fourseven.protocols.http1 import Fault
+from fourseven.protocols.proxyproto import ProxyResult
 
 
 def request(data: bytes, step=0, head_max=32768, headers_max=128, target_max=8192, relax=0) -> dict:
@@ -169,6 +178,58 @@ def client_hello(data: bytes) -> dict:
         free(copy)
 
 
+def proxy(data: bytes) -> dict:
+    """Reads a PROXY header; addresses as (text, port), None where it names none."""
+    copy: cython.p_char = exact_copy(data, len(data))
+    header = cython.declare(ProxyHeader)
+    try:
+        result: int32_t = read_proxy(copy, len(data), cython.address(header))
+        if result != ProxyResult.PROXY_OK:
+            return {"result": result}
+        return {
+            "result": result,
+            "size": header.size,
+            "version": header.version,
+            "source": address_of(header.source) if header.told else None,
+            "destination": address_of(header.destination) if header.told else None,
+            "authority": text_of(header.authority),
+            "alpn": text_of(header.alpn),
+            "unique_id": text_of(header.unique_id),
+            "client": header.client,
+            "verified": header.verified,
+            "tls_version": text_of(header.tls_version),
+            "tls_cipher": text_of(header.tls_cipher),
+            "common_name": text_of(header.common_name),
+        }
+    finally:
+        free(copy)
+
+
+def proxy_header(version: int, ends: tuple | None = None, client=0, verified=0, **texts) -> bytes:
+    """Writes a PROXY header; `ends` are two pairs (address, port), texts those of `proxy`."""
+    header = cython.declare(ProxyHeader)
+    out = cython.declare(cython.char[PROXY_V2_ROOM])
+    memset(cython.address(header), 0, cython.sizeof(ProxyHeader))
+    if ends is not None:
+        header.told = 1
+        header.source = packed_end(ends[0])
+        header.destination = packed_end(ends[1])
+    header.client = client
+    header.verified = verified
+    header.authority = span_of(texts.get("authority"))
+    header.alpn = span_of(texts.get("alpn"))
+    header.tls_version = span_of(texts.get("tls_version"))
+    header.tls_cipher = span_of(texts.get("tls_cipher"))
+    header.common_name = span_of(texts.get("common_name"))
+    size: uint32_t = write_proxy(out, version, cython.address(header))
+    return out[:size]
+
+
+def crc(data: bytes) -> int:
+    """The CRC32c of some bytes."""
+    return crc32c(0xFFFFFFFF, data, len(data)) ^ 0xFFFFFFFF
+
+
 def known(name: bytes) -> int:
     """The KnownHeader of a field name, 0 for another one."""
     row: cython.pointer[cython.const[Name]] = known_name(name, len(name))
@@ -202,6 +263,29 @@ def request_ns(data: bytes, times=1_000_000) -> float:
     spent = time.perf_counter_ns() - start
     free(message)
     return spent / times
+
+
+def address_of(address):
+    packed = cython.cast(cython.p_char, address.bytes)[:16]
+    found = ipaddress.IPv6Address(packed)
+    return str(found.ipv4_mapped or found), address.port
+
+
+def packed_end(end):
+    address = cython.declare(Address)
+    memset(cython.address(address), 0, cython.sizeof(Address))
+    found = ipaddress.ip_address(end[0])
+    packed: bytes = found.packed if found.version == 6 else bytes(10) + b"\xff\xff" + found.packed
+    memcpy(address.bytes, cython.cast(cython.p_const_char, packed), 16)
+    address.port = end[1]
+    return address
+
+
+def span_of(text):
+    """It lives as long as the bytes that the caller keeps."""
+    if text is None:
+        return Span(at=cython.NULL, size=0)
+    return Span(at=text, size=len(text))
 
 
 def exact_copy(data, size):
