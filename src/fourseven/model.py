@@ -395,6 +395,15 @@ class Tls(Form):
     )
 
 
+class ProxyProtocol(Form):
+    """Proxies in front say who the client is, by HAProxy's PROXY protocol (version 1 or 2)."""
+
+    from_: Annotated[tuple[Network, ...], NotEmpty(), BeforeValidator(_listed)] = Field(
+        alias="from",
+        description="Networks of those proxies. They must send it; nobody else is let in.",
+    )
+
+
 class Listener(Form):
     """Where clients come in, and what is allowed there."""
 
@@ -418,6 +427,9 @@ class Listener(Form):
         None, description="TLS ends here: HTTPS, or with protocol: tcp any bytes. Left out: plain."
     )
     # trust
+    proxy_protocol: Annotated[ProxyProtocol | None, needs(Need.BYTES)] = Field(
+        None, description="Left out: a connection's own address is the client's."
+    )
     trusted: Annotated[tuple[Network, ...], BeforeValidator(_listed), L7] = Field(
         _LISTENER.trusted, description="Networks whose X-Forwarded-* headers are believed."
     )
@@ -454,7 +466,7 @@ class Listener(Form):
     hello_timeout_ms: Wait = Field(
         _LISTENER.hello_timeout_ms,
         alias="hello_timeout",
-        description="For a whole TLS ClientHello, where one is looked at.",
+        description="For a whole TLS ClientHello or PROXY header, where one is read.",
     )
     head_timeout_ms: Annotated[Wait, L7] = Field(
         _LISTENER.head_timeout_ms, alias="head_timeout", description="For a whole request head."

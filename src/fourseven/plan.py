@@ -171,6 +171,7 @@ class ListenerPlan:
     hello: bool = False  # the ClientHello is looked at before anything is served
     hello_routes: int = 0  # with tls: so many routes, the first ones, say at the hello if TLS ends
     hello_timeout_ms: int = 10_000
+    proxies: tuple[str, ...] = ()  # CIDRs of those who must send the PROXY protocol; empty: nobody
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,9 @@ def tlv(kind: int, value: bytes) -> bytes:
     return struct.pack(">BH", kind, len(value)) + value
 
 
-def v2(body: bytes = b"", family: int = 0x11, command: int = 0x21, size: int | None = None) -> bytes:
+def v2(
+    body: bytes = b"", family: int = 0x11, command: int = 0x21, size: int | None = None
+) -> bytes:
     length = len(body) if size is None else size
     return SIGNATURE + struct.pack(">BBH", command, family, length) + body
 
@@ -239,7 +241,9 @@ def test_what_is_written_is_read_as_itself(version: int, who: Any) -> None:
         assert found[key] == (str(mapped or address), port)
 
 
-@given(st.binary(max_size=120), st.sampled_from([b"", b"PROXY ", SIGNATURE, SIGNATURE + b"\x21\x11"]))
+@given(
+    st.binary(max_size=120), st.sampled_from([b"", b"PROXY ", SIGNATURE, SIGNATURE + b"\x21\x11"])
+)
 def test_any_bytes(data: bytes, start: bytes) -> None:
     """A refusal stays what it is, whatever follows."""
     first = probe.proxy(start + data)

@@ -12,6 +12,9 @@ the file. So each of them must be one that the hello decides; one that needs the
 stand behind them. If the hello chooses a route without `passthrough`, or none of them, TLS ends
 and the request is routed as always.
 
+Where a proxy in front has ended TLS, its PROXY header tells the names, and there is no hello to
+look at: a listener without `tls` that needs the request.
+
 Law: pure.
 """
 
@@ -34,8 +37,10 @@ class Conflict(NamedTuple):
     text: str
 
 
-def looks_at_hello(listener: Listener) -> bool:
+def looks_at_hello(listener: Listener, need: Need) -> bool:
     """Must the ClientHello be there before a connection is served?"""
+    if listener.tls is None and need is Need.REQUEST:
+        return False
     return any(
         route.tls == "passthrough" or Need.CLIENT_HELLO in _needs(route.match)
         for route in listener.all_routes
@@ -80,7 +85,7 @@ def _hidden(listener: Listener) -> Iterator[Conflict]:
                 f"TLS that is passed through hides the requests that this listener looks at; {mend}"
             )
             yield Conflict(("routes", i, "tls"), text)
-        elif Need.CLIENT_HELLO in _needs(route.match):
+        elif Need.CLIENT_HELLO in _needs(route.match) and listener.proxy_protocol is None:
             text = f"sni and alpn are seen in TLS alone, and there a request is hidden; {mend}"
             yield Conflict(("routes", i, "match"), text)
 

@@ -173,7 +173,7 @@ def _conflicts(config: Config, listener: Listener, transport: str) -> Iterator[C
 
 
 def _tcp_sees(listener: Listener, transport: str, need: Need) -> bool:
-    """TLS to or from the relay is its own: it looks at no byte inside."""
+    """TLS and PROXY headers are the relay's own affair: it looks at no byte of the client's."""
     if transport != "tcp":
         return False
     return need is Need.BYTES or (need is Need.CLIENT_HELLO and listener.tls is not None)

@@ -54,8 +54,9 @@ def compile_listener(config: Config, name: str, problems: list[Problem]) -> List
         forwarded=sum(FORWARDED[header] for header in set(listener.forwarded)),
         request_id=_request_id(listener),
         tls=compile_tls(config, name, problems),
-        hello=looks_at_hello(listener),
+        hello=looks_at_hello(listener, decision.need),
         hello_routes=hello_routes(listener),
+        proxies=listener.proxy_protocol.from_ if listener.proxy_protocol else (),
         relax=sum(RELAX[rule] for rule in set(listener.relax)),
         **{key: getattr(listener, key) for key in COPIED},
     )

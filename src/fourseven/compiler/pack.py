@@ -24,6 +24,7 @@ from cython.cimports.fourseven.protocols.grammar import Name, known_name
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import (
     ARRIVAL_HELLO,
+    ARRIVAL_PROXY,
     Action,
     Choice,
     Part,
@@ -127,6 +128,10 @@ def pack_listener(arena, listener, plan, backends):
     listener.mode = plan.mode
     listener.table = table_build(arena, served(plan))
     listener.arrival = ARRIVAL_HELLO if plan.hello else 0
+    listener.proxies_count = len(plan.proxies)
+    listener.proxies = pack_cidrs(arena, plan.proxies)
+    if plan.proxies:
+        listener.arrival |= ARRIVAL_PROXY
     listener.hello_timeout_ms = plan.hello_timeout_ms
     listener.hello_table = cython.NULL
     if plan.hello_routes:

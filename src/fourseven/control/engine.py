@@ -214,9 +214,7 @@ class Engine:
         by_listener: dict[str, list[int]] = {}
         for want in wants:
             by_listener.setdefault(want.listener, []).extend(kept[want.key])
-        first = {
-            one.name: one.mode == ListenerMode.MODE_HTTP or one.hello for one in plan.listeners
-        }
+        first = {one.name: speaks_first(one) for one in plan.listeners}
         waiting = {want.key: first[want.listener] for want in wants}
         # A protocol in which the server speaks first must not wait for the client: off before,
         # on after.
@@ -349,6 +347,11 @@ def with_tls_of(plan: Plan, renewed: Plan) -> Plan:
     there = {one.name: one.tls for one in renewed.backends}
     backends = tuple(replace(one, tls=there.get(one.name, one.tls)) for one in plan.backends)
     return replace(plan, listeners=renewed.listeners, backends=backends)
+
+
+def speaks_first(listener: ListenerPlan) -> bool:
+    """Whether nothing happens before the client has spoken."""
+    return listener.mode == ListenerMode.MODE_HTTP or listener.hello or bool(listener.proxies)
 
 
 def worker_count(asked: int) -> int:

@@ -265,7 +265,8 @@ def go_on(worker, session):
     if (
         backend is cython.NULL
         and session.arrived is not cython.NULL
-        and (session.client.tls is cython.NULL)
+        and session.arrived.hello
+        and session.client.tls is cython.NULL
     ):
         count(cython.address(session.counters.status[0]), 1)
         tls_alert(session.client.source.fd, ALERT_UNRECOGNIZED_NAME)

@@ -1,7 +1,6 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from fourseven.protocols.message cimport Address, Span
-from fourseven.snapshot.layout cimport Cidr
 
 cpdef enum:
     ADDRESS_TEXT_MAX = 40   # eight groups of four digits and seven colons are 39
@@ -23,5 +22,3 @@ cdef uint32_t text_group(char *out, uint32_t group) noexcept nogil
 cdef bint address_read "fourseven_address_read"(const Span *text, Address *address) noexcept nogil
 cdef bint read_host(const char *at, uint32_t size, int family, uint8_t *bytes) noexcept nogil
 cdef bint read_port(const char *at, uint32_t size, uint16_t *port) noexcept nogil
-
-cdef bint cidr_holds "fourseven_cidr_holds"(const Cidr *cidr, const Address *address) noexcept nogil

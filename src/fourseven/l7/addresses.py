@@ -14,7 +14,7 @@ import cython
 from cython.cimports.fourseven.l7.addresses import AF_INET, AF_INET6, inet_pton
 from cython.cimports.fourseven.protocols.message import Address
 from cython.cimports.libc.stdint import uint8_t, uint16_t, uint32_t
-from cython.cimports.libc.string import memchr, memcmp, memcpy, memset
+from cython.cimports.libc.string import memchr, memcpy, memset
 
 
 def is_v4(bytes):
@@ -154,14 +154,3 @@ def read_port(at, size, port):
         number = number * 10 + cython.cast(uint32_t, at[i] - 48)
     port[0] = cython.cast(uint16_t, number)
     return number <= 65535
-
-
-def cidr_holds(cidr, address):
-    whole: uint32_t = cidr.prefix // 8
-    rest: uint32_t = cidr.prefix % 8
-    mask: uint32_t = 0xFF00 >> rest & 0xFF
-    if cidr.prefix > 128 or memcmp(cidr.bytes, address.bytes, whole) != 0:
-        return False
-    if rest == 0:
-        return True
-    return (cidr.bytes[whole] ^ address.bytes[whole]) & mask == 0

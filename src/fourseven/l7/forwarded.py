@@ -19,7 +19,6 @@ from cython.cimports.fourseven.l7.addresses import (
     ADDRESS_TEXT_MAX,
     address_read,
     address_text,
-    cidr_holds,
     is_v4,
 )
 from cython.cimports.fourseven.l7.forwarded import (
@@ -43,6 +42,7 @@ from cython.cimports.fourseven.protocols.message import (
     Span,
 )
 from cython.cimports.fourseven.snapshot.layout import FORWARDED_RFC7239
+from cython.cimports.fourseven.worker.local import cidr_holds
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memchr
 

@@ -17,7 +17,7 @@ Not here: who may send it. Source: proxy-protocol.txt of HAProxy, 2.1 and 2.2.
 
 import cython
 from cython.cimports.fourseven.protocols.canonical import canonical_host
-from cython.cimports.fourseven.protocols.message import Address, Span
+from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.protocols.proxyproto import (
     AF_INET,
     AF_INET6,
@@ -53,7 +53,7 @@ from cython.cimports.fourseven.protocols.proxyproto import (
     inet_ntop,
     inet_pton,
 )
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
+from cython.cimports.libc.stdint import uint8_t, uint32_t
 from cython.cimports.libc.string import memchr, memcmp, memcpy, memset, strlen
 
 

@@ -164,6 +164,8 @@ typedef struct {
     /* before anything is served */
     uint32_t arrival;          /* bits of ArrivalStage: what is read first */
     uint32_t hello_timeout_ms; /* until all of it is here */
+    Cidr *proxies;             /* who must send the PROXY protocol */
+    uint32_t proxies_count;
     RouteTable *hello_table;   /* with tls: the routes that say at the ClientHello if TLS ends; or NULL */
     void *tls;                 /* fourseven.tls.site.TlsSite; NULL: clients speak without TLS */
 } Listener;

@@ -183,6 +183,8 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         Span name
         uint32_t arrival
         uint32_t hello_timeout_ms
+        Cidr *proxies
+        uint32_t proxies_count
         RouteTable *hello_table
         void *tls
 

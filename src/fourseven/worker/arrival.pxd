@@ -1,7 +1,8 @@
 from libc.stdint cimport int32_t, uint32_t
 
 from fourseven.protocols.clienthello cimport ClientHello
-from fourseven.protocols.message cimport Address, Request
+from fourseven.protocols.message cimport Address, Request, Span
+from fourseven.snapshot.layout cimport Listener
 from fourseven.worker.worker cimport Arrival, Arrived, Dead, Source, Timer, Worker, WorkerListener
 
 cdef enum Outcome:
@@ -21,7 +22,8 @@ cdef void arrival_open "fourseven_arrival_open"(
 ) noexcept nogil
 # Cuts all that have not arrived.
 cdef void arrivals_stop "fourseven_arrivals_stop"(Worker *worker) noexcept nogil
-# Gives a request what the ClientHello said; NULL: nothing was looked at.
+# Gives a request what the hello and a proxy said, behind what the connection says of itself; NULL:
+# nothing was read of it.
 cdef void arrived_fill "fourseven_arrived_fill"(const Arrived *arrived, Request *request) noexcept nogil
 # A request that has nothing but what a connection says of itself: for routes at Layer 4.
 cdef void arrived_request "fourseven_arrived_request"(
@@ -35,10 +37,14 @@ cdef void ready(Worker *worker, Source *source, uint32_t events) noexcept nogil
 cdef void expired(Worker *worker, Timer *timer) noexcept nogil
 cdef void go_on(Worker *worker, Arrival *arrival) noexcept nogil
 cdef Outcome peek(Worker *worker, Arrival *arrival) noexcept nogil
-cdef Outcome hello_seen(Worker *worker, Arrival *arrival, const char *at, uint32_t size) noexcept nogil
+cdef Outcome look(Worker *worker, Arrival *arrival, uint32_t stage) noexcept nogil
+cdef bint may_speak(const Listener *plan, const Address *peer) noexcept nogil
+cdef Outcome proxy_seen(Worker *worker, Arrival *arrival, char *at, uint32_t size) noexcept nogil
+cdef Outcome hello_seen(Worker *worker, Arrival *arrival, char *at, uint32_t size) noexcept nogil
 cdef Outcome hand_over(Worker *worker, Arrival *arrival, const ClientHello *hello) noexcept nogil
+cdef Arrived *what_is_known(Arrival *arrival, const ClientHello *hello) noexcept nogil
 cdef int32_t passthrough(Worker *worker, const WorkerListener *listener, const Arrived *arrived) noexcept nogil
-cdef Arrived *arrived_new(const Arrival *arrival, const ClientHello *hello) noexcept nogil
+cdef Arrived *arrived_new(const Address *client, const Span *sni, const Span *alpn) noexcept nogil
 cdef void refuse(Worker *worker, Arrival *arrival) noexcept nogil
 cdef void end(Worker *worker, Arrival *arrival) noexcept nogil
 cdef void leave(Worker *worker, Arrival *arrival) noexcept nogil

@@ -1,14 +1,21 @@
 """Between accept and a session: what must be read of a connection before anybody serves it.
 
-A listener that routes by SNI must see the TLS ClientHello before it can tell which plane serves the
-connection. So an arrival stands between `accept` and the session: it looks at the first bytes, and
-when it has seen enough it gives the descriptor, with what it has learnt (`Arrived`), to the plane.
+Where proxies stand in front, their PROXY header says who the client is. A listener that routes by
+SNI must see the TLS ClientHello before it can tell which plane serves the connection. So an arrival
+stands between `accept` and the session: it looks at the first bytes, and when it has seen enough it
+gives the descriptor, with what it has learnt (`Arrived`), to the plane.
+
+Only those whom the file names may send a PROXY header, and they must: whoever else comes is cut,
+for one who is guessed at could choose who he is. The header is taken out of the socket to its last
+byte, and no further.
 
 The hello is looked at and left in the socket (MSG_PEEK): whoever takes the connection, be it the
 relay or the session that ends TLS, reads it from its first byte, and nothing can be lost or said
 twice. A client that sends it byte by byte is looked at byte by byte: at most 16 KiB at a time, for
 `hello_timeout` at most.
 
+    PROXY   whole       the client is whom it says; then the hello, if one is asked for
+            anything    a reset: we do not know whom we would talk to
     hello   whole       its route says whether TLS goes on as it is; else the listener's own plane
             not TLS     TLS ends here: its session says so, in HTTP's words; else a reset
             malformed   TLS ends here: OpenSSL says so; else an alert
@@ -43,7 +50,20 @@ from cython.cimports.fourseven.protocols.clienthello import (
     read_client_hello,
 )
 from cython.cimports.fourseven.protocols.message import Span
-from cython.cimports.fourseven.snapshot.layout import MODE_RELAY_TCP, Listener
+from cython.cimports.fourseven.protocols.proxyproto import (
+    CLIENT_TLS,
+    PROXY_MORE,
+    PROXY_OK,
+    ProxyHeader,
+    read_proxy,
+)
+from cython.cimports.fourseven.snapshot.layout import (
+    ARRIVAL_HELLO,
+    ARRIVAL_PROXY,
+    MODE_RELAY_TCP,
+    Listener,
+)
+from cython.cimports.fourseven.worker.local import cidr_holds
 from cython.cimports.fourseven.worker.tools import (
     buffer_free,
     buffer_large,
@@ -120,18 +140,81 @@ def go_on(worker, arrival):
 
 
 def peek(worker, arrival):
+    """Both may be there at once: then both are read in this turn."""
+    outcome: Outcome = ARRIVAL_GONE
+    stages: uint32_t = arrival.listener.plan.arrival
+    if stages & ARRIVAL_PROXY and arrival.arrived is cython.NULL:
+        if not may_speak(arrival.listener.plan, cython.address(arrival.client)):
+            count(cython.address(worker.counters.proxy_refused), 1)
+            return ARRIVAL_GONE
+        outcome = look(worker, arrival, ARRIVAL_PROXY)
+        if outcome != ARRIVAL_DONE:
+            return outcome
+    if stages & ARRIVAL_HELLO:
+        return look(worker, arrival, ARRIVAL_HELLO)
+    return hand_over(worker, arrival, cython.NULL)
+
+
+def look(worker, arrival, stage):
+    """Looks at what has come, and leaves it where it is."""
     buffer: cython.pointer[Buffer] = buffer_large(worker)
     size: cython.Py_ssize_t
     outcome: Outcome = ARRIVAL_GONE
     if buffer is cython.NULL:
         return ARRIVAL_GONE
     size = recv(arrival.source.fd, buffer.at, buffer.capacity, MSG_PEEK)
-    if size > 0:
+    if size > 0 and stage == ARRIVAL_PROXY:
+        outcome = proxy_seen(worker, arrival, buffer.at, cython.cast(uint32_t, size))
+    elif size > 0:
         outcome = hello_seen(worker, arrival, buffer.at, cython.cast(uint32_t, size))
     elif size < 0 and (errno == EAGAIN or errno == EINTR):
         outcome = ARRIVAL_LATER
     buffer_free(worker, buffer)
     return outcome
+
+
+def may_speak(plan, peer):
+    """Is it one of the proxies? Who may open a unix socket is said by its file's permissions."""
+    at: uint32_t
+    for at in range(plan.proxies_count):
+        if cidr_holds(cython.address(plan.proxies[at]), peer):
+            return True
+    for at in range(16):
+        if peer.bytes[at] != 0:
+            return False
+    return peer.port == 0
+
+
+def proxy_seen(worker, arrival, at, size):
+    header = cython.declare(ProxyHeader)
+    alpn = cython.declare(cython.char[256])
+    list_: Span = Span(at=cython.NULL, size=0)
+    result: int32_t = read_proxy(at, size, cython.address(header))
+    if result == PROXY_MORE:
+        return ARRIVAL_LATER
+    if result != PROXY_OK:
+        count(cython.address(worker.counters.proxy_refused), 1)
+        return ARRIVAL_GONE
+    if header.alpn.at is not cython.NULL:
+        alpn[0] = cython.cast(cython.char, header.alpn.size)
+        memcpy(cython.address(alpn[1]), header.alpn.at, header.alpn.size)
+        list_ = Span(at=cython.address(alpn[0]), size=header.alpn.size + 1)
+    arrival.arrived = arrived_new(
+        cython.address(arrival.client), cython.address(header.authority), cython.address(list_)
+    )
+    if arrival.arrived is cython.NULL:
+        count(cython.address(worker.counters.memory_refused), 1)
+        return ARRIVAL_GONE
+    if header.told:
+        arrival.arrived.told = 1
+        arrival.arrived.client = header.source
+        arrival.arrived.local = header.destination
+    arrival.arrived.tls_client = header.client
+    arrival.arrived.tls_verified = header.verified
+    # The same bytes, now out of the socket: they were there a moment ago.
+    if recv(arrival.source.fd, at, header.size, 0) != header.size:
+        return ARRIVAL_GONE
+    return ARRIVAL_DONE
 
 
 def hello_seen(worker, arrival, at, size):
@@ -169,11 +252,12 @@ def tls_alert(fd, alert):
 
 
 def hand_over(worker, arrival, hello):
+    """`hello`: NULL where none was asked for, or none could be read."""
     listener: cython.pointer[WorkerListener] = arrival.listener
     fd: int32_t = arrival.source.fd
     mode: uint32_t = listener.mode
     event = cython.declare(epoll_event)
-    arrived: cython.pointer[Arrived] = arrived_new(arrival, hello)
+    arrived: cython.pointer[Arrived] = what_is_known(arrival, hello)
     if arrived is cython.NULL:
         count(cython.address(worker.counters.memory_refused), 1)
         return ARRIVAL_GONE
@@ -185,9 +269,34 @@ def hand_over(worker, arrival, hello):
         event.events = 0
         epoll_ctl(worker.epoll_fd, EPOLL_CTL_DEL, fd, cython.address(event))
     arrival.source.fd = -1  # it is no longer ours to close
+    arrival.arrived = cython.NULL
     leave(worker, arrival)
     worker.planes[mode].take(worker, listener, fd, arrived)
     return ARRIVAL_DONE
+
+
+def what_is_known(arrival, hello):
+    """Of a name and of protocols the hello itself knows more than the proxy that passed it on."""
+    told: cython.pointer[Arrived] = arrival.arrived
+    arrived: cython.pointer[Arrived]
+    if hello is cython.NULL and told is not cython.NULL:
+        return told
+    if hello is cython.NULL:
+        return arrived_new(cython.address(arrival.client), cython.NULL, cython.NULL)
+    arrived = arrived_new(
+        cython.address(arrival.client), cython.address(hello.sni), cython.address(hello.alpn)
+    )
+    if arrived is cython.NULL:
+        return arrived
+    arrived.hello = 1
+    if told is not cython.NULL:
+        arrived.client = told.client
+        arrived.local = told.local
+        arrived.told = told.told
+        arrived.tls_client = told.tls_client
+        arrived.tls_verified = told.tls_verified
+        free(told)
+    return arrived
 
 
 def passthrough(worker, listener, arrived):
@@ -205,42 +314,47 @@ def passthrough(worker, listener, arrived):
     return number if plan.routes[number].passthrough else -1
 
 
-def arrived_new(arrival, hello):
-    """What was learnt, with copies of the texts behind it."""
-    sni: Span = Span(at=cython.NULL, size=0)
-    alpn: Span = Span(at=cython.NULL, size=0)
+def arrived_new(client, sni, alpn):
+    """The record, with copies of the texts behind it; NULL where one is not known."""
+    size: cython.size_t = cython.sizeof(Arrived)
     text: cython.p_char
     arrived: cython.pointer[Arrived]
-    if hello is not cython.NULL:
-        sni = hello.sni
-        alpn = hello.alpn
-    arrived = cython.cast(
-        cython.pointer[Arrived], calloc(1, cython.sizeof(Arrived) + sni.size + alpn.size)
-    )
+    if sni is not cython.NULL:
+        size += sni.size
+    if alpn is not cython.NULL:
+        size += alpn.size
+    arrived = cython.cast(cython.pointer[Arrived], calloc(1, size))
     if arrived is cython.NULL:
         return arrived
-    arrived.client = arrival.client
+    arrived.client = client[0]
     arrived.route = -1
     text = cython.cast(cython.p_char, arrived) + cython.sizeof(Arrived)
-    if sni.at is not cython.NULL:
+    if sni is not cython.NULL and sni.at is not cython.NULL:
         memcpy(text, sni.at, sni.size)
         arrived.sni = Span(at=text, size=sni.size)
-    if alpn.at is not cython.NULL:
-        memcpy(text + sni.size, alpn.at, alpn.size)
-        arrived.alpn = Span(at=text + sni.size, size=alpn.size)
+        text += sni.size
+    if alpn is not cython.NULL and alpn.at is not cython.NULL:
+        memcpy(text, alpn.at, alpn.size)
+        arrived.alpn = Span(at=text, size=alpn.size)
     return arrived
 
 
 def arrived_fill(arrived, request):
     request.sni = Span(at=cython.NULL, size=0)
     request.alpn = Span(at=cython.NULL, size=0)
-    if arrived is not cython.NULL:
-        request.sni = arrived.sni
-        request.alpn = arrived.alpn
+    if arrived is cython.NULL:
+        return
+    request.sni = arrived.sni
+    request.alpn = arrived.alpn
+    if arrived.told:
+        request.local = arrived.local
+    if arrived.tls_client & CLIENT_TLS:
+        request.secure = 1
 
 
 def arrived_request(request, listener, client, arrived):
     nothing: Span = Span(at=cython.NULL, size=0)
+    request.local = listener.local
     arrived_fill(arrived, request)
     request.method = nothing  # what an earlier request left here points into a buffer that is gone
     request.target = nothing
@@ -255,7 +369,6 @@ def arrived_request(request, listener, client, arrived):
     request.body_complete = 1
     request.peer = client[0]
     request.client = client[0]
-    request.local = listener.local
 
 
 # ---- it goes away ----
@@ -284,6 +397,7 @@ def leave(worker, arrival):
 
 
 def bury_arrival(worker, dead):
+    free(buried(dead).arrived)
     free(buried(dead))
 
 

@@ -15,7 +15,8 @@ from cython.cimports.fourseven.native.linux import (
     sockaddr_storage,
     socklen_t,
 )
-from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.libc.stdint import uint32_t
+from cython.cimports.libc.string import memcmp, memcpy, memset
 
 
 def local_address(fd, address):
@@ -42,3 +43,14 @@ def to_address(name, address):
         v6 = cython.cast(cython.pointer[cython.const[sockaddr_in6]], name)
         memcpy(cython.address(address.bytes[0]), cython.address(v6.sin6_addr.s6_addr[0]), 16)
         address.port = ntohs(v6.sin6_port)
+
+
+def cidr_holds(cidr, address):
+    whole: uint32_t = cidr.prefix // 8
+    rest: uint32_t = cidr.prefix % 8
+    mask: uint32_t = 0xFF00 >> rest & 0xFF
+    if cidr.prefix > 128 or memcmp(cidr.bytes, address.bytes, whole) != 0:
+        return False
+    if rest == 0:
+        return True
+    return (cidr.bytes[whole] ^ address.bytes[whole]) & mask == 0

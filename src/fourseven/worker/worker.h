@@ -17,7 +17,7 @@ typedef struct FOURSEVEN_LINE {
     uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send;
     uint64_t tls_handshakes, tls_resumed, tls_failed; /* resumed ones are among the handshakes */
     uint64_t arrivals;                            /* gauge: connections of which something is read first */
-    uint64_t hello_refused, timeouts_hello;
+    uint64_t hello_refused, proxy_refused, timeouts_hello;
     /* by worker.secure.TlsFault: with clients, with servers */
     uint64_t tls_faults[FOURSEVEN_TLS_FAULTS_MAX], tls_server_faults[FOURSEVEN_TLS_FAULTS_MAX];
 } WorkerCounters;

@@ -30,7 +30,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t[FAULTS_MAX] faults
         uint64_t pick_failed, timeouts_head, timeouts_body, timeouts_idle, timeouts_send
         uint64_t tls_handshakes, tls_resumed, tls_failed
-        uint64_t arrivals, hello_refused, timeouts_hello
+        uint64_t arrivals, hello_refused, proxy_refused, timeouts_hello
         uint64_t[TLS_FAULTS_MAX] tls_faults, tls_server_faults
 
     ctypedef struct ListenerCounters:
@@ -102,10 +102,15 @@ cdef struct WorkerListener:
 # What was learnt of a connection before it was served. It belongs to the session that takes the
 # connection, which frees it; texts stand behind the record.
 cdef struct Arrived:
-    Address client
-    Span sni                # canonical; absent where the client names no host, or no hello was seen
-    Span alpn               # protocols it offers: of each its size, then its name
+    Address client          # the other end, or whom a proxy speaks for
+    Address local           # where that client went to, if `told`
+    Span sni                # canonical; absent where the client names no host, or nobody told it
+    Span alpn               # protocols it offers (by a proxy: has chosen): of each its size, then its name
     int32_t route           # of the listener: the one that passes TLS through; -1: none was chosen
+    uint8_t hello           # a ClientHello was seen on this connection
+    uint8_t told            # a proxy told the addresses
+    uint8_t tls_client      # a proxy told how its client came: bits of protocols.proxyproto.ProxyClient
+    uint8_t tls_verified
 
 # A connection of which something must be read before it is served.
 cdef struct Arrival:
@@ -115,7 +120,8 @@ cdef struct Arrival:
     Arrival *next           # all arrivals of the worker
     Arrival **link
     WorkerListener *listener
-    Address client
+    Address client          # the other end
+    Arrived *arrived        # what a proxy has told; NULL: nothing so far
     uint32_t hung           # a FIN or an error stands behind what has come
 
 cdef struct Plane:

@@ -1,0 +1,282 @@
+"""The PROXY protocol: whom it is taken from, what it changes, and what is said on to servers."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from protocols.test_proxyproto import REFUSED as BAD_HEADERS
+from protocols.test_proxyproto import V4, V6, ssl, tlv, v2
+from support.balancer import Config, site
+from support.front import Front, Stage
+from support.relay import until
+from support.wire import RESET, Wire
+
+V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 443\r\n"
+ASK = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+FROM_US = {"from": ["127.0.0.1"]}
+HEADERS = {
+    "v1": V1,
+    "v2": v2(V4),
+    "v2 with TLVs": v2(V4 + tlv(2, b"a.example") + tlv(0xEA, b"x")),
+}
+
+
+class Speaker:
+    """A TCP server that says what it got first, and then echoes."""
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.listening = socket.create_server((address, 0), backlog=64)
+        self.address = f"{address}:{self.listening.getsockname()[1]}"
+        self.open: list[socket.socket] = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                connected, _ = self.listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connected,), daemon=True).start()
+
+    def serve(self, connected: socket.socket) -> None:
+        with contextlib.suppress(OSError), connected:
+            while data := connected.recv(65_536):
+                connected.sendall(data)
+
+    def stop(self) -> None:
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+
+
+@pytest.fixture
+def speaker() -> Iterator[Callable[..., Speaker]]:
+    made: list[Speaker] = []
+
+    def start(**more: Any) -> Speaker:
+        made.append(Speaker(**more))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+def relay(*servers: str, backend: Config | None = None, **listener: Any) -> Config:
+    """One listener at Layer 4."""
+    config = site(*servers, **listener)
+    del config["listeners"]["web"]["protocol"]
+    config["backends"]["all"].update(backend or {})
+    return config
+
+
+def reset(wire: Wire) -> bool:
+    """Whether it ends by a reset, and nothing is said before."""
+    return wire.ended() and wire.end == RESET
+
+
+# ---- received at Layer 7 ----
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_the_client_is_whom_the_header_says(stage: Stage, header: bytes):
+    front = stage.front(proxy_protocol=FROM_US)
+    with front.wire() as wire:
+        for _ in range(2):  # the header holds for the connection
+            wire.send(header, ASK)
+            assert wire.read().status == 200
+            header = b""
+    assert [one.get("x-forwarded-for") for one in front.server.requests] == [b"192.0.2.7"] * 2
+
+
+def test_header_and_request_byte_by_byte(stage: Stage):
+    front = stage.front(proxy_protocol=FROM_US)
+    for header in (*HEADERS.values(), v2(V6, 0x21)):
+        with front.wire() as wire:
+            wire.send_each(bytes([byte]) for byte in header + ASK)
+            assert wire.read().status == 200
+    clients = [one.get("x-forwarded-for") for one in front.server.requests]
+    assert clients == [b"192.0.2.7"] * 3 + [b"2001:db8::7"]
+
+
+def test_header_and_request_cut_at_every_byte(stage: Stage):
+    """Nothing of the request is taken for the header, nor of the header for the request."""
+    front = stage.front(proxy_protocol=FROM_US)
+    whole = v2(V4 + tlv(2, b"a.example")) + ASK
+    for at in range(1, len(whole)):
+        with front.wire() as wire:
+            wire.send(whole[:at])
+            wire.send(whole[at:])
+            assert wire.read().status == 200, at
+    assert {one.get("x-forwarded-for") for one in front.server.requests} == {b"192.0.2.7"}
+
+
+LOCAL = {
+    "local": v2(b"", 0, 0x20),
+    "unknown": b"PROXY UNKNOWN\r\n",
+    "unspecified": v2(b"", 0),
+    "unix": v2(bytes(216), 0x31),
+}
+
+
+@pytest.mark.parametrize("header", LOCAL.values(), ids=LOCAL)
+def test_who_names_nobody_is_himself(stage: Stage, header: bytes):
+    front = stage.front(proxy_protocol=FROM_US)
+    with front.wire() as wire:
+        assert wire.send(header, ASK).read().status == 200
+    assert front.server.requests[0].get("x-forwarded-for") == b"127.0.0.1"
+
+
+def test_rules_see_the_client(stage: Stage):
+    """Address matches, templates, and whether the client came over TLS."""
+    body = "{client.address} {client.port} {scheme} {port}"
+    routes = [
+        {"match": {"address": "192.0.2.0/24"}, "filters": {"respond": {"body": body}}},
+        {"filters": {"respond": {"body": "other"}}},
+    ]
+    front = stage.front(proxy_protocol=FROM_US, routes=routes)
+    for header, want in [
+        (V1, b"192.0.2.7 40000 http 443"),
+        (v2(V4 + ssl(1, 0)), b"192.0.2.7 40000 https 443"),
+        (v2(V6, 0x21), b"other"),
+    ]:
+        with front.wire() as wire:
+            assert wire.send(header, ASK).read().body == want
+
+
+def test_names_that_a_proxy_tells_are_matched(stage: Stage, speaker):
+    """It has ended TLS and says which name was asked for; what comes behind is no TLS."""
+    named = {"match": {"sni": "a.example", "alpn": "h2"}}
+    routes = [named | {"filters": {"respond": {"body": "named"}}}]
+    routes += [{"filters": {"respond": {"body": "other"}}}]
+    front = stage.front(proxy_protocol=FROM_US, routes=routes)
+    with_names = v2(V4 + tlv(2, b"A.example") + tlv(1, b"h2"))
+    for header, want in [(with_names, b"named"), (v2(V4 + tlv(2, b"a.example")), b"other")]:
+        with front.wire() as wire:
+            assert wire.send(header, ASK).read().body == want
+
+
+def test_trust_goes_by_the_client_that_was_told(stage: Stage):
+    """X-Forwarded-For is believed of 192.0.2.7, not of the proxy that stands before us."""
+    front = stage.front(proxy_protocol=FROM_US, trusted=["192.0.2.7"])
+    said = b"GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.5\r\n\r\n"
+    for header in (V1, v2(V6, 0x21)):
+        with front.wire() as wire:
+            assert wire.send(header, said).read().status == 200
+    first, second = [one.get("x-forwarded-for") for one in front.server.requests]
+    assert (first, second) == (b"203.0.113.5, 192.0.2.7", b"2001:db8::7")
+
+
+# ---- who may, and what is refused ----
+
+
+def test_strangers_are_cut(stage: Stage):
+    """With a header and without: whoever is not named gets nothing."""
+    front = stage.front(proxy_protocol={"from": ["192.0.2.0/24", "::1"]})
+    for said in (V1 + ASK, ASK):
+        with contextlib.suppress(ConnectionResetError), front.wire() as wire:
+            wire.send(said)
+            assert reset(wire)
+    counters = front.balancer.counters()
+    assert counters["workers"]["proxy_refused"] == 2
+    assert counters["listeners"]["web"]["status"][0] == 2
+    assert front.server.received == b""
+
+
+def test_proxies_must_send_it(stage: Stage):
+    front = stage.front(proxy_protocol=FROM_US)
+    with front.wire() as wire:
+        wire.send(ASK)
+        assert reset(wire)
+    assert front.server.received == b""
+
+
+def test_without_proxies_a_header_is_no_request(stage: Stage):
+    front = stage.front()
+    for header in (V1, v2(V4)):
+        with front.wire() as wire:
+            assert wire.send(header, ASK).read().status == 400
+    assert front.server.received == b""
+
+
+@pytest.mark.parametrize("header, _", [r[1:] for r in BAD_HEADERS], ids=[r[0] for r in BAD_HEADERS])
+def test_what_is_no_header_reaches_nobody(bad: Front, header: bytes, _: int):
+    before = bad.balancer.counters()["workers"]["proxy_refused"]
+    with bad.wire() as wire:
+        wire.send(header + ASK * 3)
+        assert reset(wire)
+    assert bad.balancer.counters()["workers"]["proxy_refused"] == before + 1
+    assert bad.server.received == b""
+
+
+@pytest.fixture(scope="module")
+def bad() -> Iterator[Front]:
+    stage = Stage()
+    try:
+        yield stage.front(proxy_protocol=FROM_US)
+        stage.verify()
+    finally:
+        stage.strike()
+
+
+def test_a_slow_header_ends(stage: Stage):
+    front = stage.front(proxy_protocol=FROM_US, hello_timeout="300ms")
+    with front.wire() as silent, front.wire() as slow:
+        slow.send(V1[:-1])
+        assert reset(silent)
+        assert reset(slow)
+    assert front.balancer.counters()["workers"]["timeouts_hello"] == 2
+    assert front.balancer.order("busy") == 0
+
+
+def test_a_client_that_leaves_in_its_header(stage: Stage):
+    front = stage.front(proxy_protocol=FROM_US)
+    with front.wire() as wire:
+        wire.send(V1[:20]).finish()
+        assert reset(wire)
+    until(lambda: front.balancer.order("busy") == 0)
+
+
+# ---- received at Layer 4 ----
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_the_relay_takes_the_header_off(stage: Stage, speaker, header: bytes):
+    balancer = stage.balancer(relay(speaker().address, proxy_protocol=FROM_US))
+    with balancer.wire() as wire:
+        wire.send_each(bytes([byte]) for byte in header + b"hello")
+        assert wire.take(5) == b"hello"
+        wire.send(b"again")
+        assert wire.take(5) == b"again"
+
+
+def test_the_relay_routes_and_balances_by_the_client(stage: Stage, speaker):
+    one, other = speaker(), speaker()
+    routes = [{"match": {"address": "2001:db8::/32"}, "backend": "six"}, {"backend": "all"}]
+    config = relay(one.address, proxy_protocol=FROM_US, routes=routes)
+    config["backends"]["six"] = {"servers": [other.address]}
+    balancer = stage.balancer(config)
+    for header in (V1, v2(V6, 0x21), v2(V6, 0x21)):
+        with balancer.wire() as wire:
+            assert wire.send(header, b"x").take(1) == b"x"
+    servers = balancer.counters()["servers"]
+    assert servers[f"six {other.address}"]["connects"] == 2
+    assert servers[f"all {one.address}"]["connects"] == 1
+
+
+def test_a_server_that_speaks_first_waits_for_the_header_alone(stage: Stage):
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listening.getsockname()[1]
+        balancer = stage.balancer(relay(f"127.0.0.1:{port}", proxy_protocol=FROM_US))
+        with balancer.wire() as wire:
+            wire.send(V1)
+            server, _ = listening.accept()
+            with server:
+                server.sendall(b"220 hello\r\n")
+                assert wire.take(11) == b"220 hello\r\n"
