@@ -61,7 +61,6 @@ LEVELS = {
 ENTRIES = {  # nobody imports them: they are started
     "__main__",
     "control.engine",
-    "l4.kernel_plane",
 }
 
 FILE_LINES, PROTOCOL_LINES, FUNCTION_LINES, NESTING = 600, 900, 60, 3

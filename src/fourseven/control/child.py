@@ -6,7 +6,7 @@ and says when it has ended. What is said on the channel:
     to the engine                           from the engine
     load   id file content                  open     id wants          (listener, bind, copies)
     opened id problems shares + sockets     loaded   id wants problems ... the file is in force
-    drain  deadline_ms                      refused  id kind problems  the old one stays in force
+    drain  deadline_ms keep                 refused  id kind problems  the old one stays in force
     ping                                    draining                   it takes no new connections
                                             pong
 
@@ -95,8 +95,9 @@ class Child:
             self.wants, self._has = before
         return answer
 
-    def drain(self, deadline_ms: int) -> None:
-        self.channel.send({"type": "drain", "deadline_ms": deadline_ms})
+    def drain(self, deadline_ms: int, keep: bool) -> None:
+        """keep: what it has in the kernel goes on; its successor has it."""
+        self.channel.send({"type": "drain", "deadline_ms": deadline_ms, "keep": keep})
 
     def kill(self) -> None:
         if self.alive:

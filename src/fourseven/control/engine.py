@@ -32,6 +32,7 @@ from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
 from fourseven.control.health import Health, Key
 from fourseven.control.host import facts_for
+from fourseven.control.kernel import KernelPlanes, merged
 from fourseven.control.sockets import Want
 from fourseven.errors import ConfigErrors, FoursevenError
 from fourseven.plan import ListenerPlan, OutwardPlan, Plan, TlsPlan
@@ -63,6 +64,7 @@ class Plane(Protocol):
     def drain(self) -> None: ...
     def busy(self) -> int: ...
     def fatal(self) -> int: ...
+    def counters(self) -> dict[str, Any]: ...
     def stop(self) -> None: ...
 
 
@@ -81,8 +83,11 @@ class Engine:
         sock: socket.socket,
         new_plane: Callable[[int], Plane],
         read_plan: Callable[[bytes, str], Plan] = plan_of,
+        home: str = "alone",
     ) -> None:
         self._new_plane = new_plane
+        self._kernel = KernelPlanes(home)
+        self._plan: Plan | None = None  # in force
         self._read_plan = read_plan
         self._loop = asyncio.get_running_loop()
         self._channel = Channel(sock, self._received, self._orphaned)
@@ -117,7 +122,7 @@ class Engine:
                 case "opened":
                     self._opened(message, fds)
                 case "drain":
-                    self._drain(message["deadline_ms"])
+                    self._drain(message["deadline_ms"], keep=message["keep"])
                 case "ping":
                     self._channel.send({"type": "pong"})
         except Exception as error:  # a fault of ours: the old plan stays, and somebody must know
@@ -208,6 +213,17 @@ class Engine:
             self._plane.start()
             self._loop.call_later(CERTIFICATES_LOOK_S, self._look_at_certificates)
             self._loop.call_later(TICKET_KEY_S, self._rotate_tickets)
+        self._kernel.publish(plan, self._down)
+        try:
+            self._publish_workers(heard(plan), fresh)
+        except BaseException:
+            if self._plan is not None:
+                self._kernel.publish(self._plan, self._down)
+            raise
+        self._plan = plan
+
+    def _publish_workers(self, plan: Plan, fresh: dict[str, list[int]]) -> None:
+        assert self._plane is not None
         there = self._fds | fresh
         wants = wants_of(plan, self._workers)
         kept = {want.key: there[want.key] for want in wants}
@@ -237,6 +253,7 @@ class Engine:
         for backend, address in down ^ self._down:
             self._plane.set_usable(backend, address, (backend, address) not in down)
         self._down = set(down)
+        self._kernel.usable(self._down)
 
     def _reclaim(self) -> None:
         """Frees old snapshots; comes again while some are still in use."""
@@ -286,11 +303,25 @@ class Engine:
 
     # ---- the end ----
 
-    def _drain(self, deadline_ms: int | None) -> None:
-        """Takes no new connection, and ends when the last one has, or at the deadline."""
+    def counters(self) -> dict[str, Any]:
+        """What the workers and the kernel planes have counted, as DataPlane.counters() has it."""
+        counted: dict[str, Any] = {"workers": {}, "listeners": {}, "servers": {}}
+        if self._plane is not None:
+            counted = self._plane.counters()
+        return merged(counted, self._kernel.counters())
+
+    def _drain(self, deadline_ms: int | None, keep: bool = True) -> None:
+        """Takes no new connection, and ends when the last one has, or at the deadline.
+
+        keep: the kernel planes go on, and another engine has them or will.
+        """
         if self._draining:
             return
         self._draining = True
+        if keep:
+            self._kernel.close(remove=False)
+        else:
+            self._kernel.drain()
         limit_ms = self._deadline_ms if deadline_ms is None else deadline_ms
         if self._plane is not None:
             self._plane.drain()
@@ -306,18 +337,29 @@ class Engine:
         self._fds = answering
 
     def _look(self, deadline: float) -> None:
-        busy = self._plane.busy() if self._plane is not None else 0
+        busy = (self._plane.busy() if self._plane is not None else 0) + self._kernel.busy()
         if busy and self._loop.time() < deadline:
             self._loop.call_later(DRAIN_LOOK_S, self._look, deadline)
             return
         if busy:
             logs.warn("drain.cut", connections=busy)
         self._health.stop()
+        self._kernel.close(remove=True)
         if self._plane is not None:
             self._loop.remove_reader(self._plane.fatal_fd)
             self._plane.stop()
         logs.say("engine.drained", pid=os.getpid())
         self._done.set()
+
+
+def heard(plan: Plan) -> Plan:
+    """The plan as the workers have it: without binds that have no socket here."""
+    listeners = []
+    for one in plan.listeners:
+        bind = tuple(bind for bind in one.bind if bind not in one.unheard)
+        if bind or not one.unheard:
+            listeners.append(replace(one, bind=bind))
+    return replace(plan, listeners=tuple(listeners))
 
 
 def wants_of(plan: Plan, workers: int) -> list[Want]:
@@ -389,13 +431,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from fourseven.control.dataplane import DataPlane
 
     parser = argparse.ArgumentParser(description="Started by `fourseven run`.")
+    parser.add_argument("--home", default="alone", help="By which kernel planes know us.")
     parser.add_argument("--channel", type=int, required=True)
-    channel = socket.socket(fileno=parser.parse_args(arguments).channel)
+    said = parser.parse_args(arguments)
+    channel = socket.socket(fileno=said.channel)
     channel.set_inheritable(False)
     logs.set_up()
 
     async def serve() -> None:
-        await Engine(channel, DataPlane).run()
+        await Engine(channel, DataPlane, home=said.home).run()
 
     asyncio.run(serve())
 

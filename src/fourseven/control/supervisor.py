@@ -35,6 +35,7 @@ from fourseven.control.notify import Notifier
 from fourseven.control.runtime import Runtime
 from fourseven.control.sockets import Sockets
 from fourseven.errors import FoursevenError
+from fourseven.l4.pins import home_name
 
 BAD_CONFIG = 78  # EX_CONFIG of sysexits.h
 FAILED = 1
@@ -66,7 +67,7 @@ class Supervisor:
         self._runtime = runtime
         self._notifier = notifier
         self._sockets = sockets
-        self._command = command
+        self._command = (*command, "--home", home_name(runtime.path.resolve()))
         self._lock = asyncio.Lock()
         self._children: set[Child] = set()
         self._current: Child | None = None
@@ -161,7 +162,7 @@ class Supervisor:
             answer = await self._install(self._read())
             if answer["type"] == "loaded" and old is not None and old.alive:
                 logs.say("engine.replaced", old=old.pid, new=self._engine_pid())
-                self._drain(old)
+                self._drain(old, keep=True)
             self._ready()
         if answer["type"] != "loaded":
             self._tell("upgrade.refused", answer)
@@ -182,7 +183,7 @@ class Supervisor:
         child = Child(self._command, self._sockets, self._ended)
         self._children.add(child)
         if self._stopping:
-            child.drain(0)
+            child.drain(0, keep=False)
         answer = await child.load(str(self._file), raw)
         if not child.alive:
             answer = {"type": "ended"}
@@ -254,13 +255,13 @@ class Supervisor:
         logs.say("stop.drain", signal=signal.Signals(signum).name, deadline_ms=self._deadline_ms)
         self._notifier.stopping("draining")
         for child in self._children:
-            self._drain(child)
+            self._drain(child, keep=child is not self._current)
         self._spawn(self._stop_listening())
         if not self._children:
             self._gone.set()
 
-    def _drain(self, child: Child) -> None:
-        child.drain(self._deadline_ms)
+    def _drain(self, child: Child, keep: bool) -> None:
+        child.drain(self._deadline_ms, keep)
         wait_s = self._deadline_ms / 1000 + OVERTIME_S
         asyncio.get_running_loop().call_later(wait_s, child.kill)
 

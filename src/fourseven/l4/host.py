@@ -17,6 +17,7 @@ from fourseven.l4.bpf.build import ARRAY, Map, Program
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
 from fourseven.l4.facts import Facts
 from fourseven.l4.headers import SKB
+from fourseven.l4.kernel_plan import is_loopback
 from fourseven.l4.nftables import plane as nftables
 from fourseven.l4.program.skb import SkbWire
 from fourseven.l4.program.tables import INDEX
@@ -72,14 +73,18 @@ def facts() -> Facts:
         for family, setting in FORWARDING.items()
         if not forwards(family)
     ]
-    up = standing(netlink.links())
-    numbers = {one.number for one in up}
     return Facts(
         refused=tuple((plane, reason) for plane, reason in refused.items() if reason),
         still=tuple(still),
-        own=tuple(sorted({address for at, address in netlink.addresses() if at in numbers})),
+        own=tuple(own()),
         local=tuple(netlink.locals_()),
     )
+
+
+def own() -> list[int]:
+    """The addresses of this host by which others can reach it: what a wildcard bind stands for."""
+    found = {address for _, address in netlink.addresses() if not is_loopback(address)}
+    return sorted(found)
 
 
 def standing(links: Iterable[netlink.Interface]) -> list[netlink.Interface]:

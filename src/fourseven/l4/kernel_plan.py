@@ -13,7 +13,7 @@ Law: pure. What the host permits comes in as Facts.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ PICKS = {  # an algorithm that is not here needs figures that no kernel plane ha
 }
 Picked = tuple[tuple["End", ...], tuple[int, ...]]  # servers, and indexes into them
 FLOWS_MAX = KernelOptions().flows_max
+REDRAWN_MAX = 64  # draws before the table is walked: with 9 of 10 servers out, one in 850 walks
 MAPPED = 0xFFFF << 32  # IPv4 as ::ffff:a.b.c.d, so that one key serves both
 
 
@@ -98,19 +99,15 @@ class KernelPlan:
     def picks(self) -> set[int]:
         return {service.pick for service in self.services}
 
-    def kinds(self) -> set[tuple[str, int]]:
-        """What its program must know of; one that knows more serves as well."""
-        families = {4 if service.vip.is_v4 else 6 for service in self.services}
-        return {
-            *(("family", one) for one in families),
-            *(("pick", service.pick) for service in self.services),
-            *(("protocol", service.protocol) for service in self.services),
-            *(("mode", service.mode) for service in self.services),
-        }
 
+def kernel_plan(
+    plan: Plan, plane: str, own: Sequence[int] = (), down: Collection[tuple[str, str]] = ()
+) -> KernelPlan:
+    """The listeners that this plane serves, as services.
 
-def kernel_plan(plan: Plan, plane: str, own: Sequence[int] = ()) -> KernelPlan:
-    """The listeners that this plane serves, as services. `own`: what a wildcard bind stands for."""
+    `own` is what a wildcard bind stands for; servers in `down`, (backend, address), get no new
+    flows.
+    """
     backends = {backend.name: backend for backend in plan.backends}
     lowered: dict[str, Picked] = {}  # listeners of one backend share its table, which may be long
     services: list[Service] = []
@@ -119,7 +116,7 @@ def kernel_plan(plan: Plan, plane: str, own: Sequence[int] = ()) -> KernelPlan:
             continue
         backend = backends[listener.routes[0].backends[0][0]]
         if backend.name not in lowered:
-            lowered[backend.name] = _picked(backend)
+            lowered[backend.name] = _picked(backend, down)
         services.extend(_services(listener, backend, lowered[backend.name], own))
     options = plan.kernel
     addresses = tuple(address_bits(address) for address in options.masquerade_addresses)
@@ -220,13 +217,15 @@ def _meant(wildcard: int, families: set[int], own: Sequence[int]) -> Iterator[in
             yield address
 
 
-def _picked(backend: BackendPlan) -> Picked:
+def _picked(backend: BackendPlan, down: Collection[tuple[str, str]]) -> Picked:
     """The servers, and the table by which one is picked."""
     servers = tuple(found for s in backend.servers if (found := end(s.address)) is not None)
-    if PICKS[backend.algorithm] == BY_LOAD:  # looks at each
-        usable = (i for i, server in enumerate(backend.servers) if server.weight)
+    out = {i for i, s in enumerate(backend.servers) if (backend.name, s.address) in down}
+    pick = PICKS[backend.algorithm]
+    if pick == BY_LOAD:  # looks at each
+        usable = (i for i, server in enumerate(backend.servers) if server.weight and i not in out)
         return servers, tuple(usable)
-    return servers, tuple(backend.table or ())
+    return servers, _without(tuple(backend.table or ()), out, pick)
 
 
 def _services(
@@ -253,6 +252,29 @@ def _services(
                 backend=backend.name,
                 weights=tuple(server.weight for server in backend.servers),
             )
+
+
+def _without(table: tuple[int, ...], out: set[int], pick: int) -> tuple[int, ...]:
+    """A picking table without some servers: the others keep their places.
+
+    By hash, a place that loses its server is drawn again, always alike, so its keys spread over
+    all others; the relay does the same for each key.
+    """
+    if not out or pick != BY_HASH:
+        return tuple(at for at in table if at not in out)
+    if out.issuperset(table):
+        return ()
+    return tuple(_redrawn(table, i, out) if at in out else at for i, at in enumerate(table))
+
+
+def _redrawn(table: tuple[int, ...], place: int, out: set[int]) -> int:
+    number = place
+    for _ in range(REDRAWN_MAX):
+        number = (number * 0x5851F42D4C957F2D + 0x14057B7EF767814F) & (1 << 64) - 1  # Knuth's MMIX
+        found = table[(number >> 33) % len(table)]
+        if found not in out:
+            return found
+    return next(at for at in (*table[place:], *table) if at not in out)
 
 
 def _vip(bind: str) -> End:

@@ -102,6 +102,7 @@ class KernelPlane(Protocol):
     """What control asks of a plane. `name` is tcx, xdp or nftables."""
 
     name: str
+    adopted: bool  # it found what a predecessor left, and goes on with it
 
     def apply(self, plan: KernelPlan) -> None:
         """Serves these services from now on; FoursevenError: all is as it was."""

@@ -101,7 +101,9 @@ class NftablesPlane:
         self.netlink = Netlink(TABLES)
         self.generation = b""
         self.gone_at = 0.0
-        self.changed = _noted(self._comment())  # settings to put back
+        comment = self._comment()
+        self.adopted = comment is not None
+        self.changed = _noted(comment)  # settings to put back
 
     def apply(self, plan: KernelPlan) -> None:
         """Serves these services from now on; FoursevenError: all is as it was."""
