@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 from fourseven.l4.bpf.build import ARRAY, Program
 from fourseven.l4.bpf.layout import BE16, U16, U32, U64, Array, Header, Struct
+from fourseven.l4.bpf.values import MapHandle
 from fourseven.l4.headers import XDP_MD
 
 INDEX = Struct("index", number=U32)
 COUNT = Struct("count", number=U64)
+PROGRAMS = 3  # BPF_MAP_TYPE_PROG_ARRAY
 XDP_DROP, XDP_PASS = 1, 2
 FIRST_PORT, PORTS = 10_240, 1024
 SIZE = 60  # the smallest frame, without its check sequence
@@ -58,9 +60,12 @@ def folded(data: bytes) -> int:
     return total
 
 
-def feeder(made: Base, flows: int, spread: int = 0, pairs: bool = False) -> Program:
+def feeder(
+    made: Base, flows: int, spread: int = 0, *, pairs: bool = False, goes_on: bool = False
+) -> Program:
     """Makes a frame the next packet: of `flows` flows in turn, or of a new one each when 0, each
-    flow once or twice running; the first address is `spread` on."""
+    flow once or twice running; the first address is `spread` on. Then it is passed up into the
+    kernel, or goes on in the program that stands in the map `next`."""
     p = Program("bench_feeder", XDP_MD)
     counts = p.map("fed", ARRAY, INDEX, COUNT, 1)
     row = p.lookup(counts, "row", p.stack("key", INDEX))
@@ -87,5 +92,9 @@ def feeder(made: Base, flows: int, spread: int = 0, pairs: bool = False) -> Prog
         for _ in range(2):
             p.set(total, (total & 0xFFFF) + (total >> 16))
         p.set(frame.words[at], (~total).to(U16).wire())
+    if goes_on:
+        following = p.map("next", PROGRAMS, INDEX, INDEX, 1)
+        p.call("tail_call", p.context, MapHandle(following.name), 0)
+        p.exit(XDP_DROP)
     p.exit(XDP_PASS)
     return p

@@ -3,7 +3,8 @@
 BPF_PROG_RUN runs an xdp program on frames of the balancer's interface, and what the program decides
 happens. The feeder is such a program: it makes each frame the next packet of the next flow (a frame
 that was sent comes back to it rewritten, so it writes every header anew) and passes it on. Up into
-the kernel it meets what a received packet meets: tcx, netfilter, routing, the veth.
+the kernel it meets what a received packet meets: tcx, netfilter, routing, the veth. For the xdp
+plane it goes on (a tail call) in the program that stands before that interface.
 
 Counted is what arrives at the servers' interfaces, where a program of ours drops it: nothing is
 counted that was lost on the way, and no socket is part of the figure. Everything happens on one
@@ -16,16 +17,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
+import struct
 import time
 from collections.abc import Iterator, Sequence
 
 from bench.l4.frames import COUNT, INDEX, XDP_DROP, XDP_PASS, base, feeder
 from bench.l4.frames import UDP as UDP_PROTOCOL
 from bench.l4.ways import UDP, VIP, XDP
-from fourseven.demo.processes import cpu_us
+from fourseven.demo.processes import Failed, cpu_us
 from fourseven.l4.bpf.build import ARRAY, Program
-from fourseven.l4.bpf.kernel import NATIVE, TCX_INGRESS, Loaded, Table
+from fourseven.l4.bpf.kernel import NATIVE, TCX_INGRESS, Descriptor, Loaded, Table, bpf
 from fourseven.l4.bpf.kernel import XDP as XDP_HOOK
 from fourseven.l4.bpf.layout import BE16, U16, Array, Header, Struct
 from fourseven.l4.headers import SKB, XDP_MD
@@ -33,6 +36,7 @@ from support.lab import BALANCER, Lab, many
 
 ETHERTYPE = Header("ethertype", ends=Array(U16, 6), type=BE16)
 TC_DROP, TC_NEXT = 2, 0xFFFFFFFF
+PROG_GET_FD_BY_ID = 13
 CHUNK = 1 << 16  # frames of one call
 NEW_APART = 4099  # a round's new flows begin that many addresses on
 
@@ -83,6 +87,16 @@ def mac(lab: Lab, name: str, device: str) -> bytes:
     return bytes.fromhex(said.partition("link/ether ")[2].split()[0].replace(":", ""))
 
 
+def attached_xdp(lab: Lab, device: str) -> Descriptor:
+    """The xdp program that stands before an interface of the balancer."""
+    said = lab.run(BALANCER, "ip", "-o", "link", "show", device).stdout
+    found = re.search(r"prog/xdp id (\d+)", said)
+    if found is None:
+        raise Failed(f"no xdp program stands before {device}: {said.strip()}")
+    wanted = struct.pack("=II", int(found[1]), 0)
+    return Descriptor(bpf(PROG_GET_FD_BY_ID, wanted, "opening the xdp program")[0])
+
+
 @contextlib.contextmanager
 def one_core(core: set[int]) -> Iterator[None]:
     before = os.sched_getaffinity(0)
@@ -105,11 +119,15 @@ def rate(
     """CPU time spent in µs, packets that came through, and packets fed."""
     source = str(many("client", socket.AF_INET)[0])
     made = base(UDP_PROTOCOL, source, (VIP, UDP), macs(lab))
-    written = feeder(made, flows, turn * NEW_APART if not flows else 0)
+    spread = turn * NEW_APART if not flows else 0
+    written = feeder(made, flows, spread, goes_on=way == XDP)
     with contextlib.ExitStack() as stack:
         arrived = Counted(lab, way == XDP, stack)
-        fed = stack.enter_context(Table(written.maps["fed"]))
-        loaded = stack.enter_context(Loaded(written.assemble(), {"fed": fed}, XDP_HOOK))
+        tables = {n: stack.enter_context(Table(form)) for n, form in written.maps.items()}
+        if way == XDP:
+            program = stack.enter_context(attached_xdp(lab, "to-client"))
+            tables["next"].put(INDEX.pack(number=0), INDEX.pack(number=program.number))
+        loaded = stack.enter_context(Loaded(written.assemble(), tables, XDP_HOOK))
         stack.enter_context(one_core(core))
         stack.enter_context(lab.inside(BALANCER))
         interface = socket.if_nametoindex("to-client")

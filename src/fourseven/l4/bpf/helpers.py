@@ -27,6 +27,7 @@ HELPERS = {
     "skb_store_bytes": Helper(9, 5, True),
     "l3_csum_replace": Helper(10, 5, True),
     "l4_csum_replace": Helper(11, 5, True),
+    "tail_call": Helper(12, 3),
     "redirect": Helper(23, 2),
     "skb_load_bytes": Helper(26, 4),
     "csum_diff": Helper(28, 5),
