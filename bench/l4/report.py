@@ -18,8 +18,8 @@ Written by `make bench-l4`. Client, balancer and two servers are network namespa
 a set for each way. Each figure is the median over the rounds of one run, the ways taking turns
 within each round; **spread** is (largest - smallest) / median. Client, servers and the balancer's
 process share one core, and a rate is per second of that core's time spent on the path, the kernel's
-work on packets included: it is the cost of the whole path from end to end. Plain routing is ECMP by
-a hash of the ports, without NAT; nftables by hand is one rule with jhash and conntrack; haproxy is
+work on packets included: it is the cost of the whole path from end to end. Plain routing is ECMP,
+without NAT; nftables by hand is one rule with jhash and conntrack; haproxy is
 in TCP mode with splicing. `tcx`, `xdp` and `nftables` rewrite addresses only, and the servers route
 back through the balancer; `tcx masquerade` also rewrites the client's. The congestion control is
 the same everywhere. A **ratio** is between medians, ours over theirs: of rates at least so much, of

@@ -2,8 +2,9 @@
 
 Each way has a lab of its own (a client, a balancer, two servers, joined by veth) and servers of its
 own, all started before the first round; those that wait cost nothing. All are given their best:
-ECMP by ports and no NAT for plain routing, one rule with jhash for nftables, TCP mode with
-splicing for haproxy, which is bound to no core when the work is not.
+ECMP and no NAT for plain routing, one rule with jhash for nftables, TCP mode with splicing for
+haproxy. All choose by a hash of the client's address, so that the one client meets one server in
+each: how a load happens to be spread over two servers changes what they cost, on any way.
 
 Laws: a way says why it cannot be here, in one line, and the run goes on without it.
 """
@@ -59,13 +60,12 @@ class Way(ABC):
 
 
 class Routing(Way):
-    """The servers hold the VIP; the balancer routes to one of them by a hash of the ports."""
+    """The servers hold the VIP; the balancer routes to one of them by a hash of the addresses."""
 
     name = ROUTING
     vip_here = False
 
     def start(self, lab: Lab) -> None:
-        lab.spaces[BALANCER].sysctl([("ipv4/fib_multipath_hash_policy", "1")])
         for server in lab.servers:
             lab.hold_vips(server)
         hops = " ".join(f"nexthop via {address}" for address in SERVERS)
@@ -77,7 +77,7 @@ table ip bench {{
     map ports {{ type inet_proto . inet_service : verdict
         elements = {{ {ports} }} }}
     chain share {{
-        dnat to jhash ip saddr . th sport mod 2 map {{ 0 : {0}, 1 : {1} }}
+        dnat to jhash ip saddr mod 2 map {{ 0 : {0}, 1 : {1} }}
     }}
     chain arrive {{
         type nat hook prerouting priority dstnat; policy accept;
@@ -134,7 +134,7 @@ class Haproxy(Way):
     def start(self, lab: Lab) -> Child:
         text = HAPROXY_TEXT
         for name, port in TCP_PORTS.items():
-            text += f"listen {name}\n    bind {VIP}:{port} backlog 4096\n    balance roundrobin\n"
+            text += f"listen {name}\n    bind {VIP}:{port} backlog 4096\n    balance source\n"
             text += "".join(f"    server s{n} {at}:{port}\n" for n, at in enumerate(SERVERS))
         file = lab.folder / "haproxy.cfg"
         file.write_text(text)
@@ -164,7 +164,7 @@ class Ours(Way):
                 if self.plane == "relay" or self.back == ROUTED
                 else f", return_path: {self.back}"
             )
-            lines.append(f"  {name}: {{servers: [{servers}]{way}}}")
+            lines.append(f"  {name}: {{servers: [{servers}], balance: source_hash{way}}}")
         return "\n".join(lines) + "\n"
 
     def start(self, lab: Lab) -> Child:
