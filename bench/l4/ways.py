@@ -159,11 +159,7 @@ class Ours(Way):
         lines.append("backends:")
         for name, port in {**TCP_PORTS, "udp": UDP}.items():
             servers = ", ".join(f'"{at}:{port}"' for at in SERVERS)
-            way = (
-                ""
-                if self.plane == "relay" or self.back == ROUTED
-                else f", return_path: {self.back}"
-            )
+            way = "" if self.plane == "relay" else f", return_path: {self.back}"
             lines.append(f"  {name}: {{servers: [{servers}], balance: source_hash{way}}}")
         return "\n".join(lines) + "\n"
 
