@@ -65,6 +65,8 @@ def verdict(kind: int, code: int, chain: str = "") -> bytes:
     return nest(kind, nest(2, said))
 
 
+PORTS_GIVEN = 2  # NF_NAT_RANGE_PROTO_SPECIFIED: nat sets it by itself, masq does not
+
 # ---- expressions: how each argument is written ----
 
 # (name in the kernel, {argument: attribute}, {attribute: value that is always so})
@@ -77,14 +79,12 @@ SIMPLE: dict[str, tuple[str, dict[str, int], dict[int, int]]] = {
     "numgen": ("numgen", {"dreg": 1, "modulus": 2, "kind": 3}, {}),
     "jhash": ("hash", {"sreg": 1, "dreg": 2, "len": 3, "modulus": 4, "seed": 5}, {}),
     "nat": ("nat", {"kind": 1, "family": 2, "address": 3, "port": 5, "port_max": 6}, {}),
-    "masquerade": ("masq", {"port": 2, "port_max": 3}, {}),
+    "masquerade": ("masq", {"port": 2, "port_max": 3}, {1: PORTS_GIVEN}),
     "objref": ("objref", {"name": 2}, {1: COUNTER}),
     "objref_timeout": ("objref", {"name": 2}, {1: TIMEOUT}),
     "objref_map": ("objref", {"sreg": 3, "set": 4}, {}),
     "fib_type": ("fib", {"dreg": 1}, {2: 3, 3: 2}),  # the type of the destination
 }
-NAT_ADDRESS_MAX, NAT_PORT_MAX = 4, 6
-REJECT_UNREACHABLE = 3  # NFT_REJECT_ICMPX_PORT_UNREACH is 1 of kind ICMPX (2)
 
 
 def expression(found: Expression) -> bytes:
