@@ -14,65 +14,137 @@ from __future__ import annotations
 
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fourseven.l4.kernel_plan import MAPPED, TCP, End
+from fourseven.l4.kernel_plan import TCP, End
 from fourseven.l4.kernel_plane import CLOSED, CLOSING, ESTABLISHED, NEW, OPENING
 from fourseven.l4.nftables.netlink import (
     CONNTRACK,
+    ROOM,
     Message,
     Netlink,
     attribute,
-    each_attribute,
     nest,
     number,
 )
+from fourseven.l4.nftables.scan import ENDED, ROW, rows
 
 GET, DELETE = 1, 2  # IPCTNL_MSG_CT_GET, _DELETE
-ORIGINAL, REPLY, STATUS, PROTOCOL_INFO, TIMEOUT = 1, 2, 3, 4, 7
-COUNTS_ORIGINAL, COUNTS_REPLY, ID, ZONE, TIMESTAMP, STATUS_MASK = 9, 10, 12, 18, 20, 26
-ANSWERED, ASSURED, DNAT = 0x2, 0x4, 0x20  # IPS_SEEN_REPLY, IPS_ASSURED, IPS_DST_NAT
+ORIGINAL, STATUS, ID, ZONE, STATUS_MASK = 1, 3, 12, 18, 26  # CTA_*
+DNAT = 0x20  # IPS_DST_NAT
 TCP_STATES = (NEW, OPENING, OPENING, ESTABLISHED, CLOSING, CLOSING, CLOSING, CLOSED, CLOSED)
 SETTINGS = Path("/proc/sys/net/netfilter")
+AF = {4: 2, 6: 10}
+AT_ONCE = ROOM // 64  # flows in one read: each takes more than half a row
+
+KEY = slice(3, 22)  # of a row: the service (protocol, address, port)
+SERVER = slice(22, 40)  # who answers
+WHO = slice(0, 40)  # what flows are counted by
+FIELDS = struct.Struct(">BBBB16sH16sH16sH16sHIQQQQQIHBx")
+assert FIELDS.size == ROW
 
 
 class Tracked(NamedTuple):
-    """A flow, as conntrack has it."""
+    """A flow, as conntrack has it: a row of scan.py."""
 
-    protocol: int
-    client: End
-    vip: End
-    server: End  # who answers
-    source: End  # to whom the answers go
-    state: str
     step: int  # of TCP's states, as conntrack numbers them; of UDP 1, and 2 once it goes on
+    answered: int
+    family: int  # 4 or 6
+    protocol: int
+    vip: bytes
+    vip_port: int
+    server: bytes  # who answers
+    server_port: int
+    client: bytes
+    client_port: int
+    source: bytes  # to whom the answers go
+    source_port: int
     left_s: int  # until conntrack forgets it, if nothing comes
-    age_ms: int  # -1: not known
     packets_in: int
     bytes_in: int
     packets_out: int
     bytes_out: int
-    original: bytes  # its tuple, number and zone, to name it by
-    family: int
+    began_ns: int  # 0: not known
+    id: int
+    zone: int
+    has_zone: int
+
+    @property
+    def state(self) -> str:
+        return state_of(self.protocol, self.step, self.answered)
+
+    def age_ms(self, now_ns: int) -> int:
+        """-1: not known."""
+        return max(0, now_ns - self.began_ns) // 1_000_000 if self.began_ns else -1
+
+    def name(self) -> bytes:
+        """What the kernel knows it by."""
+        size, first = (4, 1) if self.family == 4 else (16, 3)
+        ends = attribute(first, self.client[-size:]) + attribute(first + 1, self.vip[-size:])
+        ports = (self.client_port, self.vip_port)
+        carried = attribute(1, bytes((self.protocol,)))
+        carried += b"".join(attribute(2 + i, struct.pack(">H", p)) for i, p in enumerate(ports))
+        found = nest(ORIGINAL, nest(1, ends), nest(2, carried)) + number(ID, self.id)
+        return found + (attribute(ZONE, struct.pack(">H", self.zone)) if self.has_zone else b"")
 
 
-def tracked(family: int) -> Iterator[Tracked]:
-    """Flows of a family (2 or 10) whose destination was changed."""
+def state_of(protocol: int, step: int, answered: int) -> str:
+    if protocol != TCP:
+        return ESTABLISHED if answered else NEW
+    return TCP_STATES[step] if step < len(TCP_STATES) else OPENING  # 9: both sent SYN
+
+
+def key_of(protocol: int, end: End) -> bytes:
+    """A service as rows have it."""
+    return bytes((protocol,)) + end_of(end)
+
+
+def end_of(end: End) -> bytes:
+    """An address and a port as rows have them."""
+    return end.address.to_bytes(16, "big") + end.port.to_bytes(2, "big")
+
+
+def listing(version: int) -> Iterator[bytes]:
+    """The rows of all flows of a family (4 or 6) whose destination was changed, some at a time."""
     wanted = number(STATUS, DNAT) + number(STATUS_MASK, DNAT)
-    now = time.time_ns()
+    into = bytearray(ROW * AT_ONCE)
     with Netlink(CONNTRACK) as asking:
-        for body in asking.dump(Message(GET, wanted, family=family)):
-            found = _flow(body, now, family)
-            if found is not None:
-                yield found
+        asking.begin(Message(GET, wanted, family=AF[version]))
+        found = 0
+        while not found & ENDED:
+            found = rows(asking.read(), into)
+            yield bytes(memoryview(into)[: (found & ~ENDED) * ROW])
+
+
+def tally(version: int) -> Counter[bytes]:
+    """How many flows there are of each step, service and server: by WHO of their rows."""
+    found = Counter[bytes]()
+    for some in listing(version):
+        found.update([some[at : at + 40] for at in range(0, len(some), ROW)])
+    return found
+
+
+def tracked(version: int, keys: Iterable[bytes]) -> Iterator[Tracked]:
+    """The flows of these services."""
+    wanted = frozenset(keys)
+    for some in listing(version):
+        for at in range(0, len(some), ROW):
+            if some[at + 3 : at + 22] in wanted:
+                yield Tracked._make(FIELDS.unpack_from(some, at))
 
 
 def end_flows(flows: Iterable[Tracked]) -> int:
     """Makes the kernel forget flows; how many of them it still knew."""
     with Netlink(CONNTRACK) as asking:
-        return asking.each(Message(DELETE, flow.original, family=flow.family) for flow in flows)
+        return asking.each(Message(DELETE, flow.name(), family=AF[flow.family]) for flow in flows)
+
+
+def now_ns() -> int:
+    """The clock by which conntrack notes when a flow began."""
+    return time.time_ns()
 
 
 def setting(name: str) -> str:
@@ -89,68 +161,3 @@ def set_setting(name: str, value: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _flow(body: memoryview, now: int, family: int) -> Tracked | None:
-    found = dict(each_attribute(body))
-    try:
-        status = int.from_bytes(found[STATUS], "big")
-        if not status & DNAT:
-            return None
-        protocol, client, vip = _tuple(found[ORIGINAL])
-        _, server, source = _tuple(found[REPLY])
-    except (KeyError, struct.error):  # a protocol without ports
-        return None
-    name = nest(ORIGINAL, bytes(found[ORIGINAL]))
-    for kind in (ID, ZONE):
-        if kind in found:
-            name += attribute(kind, bytes(found[kind]))
-    return Tracked(
-        protocol,
-        client,
-        vip,
-        server,
-        source,
-        *_state(protocol, status, found),
-        int.from_bytes(found.get(TIMEOUT, b""), "big"),
-        _age(found.get(TIMESTAMP), now),
-        *_counts(found.get(COUNTS_ORIGINAL)),
-        *_counts(found.get(COUNTS_REPLY)),
-        name,
-        family,
-    )
-
-
-def _tuple(data: memoryview) -> tuple[int, End, End]:
-    outer = dict(each_attribute(data))
-    addresses = dict(each_attribute(outer[1]))
-    protocol = dict(each_attribute(outer[2]))
-    ports = [int.from_bytes(protocol[kind], "big") for kind in (2, 3)]
-    if 1 in addresses:
-        ends = [int.from_bytes(addresses[kind], "big") | MAPPED for kind in (1, 2)]
-    else:
-        ends = [int.from_bytes(addresses[kind], "big") for kind in (3, 4)]
-    return protocol[1][0], End(ends[0], ports[0]), End(ends[1], ports[1])
-
-
-def _state(protocol: int, status: int, found: dict[int, memoryview]) -> tuple[str, int]:
-    if protocol != TCP:
-        return (ESTABLISHED if status & ANSWERED else NEW), (2 if status & ASSURED else 1)
-    inside = dict(each_attribute(found.get(PROTOCOL_INFO, memoryview(b""))))
-    tcp = dict(each_attribute(inside.get(1, memoryview(b""))))
-    step = tcp[1][0] if 1 in tcp else 0
-    return (TCP_STATES[step] if step < len(TCP_STATES) else OPENING), step  # 9: both sent SYN
-
-
-def _counts(data: memoryview | None) -> tuple[int, int]:
-    if data is None:
-        return 0, 0
-    found = dict(each_attribute(data))
-    return int.from_bytes(found.get(1, b""), "big"), int.from_bytes(found.get(2, b""), "big")
-
-
-def _age(data: memoryview | None, now: int) -> int:
-    if data is None:
-        return -1
-    began = int.from_bytes(dict(each_attribute(data)).get(1, b""), "big")
-    return max(0, now - began) // 1_000_000 if began else -1

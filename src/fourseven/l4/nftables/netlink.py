@@ -126,6 +126,16 @@ class Netlink:
                     return
                 yield body[FAMILY.size :]
 
+    def begin(self, message: Message) -> None:
+        """A listing, of which `read` gives the reads as they come."""
+        self._send(_with_flags(self._request(message), DUMP))
+
+    def read(self) -> bytes:
+        data = self.socket.recv(ROOM)
+        if HEADER.unpack_from(data)[1] == ERROR:
+            raise NetlinkError(-struct.unpack_from("=i", data, HEADER.size)[0])
+        return data
+
     def ask(self, message: Message) -> memoryview | None:
         """The attributes of the one answer; None when there is no such thing."""
         self._send(self._request(message))

@@ -38,7 +38,6 @@ from fourseven.l4.kernel_plan import (
 )
 from fourseven.l4.kernel_plane import (
     CLOSED,
-    ESTABLISHED,
     Counts,
     FlowFilter,
     FlowRecord,
@@ -47,7 +46,19 @@ from fourseven.l4.kernel_plane import (
     PlaneCounts,
 )
 from fourseven.l4.nftables import encode
-from fourseven.l4.nftables.conntrack import Tracked, end_flows, set_setting, setting, tracked
+from fourseven.l4.nftables.conntrack import (
+    KEY,
+    SERVER,
+    Tracked,
+    end_flows,
+    end_of,
+    key_of,
+    set_setting,
+    setting,
+    state_of,
+    tally,
+    tracked,
+)
 from fourseven.l4.nftables.encode import Encoder
 from fourseven.l4.nftables.form import Chain, Lookup, Ruleset, Timeout
 from fourseven.l4.nftables.netlink import (
@@ -62,21 +73,18 @@ from fourseven.l4.nftables.netlink import (
 )
 from fourseven.l4.nftables.rules import (
     KINDS,
-    TCP_SECONDS,
-    UDP_FIRST_SECONDS,
-    UDP_REPLIED,
     Kept,
     listener_counter,
     ruleset,
     server_counter,
     servers_of,
 )
+from fourseven.l4.nftables.seen import records
 
 PREFIX = "fourseven_"
 TICK_S = 10.0
 GONE_S = 60.0  # how often what left the plan is looked at: it takes a look at every flow
 SETTINGS = ("acct", "timestamp")  # packets and bytes of a flow; when it began
-FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
 
 
 def table_name(name: str) -> str:
@@ -142,65 +150,48 @@ class NftablesPlane:
 
     def busy(self) -> int:
         """Flows that are alive."""
-        return sum(flow.state != CLOSED for flow in self._tracked())
+        return sum(self._alive().values())
 
     def counters(self) -> PlaneCounts:
         """Sums since the table was made; `flows_closed` is what is no longer alive."""
         values = self._values()
         listeners = {name: ListenerCounts() for name in self._listeners()}
         servers = {key: Counts() for key in self._servers()}
-        active = Counter[tuple[str, End]]()
+        ends = {end: end_of(end) for _, end in servers}
+        active = Counter[tuple[str, bytes]]()
         of_listener = Counter[str]()
         backends = self._backends()
+        places = {(backend, ends[end]) for backend, end in servers}
         vips = self._vips()
-        for flow in self._tracked():
-            if flow.state == CLOSED:
-                continue
-            listener = vips[flow.protocol, flow.vip]
-            of_listener[listener] += 1
-            both = ((backend, flow.server) for backend in backends.get(listener, ()))
-            active.update([key for key in both if key in servers][:1])
-        for name, count in listeners.items():
-            _fill(count, {kind: values.get(listener_counter(kind, name), NONE) for kind in KINDS})
-            _settle(count, of_listener[name])
+        for (service, server), count in self._alive().items():
+            listener = vips[service]
+            of_listener[listener] += count
+            both = ((backend, server) for backend in backends.get(listener, ()))
+            for place in [place for place in both if place in places][:1]:
+                active[place] += count
+        for name, found in listeners.items():
+            _fill(found, {kind: values.get(listener_counter(kind, name), NONE) for kind in KINDS})
+            _settle(found, of_listener[name])
             refused = values.get(listener_counter("none", name), NONE)[0]
             if refused:
-                count.drops["no_server"] = refused
+                found.drops["no_server"] = refused
         for key, one in servers.items():
             _fill(one, {kind: values.get(server_counter(kind, *key), NONE) for kind in KINDS})
-            _settle(one, active[key])
+            _settle(one, active[key[0], ends[key[1]]])
         return PlaneCounts(listeners, servers)
 
     def flows(self, wanted: FlowFilter | None = None) -> Iterator[FlowRecord]:
         """Live flows, in no order."""
         idle = {(s.protocol, s.vip): s.idle_ms for s in self.plan.services}
-        for flow in self._tracked():
-            if wanted is not None and not _fits(flow, wanted):
-                continue
-            silent_ms = _silent_ms(flow, idle.get((flow.protocol, flow.vip), 0))
-            yield FlowRecord(
-                flow.protocol,
-                flow.client,
-                flow.vip,
-                flow.server,
-                flow.state,
-                flow.age_ms,
-                silent_ms,
-                flow.packets_in,
-                flow.bytes_in,
-                flow.packets_out,
-                flow.bytes_out,
-                flow.source if flow.source != flow.client else None,
-            )
+        return records(self._tracked(), wanted, idle)
 
     def cut(self, server: tuple[str, End]) -> int:
         """Ends every flow of a server: the next packet of its client is answered with RST."""
         backend, end = server
         listeners = {name for name, names in self._backends().items() if backend in names}
         vips = {key for key, name in self._vips().items() if name in listeners}
-        return end_flows(
-            [f for f in self._tracked() if f.server == end and (f.protocol, f.vip) in vips]
-        )
+        who = (end.address.to_bytes(16, "big"), end.port)
+        return end_flows([f for f in self._tracked(vips) if (f.server, f.server_port) == who])
 
     def close(self, remove: bool) -> None:
         """Lets go. remove: the table goes, and every flow that it began."""
@@ -317,10 +308,10 @@ class NftablesPlane:
 
     # ---- what is ours ----
 
-    def _vips(self) -> dict[tuple[int, End], str]:
+    def _vips(self) -> dict[bytes, str]:
         """Where flows of ours began, and of which listener that is."""
         now = {(s.protocol, s.vip): s.listener for s in self.plan.services}
-        return self.kept.services | now
+        return {key_of(*key): name for key, name in (self.kept.services | now).items()}
 
     def _listeners(self) -> set[str]:
         return {*self._vips().values(), *(listener for listener, _ in self.kept.backends)}
@@ -338,14 +329,28 @@ class NftablesPlane:
                 known.append(backend)
         return found
 
-    def _tracked(self) -> Iterator[Tracked]:
+    def _families(self) -> list[int]:
+        vips = [s.vip for s in self.plan.services] + [end for _, end in self.kept.services]
+        return sorted({4 if vip.is_v4 else 6 for vip in vips})
+
+    def _tracked(self, vips: Iterable[bytes] | None = None) -> Iterator[Tracked]:
+        """The flows of these services, or of all."""
+        keys = frozenset(self._vips() if vips is None else vips)
+        for version in self._families():
+            yield from tracked(version, keys)
+
+    def _alive(self, closed: bool = False) -> Counter[tuple[bytes, bytes]]:
+        """How many live flows each (service, server) has; `closed`: also those that are over."""
         vips = self._vips()
-        for version, family in FAMILIES.items():
-            if not any(vip.is_v4 == (version == 4) for _, vip in vips):
-                continue
-            for flow in tracked(family):
-                if (flow.protocol, flow.vip) in vips:
-                    yield flow
+        found = Counter[tuple[bytes, bytes]]()
+        for version in self._families():
+            for who, count in tally(version).items():
+                step, answered, _, protocol = who[:4]
+                if who[KEY] not in vips:
+                    continue
+                if closed or state_of(protocol, step, answered) != CLOSED:
+                    found[who[KEY], who[SERVER]] += count
+        return found
 
     # ---- what leaves the plan and may have flows ----
 
@@ -355,8 +360,9 @@ class NftablesPlane:
         servers = servers_of(plan)
         backends = {(s.listener, s.backend) for s in plan.services}
         before = {(s.listener, s.backend) for s in self.plan.services} | self.kept.backends
+        old = self.kept.services | {(s.protocol, s.vip): s.listener for s in self.plan.services}
         return Kept(
-            {key: name for key, name in self._vips().items() if key not in new},
+            {key: name for key, name in old.items() if key not in new},
             self._servers() - servers,
             before - backends,
         )
@@ -366,12 +372,11 @@ class NftablesPlane:
         kept = self.kept
         if not (kept.services or kept.servers or kept.backends):
             return
-        vips, ends = set(), set()
-        for flow in self._tracked():
-            vips.add((flow.protocol, flow.vip))
-            ends.add(flow.server)
-        services = {key: name for key, name in kept.services.items() if key in vips}
-        servers = {key for key in kept.servers if key[1] in ends}
+        found = self._alive(closed=True)
+        vips = {service for service, _ in found}
+        ends = {server for _, server in found}
+        services = {key: name for key, name in kept.services.items() if key_of(*key) in vips}
+        servers = {key for key in kept.servers if end_of(key[1]) in ends}
         alive = {backend for backend, _ in servers}
         names = {*services.values(), *(s.listener for s in self.plan.services)}
         backends = {b for b in kept.backends if b[1] in alive and b[0] in names}
@@ -409,35 +414,6 @@ def _settle(count: Counts, active: int) -> None:
     count.flows_active = active
     count.flows_new = max(count.flows_new, active)  # the table may be younger than its flows
     count.flows_closed = count.flows_new - active
-
-
-def _silent_ms(flow: Tracked, idle_ms: int) -> int:
-    """How long a flow has been silent: its whole time less what is left of it, to the second."""
-    if flow.protocol == UDP:
-        whole = idle_ms if flow.step == UDP_REPLIED else min(idle_ms, UDP_FIRST_SECONDS * 1000)
-    elif flow.state == ESTABLISHED:
-        whole = idle_ms
-    else:
-        whole = dict(TCP_SECONDS).get(flow.step, 0) * 1000
-    silent = max(0, whole - flow.left_s * 1000)
-    return silent if flow.age_ms < 0 else min(silent, flow.age_ms)
-
-
-def _fits(flow: Tracked, wanted: FlowFilter) -> bool:
-    if wanted.protocol is not None and flow.protocol != wanted.protocol:
-        return False
-    if wanted.states and flow.state not in wanted.states:
-        return False
-    if wanted.client is not None:
-        address, mask = wanted.client
-        if flow.client.address & mask != address & mask:
-            return False
-    pairs = ((wanted.vip, flow.vip), (wanted.server, flow.server))
-    return all(asked is None or _same(asked, found) for asked, found in pairs)
-
-
-def _same(asked: End, found: End) -> bool:
-    return asked.address == found.address and asked.port in (0, found.port)
 
 
 def open_plane(home: Home) -> NftablesPlane:

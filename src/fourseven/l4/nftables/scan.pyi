@@ -1,0 +1,4 @@
+ROW: int
+ENDED: int
+
+def rows(data: bytes, into: bytearray) -> int: ...
