@@ -51,18 +51,33 @@ cdef bint meets(
     const Form *form, const Wanted *wanted, const uint8_t *key, const uint8_t *row
 ) noexcept nogil
 
+cdef struct Leaving:  # where the keys of rows that leave are written
+    uint8_t *done  # nobody need count them
+    uint8_t *late  # their flow ends with them
+    uint32_t *whose  # of each late one: its server, and its listener in the upper half
+    uint32_t done_count
+    uint32_t late_count
+
+cdef void part(
+    const Form *form, const uint8_t *key, const uint8_t *row, Leaving *leaving
+) noexcept nogil
 cdef const Form *form_of(const uint8_t[::1] form) except NULL
 cdef int fits(size_t has, uint32_t size, uint32_t count) except -1
+cdef int leaving_of(
+    Leaving *leaving, const Form *form, uint32_t count, uint8_t[::1] done, uint8_t[::1] late,
+    uint32_t[::1] whose
+) except -1
 
-cpdef uint32_t walk(
-    const uint8_t[::1] form, const uint8_t[::1] rows, uint32_t count, uint32_t now,
-    uint32_t second, uint32_t[::1] over, uint32_t[::1] servers, uint32_t[::1] listeners
-) except? 0xFFFFFFFF
+cpdef tuple walk(
+    const uint8_t[::1] form, const uint8_t[::1] keys, const uint8_t[::1] rows, uint32_t count,
+    uint32_t now, uint32_t second, uint8_t[::1] done, uint8_t[::1] late, uint32_t[::1] whose,
+    uint32_t[::1] servers, uint32_t[::1] listeners
+)
+cpdef tuple of_server(
+    const uint8_t[::1] form, const uint8_t[::1] keys, const uint8_t[::1] rows, uint32_t count,
+    uint32_t server, uint8_t[::1] done, uint8_t[::1] late, uint32_t[::1] whose
+)
 cpdef uint32_t choose(
     const uint8_t[::1] form, const uint8_t[::1] wanted, const uint8_t[::1] keys,
     const uint8_t[::1] rows, uint32_t count, uint32_t[::1] found
-) except? 0xFFFFFFFF
-cpdef uint32_t of_server(
-    const uint8_t[::1] form, const uint8_t[::1] rows, uint32_t count, uint32_t server,
-    uint32_t[::1] found
 ) except? 0xFFFFFFFF

@@ -54,24 +54,55 @@ def fits(has, size, count):
     return 0
 
 
-def walk(form, rows, count, now, second, over, servers, listeners):
+def leaving_of(leaving, form, count, done, late, whose):
+    fits(done.shape[0], form.key_size, count)
+    fits(late.shape[0], form.key_size, count)
+    fits(whose.shape[0], 1, count)
+    leaving.done = cython.address(done[0])
+    leaving.late = cython.address(late[0])
+    leaving.whose = cython.address(whose[0])
+    leaving.done_count = 0
+    leaving.late_count = 0
+    return 0
+
+
+def part(form, key, row, leaving):
+    """One row leaves: a client's whose flow has not ended is counted, once."""
+    state: uint32_t = at32(row, form.state)
+    if state & TO_CLIENT or stage(state) == CLOSED:
+        memcpy(leaving.done + leaving.done_count * form.key_size, key, form.key_size)
+        leaving.done_count += 1
+        return
+    memcpy(leaving.late + leaving.late_count * form.key_size, key, form.key_size)
+    leaving.whose[leaving.late_count] = at16(row, form.server) | at16(row, form.listener) << 16
+    leaving.late_count += 1
+
+
+def walk(form, keys, rows, count, now, second, done, late, whose, servers, listeners):
     """Which rows' time is over; `servers` and `listeners` count the live flows of each number."""
     of: cython.pointer[cython.const[Form]] = form_of(form)
+    key: cython.pointer[cython.const[uint8_t]]
     row: cython.pointer[cython.const[uint8_t]]
+    leaving: Leaving
     i: uint32_t
     state: uint32_t
     number: uint32_t
-    found: uint32_t = 0
     if count == 0:
-        return 0
+        return 0, 0
+    if second == 0:
+        raise ValueError("a second has ticks")
+    fits(keys.shape[0], of.key_size, count)
     fits(rows.shape[0], of.row_size, count)
-    fits(over.shape[0], 1, count)
+    leaving_of(cython.address(leaving), of, count, done, late, whose)
+    key = cython.address(keys[0])
     row = cython.address(rows[0])
     for i in range(count):
         state = at32(row, of.state)
-        if (now - at32(row, of.seen)) // second > limit(of, row):
-            over[found] = i
-            found += 1
+        # A row may have been used since `now` was read: that is no wait of 2^32 ticks.
+        if now - at32(row, of.seen) < 0x80000000 and (now - at32(row, of.seen)) // second > limit(
+            of, row
+        ):
+            part(of, key, row, cython.address(leaving))
         elif not state & TO_CLIENT and stage(state) != CLOSED:
             number = at16(row, of.server)
             if number < servers.shape[0]:
@@ -79,8 +110,30 @@ def walk(form, rows, count, now, second, over, servers, listeners):
             number = at16(row, of.listener)
             if number < listeners.shape[0]:
                 listeners[number] += 1
+        key += of.key_size
         row += of.row_size
-    return found
+    return leaving.done_count, leaving.late_count
+
+
+def of_server(form, keys, rows, count, server, done, late, whose):
+    """The rows of a server, of both directions."""
+    of: cython.pointer[cython.const[Form]] = form_of(form)
+    leaving: Leaving
+    i: uint32_t
+    if count == 0:
+        return 0, 0
+    fits(keys.shape[0], of.key_size, count)
+    fits(rows.shape[0], of.row_size, count)
+    leaving_of(cython.address(leaving), of, count, done, late, whose)
+    for i in range(count):
+        if at16(cython.address(rows[0]) + i * of.row_size, of.server) == server:
+            part(
+                of,
+                cython.address(keys[0]) + i * of.key_size,
+                cython.address(rows[0]) + i * of.row_size,
+                cython.address(leaving),
+            )
+    return leaving.done_count, leaving.late_count
 
 
 def same(one, other, size):
@@ -140,22 +193,6 @@ def choose(form, wanted, keys, rows, count, found):
             cython.address(keys[0]) + i * of.key_size,
             cython.address(rows[0]) + i * of.row_size,
         ):
-            found[many] = i
-            many += 1
-    return many
-
-
-def of_server(form, rows, count, server, found):
-    """The rows of a server, of both directions."""
-    of: cython.pointer[cython.const[Form]] = form_of(form)
-    i: uint32_t
-    many: uint32_t = 0
-    if count == 0:
-        return 0
-    fits(rows.shape[0], of.row_size, count)
-    fits(found.shape[0], 1, count)
-    for i in range(count):
-        if at16(cython.address(rows[0]) + i * of.row_size, of.server) == server:
             found[many] = i
             many += 1
     return many

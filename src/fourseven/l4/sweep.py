@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -86,6 +87,15 @@ class Sums(NamedTuple):
         return self.ended + self.settled
 
 
+class Over:
+    """The keys of rows that leave: those nobody need count, and those whose flow ends so."""
+
+    def __init__(self, family: int, count: int) -> None:
+        self.done, self.late = (bytearray(count * KEYS[family].size) for _ in range(2))
+        self.whose = array("I", bytes(4 * count))
+        self.found = (0, 0)
+
+
 class Sweep:
     """The walks over the flows of one set of tables."""
 
@@ -115,33 +125,35 @@ class Sweep:
         for family in self.families:
             table = self.tables[f"flows{family}"]
             for keys, rows, count in table.chunks():
-                over = array("I", bytes(4 * count))
-                found = scan.walk(
-                    self.forms[family], rows, count, self.clock.now(), self.second, over, *live
+                over = Over(family, count)
+                over.found = scan.walk(
+                    self.forms[family],
+                    keys,
+                    rows,
+                    count,
+                    self.clock.now(),
+                    self.second,
+                    over.done,
+                    over.late,
+                    over.whose,
+                    *live,
                 )
-                self._leave(family, keys, rows, over[:found])
+                self._leave(table, over)
                 yield
         self._evicted(before, [*live[0], *live[1]])
 
-    def _leave(self, family: int, keys: bytes, rows: bytes, over: Sequence[int]) -> int:
+    def _leave(self, table: Table, over: Over) -> int:
         """Removes rows; how many flows ended with it."""
-        table, key, row = self.tables[f"flows{family}"], KEYS[family].size, FLOWS[family].size
-        state, server, listener = (
-            FLOWS[family].find(name).offset for name in ("state", "server", "listener")
-        )
-        ended: dict[int, int] = {}
+        done, late = over.found
+        size = table.form.key.size
+        for _ in table.remove_all(bytes(over.done[: done * size]), done):
+            pass
+        ended: Counter[int] = Counter()
         many = 0
-        for i in over:
-            if not table.remove(keys[i * key : (i + 1) * key]):
-                continue
-            (bits,) = struct.unpack_from("=I", rows, i * row + state)
-            if bits & (TO_CLIENT | RESET) or bits & DONE == DONE:
-                continue
+        for i in table.remove_all(bytes(over.late[: late * size]), late):
             many += 1
-            (at,) = struct.unpack_from("=H", rows, i * row + server)
-            (of,) = struct.unpack_from("=H", rows, i * row + listener)
-            for number in (at, SERVERS_MAX + of):
-                ended[number] = ended.get(number, 0) + 1
+            ended[over.whose[i] & 0xFFFF] += 1
+            ended[SERVERS_MAX + (over.whose[i] >> 16)] += 1
         for number, more in ended.items():
             self._settle(number, ended=more)
         return many
@@ -193,10 +205,13 @@ class Sweep:
         """Removes every flow of a server; how many had not ended."""
         many = 0
         for family in self.families:
-            for keys, rows, count in self.tables[f"flows{family}"].chunks():
-                found = array("I", bytes(4 * count))
-                of = scan.of_server(self.forms[family], rows, count, server, found)
-                many += self._leave(family, keys, rows, found[:of])
+            table = self.tables[f"flows{family}"]
+            for keys, rows, count in table.chunks():
+                over = Over(family, count)
+                over.found = scan.of_server(
+                    self.forms[family], keys, rows, count, server, over.done, over.late, over.whose
+                )
+                many += self._leave(table, over)
         return many
 
 
