@@ -26,8 +26,9 @@ from fourseven.l4.kernel_plan import (
 )
 from fourseven.l4.program import decide, handshake
 from fourseven.l4.program.skb import SkbWire
-from fourseven.l4.standalone import Standalone
-from support.network import own_network, why_not
+from fourseven.l4.program.xdp import XdpWire
+from support.network import why_not
+from support.one_way import NEAR, NEIGHBOUR, Stage, one_way
 from support.packets_l4 import RECIPE, Recent, World, packet
 from support.reference_l4 import (
     Header,
@@ -43,8 +44,6 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")
 
 BATCH = 64  # packets in one example
 PACKETS = int(os.environ.get("FOURSEVEN_PACKETS", "102400"))  # more: FOURSEVEN_PACKETS=1000000
-PLACES = 1 << 12
-PASS = SkbWire.PASS
 OURS = {4: ("10.1.0.254", "10.1.0.253"), 6: ("fd00::fe", "fd00::fd")}
 FLOWS = 4096
 EVERY = (1 << 128) - 1
@@ -83,13 +82,15 @@ WORLDS = {
     "udp": ((53, UDP, IN_TURN, ROUTED, EVERY),),
 }
 CASES = [
-    ("routed", (4,)),
-    ("routed", (6,)),
-    ("masqueraded", (4,)),
-    ("masqueraded", (6,)),
-    ("direct", (4, 6)),
-    ("mixed", (4, 6)),
-    ("udp", (4, 6)),
+    ("routed", (4,), SkbWire),
+    ("routed", (6,), SkbWire),
+    ("masqueraded", (4,), SkbWire),
+    ("masqueraded", (6,), SkbWire),
+    ("direct", (4, 6), SkbWire),
+    ("mixed", (4, 6), SkbWire),
+    ("udp", (4, 6), SkbWire),
+    ("routed", (4, 6), XdpWire),
+    ("mixed", (4, 6), XdpWire),
 ]
 
 
@@ -126,7 +127,7 @@ def plan(world: str, *families: int, count: int = 8) -> KernelPlan:
 
 @pytest.fixture(scope="module")
 def network():
-    with own_network():
+    with one_way():
         yield
 
 
@@ -140,7 +141,7 @@ def patient(monkeypatch):
 class Play:
     """One packet after the other, through both."""
 
-    def __init__(self, path: Standalone, said: KernelPlan) -> None:
+    def __init__(self, path: Stage, said: KernelPlan) -> None:
         self.path, self.model = path, Model(said)
         self.model.sources = set(said.masquerade_addresses)
         self.seen: Counter = Counter()
@@ -156,22 +157,22 @@ class Play:
         self.agree(packet(recipe, world, self.recent))
 
     def agree(self, raw: bytes) -> None:
-        action, out = self.path.loaded.run(raw)
+        action, out = self.path.run(raw)
         header = network_header(raw)
         if header is not None and header.offset:
-            self.follows(raw, out, header)
+            self.follows(raw, action, out, header)
             return
         after = Packet.of(out)
         became = Seen() if after is None else Seen(after.source, after.destination)
         wanted = self.model.step(raw, became)
-        assert action == PASS, raw.hex()
         if wanted is None:
-            assert out == raw, f"touched: {raw.hex()}"
+            assert (action, out) == (self.path.wire.PASS, raw), f"touched: {raw.hex()}"
             self.seen["passed"] += 1
             return
         before, written = wanted
         assert after is not None, raw.hex()
-        assert after.without_sums() == before.rewritten(written), raw.hex()
+        assert action == self.path.wire.SENT, raw.hex()
+        assert after.without_sums() == sent(before.rewritten(written)), raw.hex()
         assert after.residues() == before.residues(), f"checksums: {raw.hex()}"
         self.seen["sound"] += after.residues() in ((0, 0), (0, None))
         self.seen["served"] += 1
@@ -183,20 +184,24 @@ class Play:
             if asked not in self.recent:
                 self.recent.append(asked)
 
-    def follows(self, raw: bytes, out: bytes, header: Header) -> None:
+    def follows(self, raw: bytes, action: int, out: bytes, header: Header) -> None:
         """A fragment that is not the first goes where that went."""
-        wanted = bytearray(raw)
+        written = self.pieces.get((*header.piece, header.protocol))
+        if written is None:
+            assert (action, out) == (self.path.wire.PASS, raw), raw.hex()
+            self.seen["passed"] += 1
+            return
+        wanted = bytearray(sent(raw))
         at, size = (26, 4) if header.v4 else (22, 16)
-        written = self.pieces.get((*header.piece, header.protocol), {})
         for which, became in written.items():
             place = at + size * which
             wanted[place : place + size] = became.address.to_bytes(16, "big")[-size:]
-        if header.v4 and written:
+        if header.v4:
             head = slice(14, header.at)
             assert fold(words_of(out[head])) == fold(words_of(raw[head])), raw.hex()
             wanted[24:26] = out[24:26]
-        assert out == bytes(wanted), raw.hex()
-        self.seen["followed" if written else "passed"] += 1
+        assert (action, out) == (self.path.wire.SENT, bytes(wanted)), raw.hex()
+        self.seen["followed"] += 1
 
     def agree_at_the_end(self) -> None:
         """What the tables say is what the model knows."""
@@ -220,14 +225,22 @@ class Play:
         drops = {
             (name, why): n for name, row in counts.listeners.items() for why, n in row.drops.items()
         }
-        assert drops == dict(model.refused)
+        assert drops == (dict(model.refused) if self.path.wire is SkbWire else {})
 
 
-@pytest.mark.parametrize(("world", "families"), CASES, ids=lambda x: str(x))
-def test_every_packet_as_the_model_says(network, patient, world, families):
+def sent(raw: bytes) -> bytes:
+    """A packet as it leaves: to the only neighbour, with a hop less to go."""
+    made = bytearray(raw)
+    made[:12] = NEIGHBOUR + NEAR
+    made[22 if raw[12:14] == b"\x08\x00" else 21] -= 1
+    return bytes(made)
+
+
+@pytest.mark.parametrize(("world", "families", "wire"), CASES)
+def test_every_packet_as_the_model_says(network, patient, world, families, wire):
     said = plan(world, *families)
     packets = PACKETS // len(CASES)
-    with Standalone(said, PLACES) as path:
+    with Stage(said, wire) as path:
         played = Play(path, said)
 
         @settings(

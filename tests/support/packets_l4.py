@@ -40,6 +40,29 @@ def raw_address(end: End) -> bytes:
     return end.address.to_bytes(16, "big")[-4 if end.is_v4 else 0 :]
 
 
+def segment(source: End, destination: End, flags: int, sequence: int, acknowledged: int) -> bytes:
+    """A plain packet of TCP over IPv4."""
+    ports = (source.port, destination.port)
+    head = struct.pack(">HHIIBBHHH", *ports, sequence, acknowledged, 0x50, flags, 512, 0, 0)
+    return _plain(source, destination, TCP, head, 16)
+
+
+def datagram(source: End, destination: End) -> bytes:
+    """A plain packet of UDP over IPv4."""
+    head = struct.pack(">HHHH", source.port, destination.port, 8 + 5, 0)
+    return _plain(source, destination, UDP, head + b"hello", 6)
+
+
+def _plain(source: End, destination: End, protocol: int, made: bytes, at: int) -> bytes:
+    addresses = raw_address(source) + raw_address(destination)
+    total = 0xFFFF - fold(words_of(addresses) + protocol + len(made) + words_of(made))
+    made = made[:at] + struct.pack(">H", total or 0xFFFF) + made[at + 2 :]
+    length, numbers = 20 + len(made), (64, protocol, 0)
+    head = struct.pack(">BBHHHBBH", 0x45, 0, length, 1, 0x4000, *numbers) + addresses
+    head = head[:10] + struct.pack(">H", 0xFFFF - fold(words_of(head))) + head[12:]
+    return bytes(12) + b"\x08\x00" + head + made
+
+
 def ends(which: int, v4: bool) -> bytes:
     """Clients are 0 to 7, servers 16 to 23, services 24 to 27."""
     return bytes([10, 1, 0, which]) if v4 else bytes.fromhex("fd00") + bytes(13) + bytes([which])

@@ -297,6 +297,7 @@ class Model:
                 makes = "flow" if packet.acknowledged == entry.acknowledged else "nothing"
         if makes == "flow":
             self.make(packet, entry)
+            slots[slots.index(entry)] = None
             return self.rewritten(packet, self.rows(entry)[0])
         waits = "answer" if packet.syn else "proof" if packet.protocol == TCP else "more"
         if waits == "proof" and (service.pick != BY_HASH or service.mode == MASQUERADE):
@@ -325,6 +326,9 @@ class Model:
             assert 1024 <= source.port <= 32767
             other = self.flows.get((packet.protocol, server, source))
             assert other is None or other.over or other.destination == packet.source, "a taken port"
+        other = self.flows.get((packet.protocol, server, source))
+        if other is not None and not self.same(packet, other):
+            del self.flows[packet.protocol, server, source]  # it had ended
         return Entry(packet.source, packet.destination, source, server, waits, service)
 
     def taken(self, packet: Packet, server: End) -> bool:
@@ -332,8 +336,13 @@ class Model:
         other = self.flows.get((packet.protocol, server, packet.source))
         if other is None or other.over:
             return False
-        same = (other.source, other.destination) == (packet.destination, packet.source)
-        return other.from_client or not same
+        return not self.same(packet, other)
+
+    @staticmethod
+    def same(packet: Packet, back: Flow) -> bool:
+        """Are they this client's answers?"""
+        ends = (back.source, back.destination) == (packet.destination, packet.source)
+        return ends and not back.from_client
 
     def pick(self, packet: Packet, service: Service, seen: Seen) -> End:
         size, table = len(service.table), service.table

@@ -94,9 +94,9 @@ def walk(form, keys, rows, count, now, second, done, late, whose, servers, liste
     fits(keys.shape[0], of.key_size, count)
     fits(rows.shape[0], of.row_size, count)
     leaving_of(cython.address(leaving), of, count, done, late, whose)
-    key = cython.address(keys[0])
-    row = cython.address(rows[0])
     for i in range(count):
+        key = cython.address(keys[0]) + i * of.key_size
+        row = cython.address(rows[0]) + i * of.row_size
         state = at32(row, of.state)
         # A row may have been used since `now` was read: that is no wait of 2^32 ticks.
         if now - at32(row, of.seen) < 0x80000000 and (now - at32(row, of.seen)) // second > limit(
@@ -110,8 +110,6 @@ def walk(form, keys, rows, count, now, second, done, late, whose, servers, liste
             number = at16(row, of.listener)
             if number < listeners.shape[0]:
                 listeners[number] += 1
-        key += of.key_size
-        row += of.row_size
     return leaving.done_count, leaving.late_count
 
 

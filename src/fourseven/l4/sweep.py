@@ -35,7 +35,6 @@ from fourseven.l4.program.tables import (
     RESET,
     SERVERS_MAX,
     SETTLED,
-    TO_CLIENT,
     WORDS,
 )
 

@@ -35,7 +35,14 @@ NUMBERS = {
 }
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT, PROG_LOAD = 0, 1, 2, 3, 4, 5
 OBJECT_PIN, OBJECT_GET, TEST_RUN, OBJECT_INFO = 6, 7, 10, 15
-LOOKUP_BATCH, UPDATE_BATCH, DELETE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 24, 26, 27, 28, 29, 34
+LOOKUP_BATCH, UPDATE_BATCH, DELETE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = (
+    24,
+    26,
+    27,
+    28,
+    29,
+    34,
+)
 ATTRIBUTES = 128  # bytes of union bpf_attr that we know; the kernel takes a shorter one as zeros
 LOG = 1 << 20  # bytes; enough for the trace of a few thousand instructions
 LOG_MAX = 1 << 26  # a branching program's trace can be long; the kernel gives no more than 1 GB

@@ -111,11 +111,14 @@ class Handshakes:
         mode = p.let("mode", service.mode, U8)
         makes, waits = p.let("makes", ENTRY, U8), p.let("waits", SYN_SENT, U8)
         base = self.bucket(key.source, key.source_port)
+        place = p.let("place", NOWHERE, U32)
         with p.when((self.wire.flags & (SYN | ACK)) != SYN):
             p.set(waits, MIDWAY)
             with p.when(key.protocol == UDP):
                 p.set(waits, ASKED)
-            self.go_on(base, back, row, mode, makes)
+            self.find(base, place)
+            with p.when(place != NOWHERE):
+                self.go_on(place, back, row, mode, makes)
         with p.when(makes != FLOW):
             if TCP in self.d.protocols:
                 with p.when(waits == MIDWAY):
@@ -132,6 +135,9 @@ class Handshakes:
         self.wire.reach(way, self.now, row.source, row.destination)
         with p.when(makes == FLOW):
             self.make(back, row, way)
+            entry = self.entry(place)
+            with p.when(entry.present):  # done: it must not make the flow again once that is gone
+                p.set(entry.waits, 0)
         with p.when(makes == ENTRY):
             self.note(base, back, row, mode, waits)
         p.set(self.at.number, row.server)
@@ -140,10 +146,9 @@ class Handshakes:
         self.d.rewrite(row)
         self.wire.forward(way)
 
-    def go_on(self, base: Local, back: Pointer, row: Pointer, mode: Local, makes: Local) -> None:
+    def find(self, base: Local, place: Local) -> None:
         """Not a SYN: does it go on with a handshake that is known?"""
         p = self.p
-        place = p.let("place", NOWHERE, U32)
         for i in range(BUCKET):
             with p.scope():
                 entry = self.entry(base + i)
@@ -152,17 +157,19 @@ class Handshakes:
                     p.when(self.asks(entry) & self.fresh(entry)),
                 ):
                     p.set(place, (base + i).to(U32))
-        with p.when(place != NOWHERE):
-            entry = self.entry(place)
-            with p.when(entry.present):
-                self.judge(entry, makes)
-                with p.when(makes == FLOW):
-                    p.copy(back.source, entry.target)
-                    p.copy(back.destination, entry.source)
-                    p.set(back.source_port, entry.target_port)
-                    p.set(back.destination_port, entry.source_port)
-                    p.set(row.server, entry.server)
-                    p.set(mode, entry.mode)
+
+    def go_on(self, place: Local, back: Pointer, row: Pointer, mode: Local, makes: Local) -> None:
+        p = self.p
+        entry = self.entry(place)
+        with p.when(entry.present):
+            self.judge(entry, makes)
+            with p.when(makes == FLOW):
+                p.copy(back.source, entry.target)
+                p.copy(back.destination, entry.source)
+                p.set(back.source_port, entry.target_port)
+                p.set(back.destination_port, entry.source_port)
+                p.set(row.server, entry.server)
+                p.set(mode, entry.mode)
 
     def judge(self, entry: Pointer, makes: Local) -> None:
         """Does this packet make a flow of the entry?"""
@@ -216,14 +223,22 @@ class Handshakes:
         with p.when(mode != MASQUERADE):
             p.copy(back.destination, key.source)
             p.set(back.destination_port, key.source_port)
-        if ROUTED in self.modes:
-            with p.when(mode == ROUTED):
-                other = p.lookup(self.flows, "other", back)
-                with (
-                    p.when(other.present),
-                    p.when(self.lives(other) & self.differs(other)),
-                ):
-                    self.refuse(service, "taken")
+        if self.modes != {DIRECT}:
+            with p.when(mode != DIRECT):
+                self.free(service, back)
+
+    def free(self, service: Pointer, back: Pointer) -> None:
+        """The way back is this packet's: a flow that has ended there makes room, a live one does
+        not."""
+        p = self.p
+        other = p.lookup(self.flows, "other", back)
+        with (
+            p.when(other.present),
+            p.when(self.differs(other)),
+        ):
+            with p.when(self.lives(other)):
+                self.refuse(service, "taken")
+            p.remove(self.flows, back)
 
     def lives(self, other: Pointer) -> Condition:
         """A row whose end its packet may not take."""

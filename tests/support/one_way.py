@@ -1,0 +1,77 @@
+"""A network whose only way leads to one neighbour, and the program of a plan run in it.
+
+Nothing truly leaves: a test run says what the program would do, and shows the packet as it would be
+sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from fourseven.l4.bpf.kernel import XDP, Loaded
+from fourseven.l4.kernel_plan import KernelPlan
+from fourseven.l4.program.decide import program
+from fourseven.l4.program.skb import SkbWire
+from fourseven.l4.program.wire import Wire
+from fourseven.l4.program.xdp import XdpWire
+from fourseven.l4.standalone import Standalone
+from support.network import own_network
+
+NEAR, NEIGHBOUR = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
+PLACES = 1 << 12
+
+
+@contextlib.contextmanager
+def one_way() -> Iterator[None]:
+    """This thread in such a network; packets come by `right` and leave by `left`."""
+    with own_network():
+        for line in (
+            "link add name left type veth peer name right",
+            f"link set left address {NEAR.hex(':')}",
+            "link set left up",
+            "link set right up",
+            "addr add 10.9.0.1/24 dev left",
+            "addr add fd99::1/64 dev left nodad",
+            f"neigh add 10.9.0.2 lladdr {NEIGHBOUR.hex(':')} dev left nud permanent",
+            f"neigh add fd99::2 lladdr {NEIGHBOUR.hex(':')} dev left nud permanent",
+            "route add default via 10.9.0.2",
+            "-6 route add default via fd99::2",
+        ):
+            subprocess.run(["ip", *line.split()], check=True)
+        for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+            Path("/proc/sys/net", path).write_text("1")
+        yield
+
+
+class Stage(Standalone):
+    """A plan's data path, with the program of either wire."""
+
+    def __init__(self, plan: KernelPlan, wire: type[Wire] = SkbWire) -> None:
+        super().__init__(plan, PLACES)
+        self.wire, self.tested = wire, self.loaded
+        at = socket.if_nametoindex("right")
+        if wire is XdpWire:
+            code = program(plan, PLACES, wire).assemble()
+            self.tested = self._open.enter_context(Loaded(code, self.tables, XDP))
+        self.at = at
+
+    def run(self, raw: bytes) -> tuple[int, bytes]:
+        """What becomes of a packet, and what it becomes."""
+        if self.wire is XdpWire:
+            context = struct.pack("=IIIIII", 0, len(raw), 0, self.at, 0, 0)
+        else:
+            context = SkbWire.CONTEXT.pack(ingress_ifindex=self.at, ifindex=self.at)
+        return self.tested.run(raw, context.ljust(192, b"\0") if self.wire is SkbWire else context)
+
+    def flood(self, raw: bytes, at: int, count: int) -> None:
+        """Runs it on as many packets, which differ in the four bytes there, one after the other."""
+        given = ctypes.create_string_buffer(raw, len(raw))
+        for i in range(count):
+            struct.pack_into(">I", given, at, 0x40000000 + i)
+            self.tested._test(given, None, None, repeat=1, flags=0)
