@@ -202,6 +202,11 @@ class Health(HealthCheck):
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = Field(
         _HEALTH.port, description="Where to ask; 0: the server's own port."
     )
+    on_down: Literal["keep", "cut"] = Field(
+        _HEALTH.on_down,
+        description="What becomes of the flows of a server that goes down, in the kernel planes:"
+        " they may go on, or their clients get a reset and connect anew.",
+    )
     panic_percent: Percent = Field(
         _HEALTH.panic_percent,
         alias="panic",

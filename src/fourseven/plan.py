@@ -195,6 +195,7 @@ class HealthPlan:
     fall: int = 3
     port: int = 0
     panic_percent: int = 0
+    on_down: str = "keep"  # or cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -159,3 +160,34 @@ def test_flows_outlive_reload_crash_and_upgrade_and_a_stop_leaves_nothing(plane,
         assert service.wait() == 0
         assert scene.left() == []
         assert "fourseven" not in scene.tables()
+
+
+@pytest.mark.parametrize("plane,back", PLANES)
+@pytest.mark.parametrize("on_down", ["keep", "cut"])
+def test_a_server_that_is_down_gets_nothing_new_and_is_cut_if_asked(plane, back, on_down, tmp_path):
+    dead = tmp_path / "dead"  # a check of its own, so that the server itself stays as it is
+    dead.write_text("nobody\n")
+    command = ["/bin/sh", "-c", '! grep -qx "$1" "$0"', str(dead), "{host}"]
+    health = {"command": command, "interval": "100ms", "fall": 1, "on_down": on_down}
+    backend = {"return_path": back, "health": health}
+    told = re.compile(rf"server={re.escape(server_address(1, V4))}:7000 state=(\w+)")
+    with running(back, plane=plane, backend=backend) as scene:
+
+        def state() -> str:
+            return ["", *told.findall(scene.service.words())][-1]
+
+        flows = [scene.connect() for _ in range(8)]
+        assert {name for _, name in flows} == {"1", "2"}
+        dead.write_text(server_address(1, V4) + "\n")
+        until(lambda: state() == "down")
+        until(lambda: ("kernel.cut" in scene.service.words()) == (on_down == "cut"))
+        assert {scene.connect()[1] for _ in range(6)} == {"2"}
+        for made, name in flows:
+            if name == "1" and on_down == "cut":
+                with pytest.raises(ConnectionResetError):
+                    echoes(made)
+            else:
+                assert echoes(made)
+        dead.write_text("nobody\n")
+        until(lambda: state() == "up")
+        assert {scene.connect()[1] for _ in range(6)} == {"1", "2"}

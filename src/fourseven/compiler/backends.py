@@ -54,6 +54,7 @@ def compile_health(health: Health) -> HealthPlan:
         fall=health.fall,
         port=health.port,
         panic_percent=health.panic_percent,
+        on_down=health.on_down,
     )
 
 

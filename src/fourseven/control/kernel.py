@@ -31,7 +31,7 @@ from fourseven.control.health import Key
 from fourseven.errors import FoursevenError
 from fourseven.l4 import host, netlink, pins, plane
 from fourseven.l4.abilities import ABILITIES
-from fourseven.l4.kernel_plan import KernelPlan, kernel_plan
+from fourseven.l4.kernel_plan import KernelPlan, end, kernel_plan
 from fourseven.l4.kernel_plane import Home, KernelPlane, PlaneCounts
 from fourseven.l4.nftables import plane as nftables
 from fourseven.plan import Plan
@@ -118,9 +118,21 @@ class KernelPlanes:
         """Other servers may not have new work: they leave the tables, their flows go on."""
         if self._plan is None or frozenset(down) == self._down:
             return
-        self._down = frozenset(down)
+        new, self._down = down - self._down, frozenset(down)
         for name in self._planes:
             self._again(name)
+        for key in new & _cut_when_down(self._plan):
+            self._cut(key)
+
+    def _cut(self, key: Key) -> None:
+        """Ends the flows of a server that is down: their clients connect anew, elsewhere."""
+        server = end(key[1])
+        for name, one in self._planes.items() if server is not None else ():
+            try:
+                if flows := one.cut((key[0], server)):
+                    logs.say("kernel.cut", plane=name, backend=key[0], server=key[1], flows=flows)
+            except (FoursevenError, OSError) as error:
+                logs.warn("kernel.cut", plane=name, why=str(error))
 
     def _part(self, plan: Plan, name: str, down: set[Key] | frozenset[Key]) -> KernelPlan:
         return kernel_plan(plan, name, self._own, down)
@@ -275,6 +287,15 @@ class KernelPlanes:
         self._planes.clear()
         if self._pins is not None:
             self._pins.close(remove)
+
+
+def _cut_when_down(plan: Plan) -> set[Key]:
+    return {
+        (one.name, server.address)
+        for one in plan.backends
+        if one.health is not None and one.health.on_down == "cut"
+        for server in one.servers
+    }
 
 
 def own_addresses() -> tuple[int, ...]:

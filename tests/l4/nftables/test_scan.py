@@ -52,7 +52,8 @@ def ends(kind: int, protocol: int, source: str, destination: str) -> bytes:
     one, other = end(source), end(destination)
     size, first = (4, 1) if one.is_v4 else (16, 3)
     addresses = [
-        attribute(first + i, x.address.to_bytes(16, "big")[-size:]) for i, x in enumerate((one, other))
+        attribute(first + i, x.address.to_bytes(16, "big")[-size:])
+        for i, x in enumerate((one, other))
     ]
     ports = [attribute(2 + i, struct.pack(">H", x.port)) for i, x in enumerate((one, other))]
     return nest(kind, nest(1, *addresses), nest(2, attribute(1, bytes((protocol,))), *ports))
