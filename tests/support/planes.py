@@ -19,16 +19,15 @@ from typing import Any
 
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import load
+from fourseven.control.kernel import OPENERS
 from fourseven.l4.abilities import ABILITIES
 from fourseven.l4.kernel_plan import MODES, KernelPlan, kernel_plan
 from fourseven.l4.kernel_plane import Home
-from fourseven.l4.nftables import plane as nftables
 from support.lab import BALANCER, VIPS, Lab, address
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 V4, V6 = socket.AF_INET, socket.AF_INET6
-OPEN = {"nftables": nftables.open_plane}
-PLANES = [name for name in ABILITIES if name in OPEN]
+PLANES = [name for name, ability in ABILITIES.items() if ability.modes]
 PORT = 80
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell
 FREEBIND = {V4: (socket.SOL_IP, 15), V6: (socket.IPPROTO_IPV6, 78)}
@@ -91,7 +90,7 @@ class Driven:
 
     def open(self) -> None:
         with self.inside():
-            self.plane = OPEN[self.name](Home("lab"))
+            self.plane = OPENERS[self.name](Home("lab"))
 
     def inside(self) -> contextlib.AbstractContextManager[None]:
         return self.lab.inside(BALANCER)
