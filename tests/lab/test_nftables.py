@@ -39,7 +39,7 @@ def test_it_goes_on_without_a_process_and_is_taken_over():
         driven.put()
         made = [driven.connect() for _ in range(4)]
         before = driven.counters().listeners["tcp"]
-        driven.plane.netlink.close()  # what the kernel does to a process that is killed
+        driven.plane.table.close()  # what the kernel does to a process that is killed
         assert driven.connect()[1] in "12"
         assert all(echoes(one, b"nobody looks after us") for one, _, _ in made)
 
@@ -58,12 +58,13 @@ def test_it_goes_on_without_a_process_and_is_taken_over():
 def test_a_successor_with_other_families_and_listeners_leaves_no_rest():
     with stage() as driven:
         driven.put()
-        driven.plane.netlink.close()
+        driven.plane.table.close()
         driven.open()
         driven.put(file(driven.lab, V6, plane="nftables").replace("tcp:", "web:"))
+        driven.tick()  # nothing of the old families has a flow
         assert VIPS[V4] not in listed(driven)
         with driven.inside():
-            assert set(driven.plane._there().counters) == set(driven.plane.rules.counters)
+            assert set(driven.plane.table.there().counters) == set(driven.plane.rules.counters)
 
 
 def test_it_is_put_back_when_others_empty_the_ruleset():
@@ -242,3 +243,21 @@ def test_what_the_kernel_refuses_changes_nothing():
         assert listed(driven) == before
         assert driven.connect()[1] in "12"
         assert driven.plane.plan == plan
+
+
+def test_a_listener_that_left_while_nobody_was_there_keeps_its_flows_until_the_end():
+    with stage() as driven:
+        driven.put()
+        made = [driven.connect() for _ in range(2)]
+        driven.plane.table.close()
+        driven.open()
+        assert driven.plane.adopted
+        assert driven.busy() == 2
+        other = file(driven.lab, V4, plane="nftables", binds=(at(VIPS[V4], 81),))
+        driven.put(other)
+        assert driven.busy() == 2
+        assert all(echoes(one, b"still") for one, _, _ in made)
+        assert {flow.vip.port for flow in driven.flows()} == {PORT}
+        driven.close(True)
+        said = driven.lab.run(BALANCER, "conntrack", "-L").stdout
+        assert f"dport={PORT}" not in said

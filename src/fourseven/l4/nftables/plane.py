@@ -45,7 +45,6 @@ from fourseven.l4.kernel_plane import (
     ListenerCounts,
     PlaneCounts,
 )
-from fourseven.l4.nftables import encode
 from fourseven.l4.nftables.conntrack import (
     KEY,
     SERVER,
@@ -59,18 +58,8 @@ from fourseven.l4.nftables.conntrack import (
     tally,
     tracked,
 )
-from fourseven.l4.nftables.encode import Encoder
-from fourseven.l4.nftables.form import Chain, Lookup, Ruleset, Timeout
-from fourseven.l4.nftables.netlink import (
-    TABLES,
-    Message,
-    Netlink,
-    NetlinkError,
-    attributes,
-    number,
-    text,
-    text_of,
-)
+from fourseven.l4.nftables.form import Ruleset
+from fourseven.l4.nftables.netlink import NetlinkError
 from fourseven.l4.nftables.rules import (
     KINDS,
     Kept,
@@ -80,16 +69,11 @@ from fourseven.l4.nftables.rules import (
     servers_of,
 )
 from fourseven.l4.nftables.seen import records
+from fourseven.l4.nftables.table import Table
 
-PREFIX = "fourseven_"
 TICK_S = 10.0
 GONE_S = 60.0  # how often what left the plan is looked at: it takes a look at every flow
 SETTINGS = ("acct", "timestamp")  # packets and bytes of a flow; when it began
-
-
-def table_name(name: str) -> str:
-    """The table of a fourseven of this name."""
-    return PREFIX + name
 
 
 class NftablesPlane:
@@ -98,18 +82,16 @@ class NftablesPlane:
     name = "nftables"
 
     def __init__(self, home: Home) -> None:
-        self.table = table_name(home.name)
+        self.table = Table(home.name)
         self.plan = KernelPlan(())
-        self.kept = Kept()
+        self.kept = self.table.known()  # a predecessor's flows are ours
         self.rules: Ruleset | None = None  # what is in the kernel by us; None: nothing yet
         self.interfaces: tuple[str, ...] | None = None
         self.timeouts = True
         self.past: dict[str, tuple[int, int]] = {}  # counters that are no more
-        self.encoder = Encoder(self.table)
-        self.netlink = Netlink(TABLES)
         self.generation = b""
         self.gone_at = 0.0
-        comment = self._comment()
+        comment = self.table.comment()
         self.adopted = comment is not None
         self.changed = _noted(comment)  # settings to put back
 
@@ -132,12 +114,12 @@ class NftablesPlane:
         """Puts back what others removed; forgets what has no flow any more."""
         if self.rules is None:
             return TICK_S
-        generation = self._generation()
+        generation = self.table.generation()
         if generation != self.generation:
-            if self._comment() is None:
+            if self.table.comment() is None:
                 self.rules = None
                 self._put(self.plan, self.kept, self.interfaces)
-            self.generation = self._generation()
+            self.generation = self.table.generation()
         now = time.monotonic()
         if now >= self.gone_at:
             self.gone_at = now + GONE_S
@@ -198,11 +180,11 @@ class NftablesPlane:
         if remove:
             flows = list(self._tracked())
             with contextlib.suppress(NetlinkError):
-                self.netlink.batch([self.encoder.remove()])
+                self.table.batch([self.table.encoder.remove()])
             end_flows(flows)
             for name in self.changed:
                 set_setting(name, "0")
-        self.netlink.close()
+        self.table.close()
         self.rules = None
 
     # ---- what is in the kernel ----
@@ -218,65 +200,37 @@ class NftablesPlane:
             if gone:
                 self._remember(gone)
             try:
-                self.netlink.batch(self.encoder.change(self.rules, new))
+                self.table.batch(self.table.encoder.change(self.rules, new))
             except NetlinkError as error:
                 if error.errno not in OTHERS_DID_IT:
                     raise
                 self._begin(new)
         self.rules = new
-        self.generation = self._generation()
+        self.generation = self.table.generation()
 
     def _begin(self, new: Ruleset) -> None:
         """The whole table, in place of one that may be there."""
         changed = self.changed
-        if self._comment() is None:
+        if self.table.comment() is None:
             changed = tuple(name for name in SETTINGS if setting(name) == "0")
-        there = self._there()
+        there = self.table.there()
         objects = Ruleset(there.counters, there.timeouts)
-        self.netlink.batch(
+        self.table.batch(
             [
-                self.encoder.create(_note(changed)),
-                self.encoder.no_rules(),
-                *map(self.encoder.no_lookup, there.lookups),
-                *map(self.encoder.no_chain, there.chains),
-                *self.encoder.change(objects, new),
+                self.table.encoder.create(_note(changed)),
+                self.table.encoder.no_rules(),
+                *map(self.table.encoder.no_lookup, there.lookups),
+                *map(self.table.encoder.no_chain, there.chains),
+                *self.table.encoder.change(objects, new),
             ]
         )
         self.changed = changed
         for name in changed:
             set_setting(name, "1")
 
-    def _there(self) -> Ruleset:
-        """The names of what a table of ours has, without contents."""
-        chains = {name: Chain(()) for name in self._names(encode.GET_CHAIN, 3)}
-        lookups = {name: Lookup((), 0, "", {}) for name in self._names(encode.GET_SET, 2)}
-        counters = tuple(self._names(encode.GET_OBJECT, 2, encode.COUNTER))
-        timeouts = self._names(encode.GET_OBJECT, 2, encode.TIMEOUT)
-        return Ruleset(counters, {name: Timeout(4, TCP, ()) for name in timeouts}, lookups, chains)
-
-    def _names(self, question: int, place: int, kind: int = 0) -> Iterator[str]:
-        for found in self._each(question, kind):
-            yield text_of(found[place])
-
-    def _each(self, question: int, kind: int = 0) -> Iterator[dict[int, memoryview]]:
-        """What the table has of one sort; objects of one kind."""
-        asked = text(1, self.table) + (number(3, kind) if kind else b"")
-        for body in self._dump(Message(question, asked)):
-            found = attributes(body)
-            if text_of(found[1]) != self.table:
-                continue
-            if not kind or int.from_bytes(found[3], "big") == kind:
-                yield found
-
-    def _counters(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """(name, (packets, bytes)) of each counter of the table."""
-        for found in self._each(encode.GET_OBJECT, encode.COUNTER):
-            values = attributes(found[4])
-            yield text_of(found[2]), (_whole(values[2]), _whole(values[1]))
-
     def _values(self) -> dict[str, tuple[int, int]]:
         """The counters, with what they had before they were gone for a while."""
-        values = dict(self._counters())
+        values = dict(self.table.counters())
         for name, (packets, size) in self.past.items():
             now = values.get(name, NONE)
             values[name] = (now[0] + packets, now[1] + size)
@@ -285,26 +239,6 @@ class NftablesPlane:
     def _remember(self, gone: set[str]) -> None:
         values = self._values()
         self.past |= {name: values[name] for name in gone if values.get(name, NONE) != NONE}
-
-    def _dump(self, asked: Message) -> Iterable[memoryview]:
-        try:
-            return list(self.netlink.dump(asked))
-        except NetlinkError as error:
-            if error.errno == errno.ENOENT:  # no such table
-                return ()
-            raise
-
-    def _comment(self) -> str | None:
-        """What the table's comment says; None when there is no such table."""
-        found = self.netlink.ask(Message(encode.GET_TABLE, text(1, self.table)))
-        if found is None:
-            return None
-        return text_of(attributes(found).get(6, memoryview(b"\0\0"))[2:])
-
-    def _generation(self) -> bytes:
-        """A number that changes with each change of any table."""
-        found = self.netlink.ask(Message(encode.GET_GENERATION, b"", family=0))
-        return b"" if found is None else bytes(attributes(found).get(1, b""))
 
     # ---- what is ours ----
 
@@ -400,10 +334,6 @@ def _noted(comment: str | None) -> tuple[str, ...]:
     return tuple(name for name in SETTINGS if comment is not None and name in comment)
 
 
-def _whole(data: memoryview) -> int:
-    return int.from_bytes(data, "big")
-
-
 def _fill(count: Counts, values: dict[str, tuple[int, int]]) -> None:
     count.packets_in, count.bytes_in = values["in"]
     count.packets_out, count.bytes_out = values["out"]
@@ -422,16 +352,10 @@ def open_plane(home: Home) -> NftablesPlane:
 
 
 def remove(home: Home) -> bool:
-    """Removes the table of this name, if there is one. Flows that it began go on until they end."""
-    with Netlink(TABLES) as talking:
-        encoder = Encoder(table_name(home.name))
-        found = talking.ask(Message(encode.GET_TABLE, text(1, encoder.table)))
-        if found is None:
-            return False
-        talking.batch([encoder.remove()])
-        for name in _noted(text_of(attributes(found).get(6, memoryview(b"\0\0"))[2:])):
-            set_setting(name, "0")
-        return True
+    """Removes the table of this name and the flows that it began, if there is one."""
+    plane = open_plane(home)
+    plane.close(plane.adopted)
+    return plane.adopted
 
 
 def denied() -> str:
@@ -455,11 +379,10 @@ def denied() -> str:
         for protocol in (TCP, UDP)
     )
     plan = KernelPlan((*services, replace(services[0], vip=End(PROBED[0][0], 9), table=())))
-    encoder = Encoder(PREFIX + "probe")
     try:
-        with Netlink(TABLES) as talking:
-            messages = encoder.change(Ruleset(), ruleset(plan, Kept(), ("lo",)))
-            talking.batch([encoder.create(NOTE), *messages], check=True)
+        with contextlib.closing(Table("probe")) as table:
+            messages = table.encoder.change(Ruleset(), ruleset(plan, Kept(), ("lo",)))
+            table.batch([table.encoder.create(NOTE), *messages], check=True)
     except NetlinkError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             return "CAP_NET_ADMIN is missing; start it as root"

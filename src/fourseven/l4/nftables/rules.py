@@ -140,6 +140,11 @@ def named(*parts: str) -> str:
     return ".".join(parts).replace(":", "/")
 
 
+def unnamed(name: str) -> str:
+    """The name of the file of which `named` made this."""
+    return name.replace("/", ":")
+
+
 def listener_counter(kind: str, listener: str) -> str:
     return named("l", kind, listener)
 
