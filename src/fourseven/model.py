@@ -88,6 +88,11 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _version(value: Any) -> Any:
+    """A version looks like a number to YAML."""
+    return str(value) if isinstance(value, float | int) else value
+
+
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
         raise ValueError(f"{value[:80]!r} is no name; use at most 63 letters, digits, _ . and -")
@@ -146,6 +151,7 @@ Relaxed = Literal["underscores", "trace", "encoded_slash", "merge_slashes"]
 ForwardedHeader = Literal["x-forwarded", "forwarded"]
 Path = tuple[str | int, ...]  # of keys and indexes, from the top of the file
 Protocol = Literal["auto", "http", "tcp", "udp"]
+HttpVersion = Literal["1.1", "2"]
 Plane = Literal["auto", "http", "relay", "tcx", "xdp", "nftables"]
 ReturnPath = Literal["masquerade", "routed", "direct"]
 KernelPolicy = Literal["auto", "off", "tcx", "xdp", "nftables"]
@@ -431,6 +437,16 @@ class Listener(Form):
     tls: Annotated[Tls | None, L7] = Field(
         None, description="TLS ends here: HTTPS, or with protocol: tcp any bytes. Left out: plain."
     )
+    http_versions: Annotated[
+        tuple[Annotated[HttpVersion, BeforeValidator(_version)], ...] | None,
+        NotEmpty(),
+        BeforeValidator(_listed),
+        L7,
+    ] = Field(
+        None,
+        description="What clients may speak: [1.1, 2]. Left out: both with TLS, else 1.1 alone;"
+        " without TLS a client of HTTP/2 must know it beforehand.",
+    )
     # trust
     proxy_protocol: Annotated[ProxyProtocol | None, needs(Need.BYTES)] = Field(
         None, description="Left out: a connection's own address is the client's."
@@ -463,6 +479,9 @@ class Listener(Form):
     )
     requests_max: Annotated[Count, L7] = Field(
         _LISTENER.requests_max, description="Requests on one connection; 0: no limit."
+    )
+    streams_max: Annotated[int, Field(strict=True, ge=1, le=1000), L7] = Field(
+        _LISTENER.streams_max, description="HTTP/2: requests at once on one connection."
     )
     flows_max: Annotated[int, Field(strict=True, ge=1, le=16_777_216)] = Field(
         _LISTENER.flows_max, description="UDP flows at once, for each worker."
@@ -518,6 +537,11 @@ class Listener(Form):
         if self.backend is None and not self.routes:
             raise ValueError("the listener leads nowhere; give it routes or a backend: name")
         return self
+
+    @property
+    def spoken(self) -> frozenset[HttpVersion]:
+        """HTTP/2 too where TLS lets a client choose; without TLS only if it is named."""
+        return frozenset(self.http_versions or (("1.1", "2") if self.tls else ("1.1",)))
 
     @property
     def all_routes(self) -> tuple[Route, ...]:

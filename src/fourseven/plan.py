@@ -167,6 +167,8 @@ class ListenerPlan:
     send_timeout_ms: int = 60_000
     tunnel_timeout_ms: int = 3_600_000
     relax: int = 0  # bits of Relax
+    protocols: int = 1  # bits of Protocols
+    streams_max: int = 128  # HTTP/2: requests at once on one connection
     tls: TlsPlan | None = None
     hello: bool = False  # the ClientHello is looked at before anything is served
     hello_routes: int = 0  # with tls: so many routes, the first ones, say at the hello if TLS ends

@@ -75,10 +75,10 @@ def test_the_scheme_is_known_to_templates(stage: Stage, authority: Authority, le
 def test_alpn(stage: Stage, authority: Authority, leaf: str):
     front = tls_front(stage, leaf)
     context = authority.context()
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_alpn_protocols(["spdy/3", "http/1.1"])
     with tls(front, context) as wire:
         assert wire.socket.selected_alpn_protocol() == "http/1.1"
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols(["spdy/3"])
     with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
         tls(front, context)
 

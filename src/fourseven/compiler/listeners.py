@@ -9,7 +9,7 @@ from fourseven.compiler.tls import compile_tls
 from fourseven.errors import Problem
 from fourseven.model import Config, Listener
 from fourseven.plan import ListenerPlan
-from fourseven.snapshot.layout import ForwardedMode, Relax
+from fourseven.snapshot.layout import ForwardedMode, ListenerMode, Protocols, Relax
 
 FORWARDED = {"x-forwarded": ForwardedMode.FORWARDED_X, "forwarded": ForwardedMode.FORWARDED_RFC7239}
 RELAX = {
@@ -18,6 +18,7 @@ RELAX = {
     "encoded_slash": Relax.RELAX_ENCODED_SLASH,
     "merge_slashes": Relax.RELAX_MERGE_SLASHES,
 }
+VERSIONS = {"1.1": Protocols.PROTOCOL_HTTP1, "2": Protocols.PROTOCOL_HTTP2}
 # The same name and the same unit in the model and in the plan.
 COPIED = [
     "trusted",
@@ -27,6 +28,7 @@ COPIED = [
     "target_max",
     "body_max",
     "requests_max",
+    "streams_max",
     "flows_max",
     "hello_timeout_ms",
     "head_timeout_ms",
@@ -53,6 +55,7 @@ def compile_listener(config: Config, name: str, problems: list[Problem]) -> List
         body_prefix_max=max(body_prefix(route.match) for route in listener.all_routes),
         forwarded=sum(FORWARDED[header] for header in set(listener.forwarded)),
         request_id=_request_id(listener),
+        protocols=_protocols(listener, decision.mode),
         tls=compile_tls(config, name, problems),
         hello=looks_at_hello(listener, decision.need),
         hello_routes=hello_routes(listener),
@@ -60,6 +63,12 @@ def compile_listener(config: Config, name: str, problems: list[Problem]) -> List
         relax=sum(RELAX[rule] for rule in set(listener.relax)),
         **{key: getattr(listener, key) for key in COPIED},
     )
+
+
+def _protocols(listener: Listener, mode: int) -> int:
+    if mode != ListenerMode.MODE_HTTP:  # the bytes inside TLS are not ours to read
+        return Protocols.PROTOCOL_HTTP1
+    return sum(VERSIONS[one] for one in listener.spoken)
 
 
 def _request_id(listener: Listener) -> bytes:

@@ -193,6 +193,8 @@ def pack_limits(listener, plan):
     listener.send_timeout_ms = plan.send_timeout_ms
     listener.tunnel_timeout_ms = plan.tunnel_timeout_ms
     listener.relax = plan.relax
+    listener.protocols = plan.protocols
+    listener.streams_max = plan.streams_max
     return 0
 
 

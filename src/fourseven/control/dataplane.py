@@ -16,6 +16,7 @@ import cython
 from cython.cimports.fourseven.compiler.pack import pack
 from cython.cimports.fourseven.l4.relay import relay_tcp_plane, relay_udp_plane
 from cython.cimports.fourseven.l7.http import http_plane
+from cython.cimports.fourseven.l7.http2 import http2_prepare
 from cython.cimports.fourseven.native.atomics import (
     load_acquire_i32,
     load_acquire_u32,
@@ -68,6 +69,7 @@ class DataPlane:
         planes = cython.declare(cython.pointer[cython.const[Plane]][MODES])
         self.cell = Cell(workers)
         secure_prepare()
+        http2_prepare()
         self.tickets = ring_new()
         self.cell.shared.tickets = self.tickets
         self.fatal_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -7,10 +7,12 @@ socket that stays ready would otherwise turn the loop into a spin.
 
 import cython
 from cython.cimports.fourseven.l7.http import Plane
+from cython.cimports.fourseven.l7.http2 import http2_drain
 from cython.cimports.fourseven.l7.records import (
     ACCEPTS_MAX,
     SESSION_EXCHANGE,
     Http,
+    Lane,
     Session,
     Upstream,
     http_of,
@@ -149,6 +151,8 @@ def shut(worker, listener):
         after = session.next
         if session.listener == listener and session_idle(session):
             session_close(worker, session)
+        elif session.listener == listener and session.http2 is not cython.NULL:
+            http2_drain(worker, session, not worker.draining)
         session = after
 
 
@@ -159,6 +163,8 @@ def drain(worker):
         after = session.next
         if session_idle(session):
             session_close(worker, session)
+        elif session.http2 is not cython.NULL:
+            http2_drain(worker, session, False)
         elif session.state == SESSION_EXCHANGE and not session.stream.response_begun:
             session.stream.keep_alive = 0  # its answer can still say so
             session.lingering = 1  # until then it may ask for more
@@ -182,6 +188,7 @@ def stop(worker):
 def drop(worker):
     http: cython.pointer[Http] = http_of(worker)
     session: cython.pointer[Session]
+    lane: cython.pointer[Lane]
     upstream: cython.pointer[Upstream]
     if http is cython.NULL:
         return
@@ -189,6 +196,10 @@ def drop(worker):
         session = http.free_sessions
         http.free_sessions = session.next
         free(session)
+    while http.free_lanes is not cython.NULL:
+        lane = http.free_lanes
+        http.free_lanes = lane.next
+        free(lane)
     while http.free_upstreams is not cython.NULL:
         upstream = http.free_upstreams
         http.free_upstreams = upstream.next

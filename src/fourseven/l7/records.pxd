@@ -1,8 +1,8 @@
 # The records of the HTTP engine: a client's connection, one request in it, a server's connection.
 #
 # Session 1 -- 1 Stream 1 -- 1 Upstream: with HTTP/1 a session carries one stream at a time, so the
-# stream stands inside it. A protocol that carries many gives each its own memory; only `session`
-# reads and writes the client's socket.
+# stream stands inside it. With HTTP/2 the socket's session carries many: each stream is a Lane, a
+# session of its own without a socket. Only `session` reads and writes the client's socket.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fourseven.protocols.chunked cimport Chunked
@@ -20,6 +20,7 @@ cpdef enum SessionState:
     SESSION_LINGER = 4      # all is said; what still comes is read and thrown away
     SESSION_CLOSED = 5
     SESSION_HANDSHAKE = 6   # TLS: nothing of HTTP has come yet
+    SESSION_HTTP2 = 7       # it carries lanes
 
 # What a session waits for; its one timer means this.
 cpdef enum Waiting:
@@ -106,6 +107,17 @@ cdef struct Stream:
     uint32_t id_size
     char id[128]
 
+# HTTP/2: where the answer of a lane is read on, between two writes of the engine.
+cpdef enum AnswerState:
+    ANSWER_HEAD = 0
+    ANSWER_LENGTH = 1       # `answer_left` bytes of a body
+    ANSWER_OPEN = 2         # a body until the engine says that it is over, or a tunnel
+    ANSWER_SIZE = 3         # a chunk's size
+    ANSWER_CHUNK = 4        # `answer_left` bytes of its data
+    ANSWER_CHUNK_END = 5    # the line end behind it
+    ANSWER_TRAILERS = 6
+    ANSWER_DONE = 7
+
 cdef struct Session:
     Source source               # first: epoll gives it back
     Dead dead
@@ -130,10 +142,80 @@ cdef struct Session:
     uint8_t fin_sent            # tunnel: we have closed our half towards the client
     Arrived *arrived            # what was read before it was served; NULL: nothing
     Secure *tls                 # NULL: without TLS
+    Http2 *http2                # HTTP/2: what it carries
+    Lane *lane                  # HTTP/2: this is a stream's session; the socket is another's
     uint64_t body_due_ms        # when the whole body must be here; 0: no such limit
     Window in_                  # from the client; the current request's head stays at its start
     Buffer *out                 # to the client, what its socket did not take
     Stream stream
+
+# A stream of HTTP/2, as the engine sees it: a connection of HTTP/1.1 that carries one request.
+cdef struct Lane:
+    Session session             # first
+    Http2 *carrier
+    Lane *next                  # of the carrier
+    Lane **link
+    Lane *next_ready
+    int32_t id                  # of the stream
+    uint16_t refuse             # the status that its head has earned; 0: none
+    uint8_t queued              # in the carrier's `ready`
+    uint8_t closed              # the library has forgotten the stream
+    uint8_t connect             # extended CONNECT: a tunnel
+    # from the client
+    uint8_t chunked             # its length is not known beforehand: the engine gets it in chunks
+    uint8_t remote_end          # its last byte has come
+    uint8_t tailed              # `tail` is complete
+    Buffer *body                # came, and not yet read by the engine
+    Buffer *tail                # the last chunk and the trailers
+    # to the client
+    uint8_t answer              # AnswerState
+    uint8_t last                # within one call: what is given ends the body
+    uint8_t over                # nothing more will come from the engine
+    uint8_t sent_end
+    uint8_t blocked             # Blocked
+    uint64_t answer_left
+    const char *give            # within one call: the bytes that the library may take
+    uint32_t give_size
+    uint32_t used               # within one call: bytes of the head
+    Buffer *trailers            # of the answer
+
+cpdef enum Blocked:
+    BLOCKED_NOT = 0
+    BLOCKED_WINDOW = 1          # the client's windows are full
+    BLOCKED_SOCKET = 2          # `out` is full
+
+# A request's head on its way in; one at a time on a connection (RFC 9113 4.3).
+cdef struct Building:
+    Lane *lane                  # NULL: none
+    void *pseudo[5]             # the library's buffers, by Pseudo
+    uint32_t list_size          # as RFC 9113 10.5.1 counts
+    uint32_t fields
+    uint32_t crumbs
+    uint32_t cookie_end         # where the Cookie line ends, without its CRLF; 0: none yet
+    uint8_t begun               # the request line stands
+    uint8_t has_length
+    uint8_t trailers            # it is a trailer section
+
+# A connection of HTTP/2: what the socket's session carries.
+cdef struct Http2:
+    Session *session
+    Worker *worker
+    void *inner                 # the library's session
+    Lane *lanes                 # who waits longest for room stands first
+    Lane **lanes_end
+    Lane *ready                 # to be run when the input is through
+    Lane **ready_end
+    uint32_t lane_count
+    uint32_t requests
+    uint32_t debt               # of the fault budget
+    uint64_t debt_ms            # when it was last counted
+    uint32_t fault              # the error code that ends the connection; 0: none
+    uint8_t over                # the library is not to be called any more
+    uint8_t greeted             # the client's first frame has come
+    uint8_t running             # a step is at work: it flushes by itself
+    uint8_t room_wanted         # a lane waits for the socket
+    uint8_t draining            # 1: told that the end comes, 2: told which stream was the last
+    Building building
 
 cdef struct Upstream:
     Source source               # first
@@ -167,6 +249,7 @@ cdef struct Upstream:
 cdef struct Http:
     Session *sessions
     Session *free_sessions
+    Lane *free_lanes
     Upstream *free_upstreams
     Upstream **idle             # [SLOTS_MAX]
     uint32_t *idle_count        # [SLOTS_MAX]
@@ -176,6 +259,12 @@ cdef struct Http:
 
 cdef inline Http *http_of(Worker *worker) noexcept nogil:
     return <Http *> worker.plane_state[0]
+
+# The session that has the socket, TLS and all that belongs to the connection.
+cdef inline Session *carrier_of(const Session *session) noexcept nogil:
+    if session.lane is NULL:
+        return <Session *> session
+    return session.lane.carrier.session
 
 cdef inline Session *session_of_timer(Timer *timer) noexcept nogil:
     cdef Session *like = <Session *> timer  # for the distance alone; it is not read

@@ -261,7 +261,7 @@ def send_both(worker, session, head_size):
         window.ready = 0
         session_write(worker, session, cython.address(http.out[0]), head_size + size)
         return True
-    if session.tls is not cython.NULL:
+    if session.tls is not cython.NULL or session.lane is not cython.NULL:
         return send_record(worker, session, head_size)
     memset(cython.address(message), 0, cython.sizeof(msghdr))
     parts[0].iov_base = cython.address(http.out[0])
@@ -335,6 +335,7 @@ def response_body(worker, session):
         and stream.response.left >= SPLICE_MIN
         and session.tls is cython.NULL
         and stream.upstream.tls is cython.NULL
+        and session.lane is cython.NULL
     ):
         sent = splice_body(worker, session)
         if sent >= 0:

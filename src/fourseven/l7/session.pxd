@@ -24,6 +24,10 @@ cdef bint session_idle(const Session *session) noexcept nogil
 
 # Reads behind what the buffer holds: the number of bytes, or READ_*.
 cdef int32_t session_read "fourseven_session_read"(Worker *worker, Session *session) noexcept nogil
+# The same into any place, without a buffer.
+cdef int32_t session_receive "fourseven_session_receive"(
+    Worker *worker, Session *session, char *to, size_t room
+) noexcept nogil
 # Sends, and keeps what the socket does not take; 0, or -1 when the client is gone.
 cdef int32_t session_write "fourseven_session_write"(
     Worker *worker, Session *session, const char *at, uint32_t size
@@ -44,16 +48,10 @@ cdef void session_ready(Worker *worker, Source *source, uint32_t events) noexcep
 cdef void session_bury(Worker *worker, Dead *dead) noexcept nogil
 cdef bint step(Worker *worker, Session *session) noexcept nogil
 cdef bint head_step(Worker *worker, Session *session) noexcept nogil
+cdef bint begins_http2(Worker *worker, Session *session) noexcept nogil
 cdef bint prefix_step(Worker *worker, Session *session) noexcept nogil
 cdef void release_empty "fourseven_session_release_empty"(Worker *worker, Session *session) noexcept nogil
 cdef bint linger_step(Worker *worker, Session *session) noexcept nogil
 cdef bint read_more(Worker *worker, Session *session) noexcept nogil
 cdef bint make_room(Worker *worker, Session *session) noexcept nogil
 cdef void end(Worker *worker, Session *session) noexcept nogil
-cdef void settle(Worker *worker, Session *session) noexcept nogil
-cdef uint8_t waits_for(Worker *worker, const Session *session) noexcept nogil
-cdef void wait_begin(Worker *worker, Session *session) noexcept nogil
-cdef uint64_t body_due_ms(const Session *session) noexcept nogil
-cdef uint64_t patience_ms(const Session *session, uint8_t waiting) noexcept nogil
-cdef void session_timer(Worker *worker, Timer *timer) noexcept nogil
-cdef void body_timer(Worker *worker, Session *session) noexcept nogil

@@ -15,35 +15,31 @@ socket with unread bytes sends a reset that destroys what we said.
 """
 
 import cython
-from cython.cimports.fourseven.l7.answer import stream_refuse
+from cython.cimports.fourseven.l7.http2 import http2_drop, http2_preface, http2_step
+from cython.cimports.fourseven.l7.lane import (
+    LANE_ROOM_MIN,
+    lane_close,
+    lane_read,
+)
+from cython.cimports.fourseven.l7.lane_answer import lane_end, lane_finish, lane_send
 from cython.cimports.fourseven.l7.records import (
-    BODY_WINDOW_MS,
     LINGER_BYTES_MAX,
-    LINGER_MS,
-    REGISTER_MS,
     SESSION_CLOSED,
     SESSION_EXCHANGE,
     SESSION_HANDSHAKE,
     SESSION_HEAD,
+    SESSION_HTTP2,
     SESSION_LINGER,
     SESSION_PREFIX,
     SESSION_TUNNEL,
     TURNS_MAX,
-    WAIT_BODY,
     WAIT_CLIENT,
-    WAIT_CLOSE,
-    WAIT_HEAD,
     WAIT_NOTHING,
-    WAIT_REQUEST,
-    WAIT_SERVER,
-    WAIT_TUNNEL,
     Http,
     Session,
     http_of,
     session_of_dead,
-    session_of_timer,
     session_unsent,
-    upstream_unsent,
 )
 from cython.cimports.fourseven.l7.response import exchange_step
 from cython.cimports.fourseven.l7.session import (
@@ -55,11 +51,11 @@ from cython.cimports.fourseven.l7.session import (
 from cython.cimports.fourseven.l7.stream import (
     stream_abort,
     stream_begin,
-    stream_clear,
     stream_prefix,
 )
 from cython.cimports.fourseven.l7.tls import tls_flush, tls_open, tls_read, tls_send, tls_step
 from cython.cimports.fourseven.l7.tunnel import tunnel_step
+from cython.cimports.fourseven.l7.waits import session_timer, settle
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
 from cython.cimports.fourseven.native.linux import (
     EPOLLERR,
@@ -73,6 +69,7 @@ from cython.cimports.fourseven.native.linux import (
     send,
     shutdown,
 )
+from cython.cimports.fourseven.snapshot.layout import PROTOCOL_HTTP2
 from cython.cimports.fourseven.worker.secure import secure_drop, secure_finish
 from cython.cimports.fourseven.worker.tools import (
     buffer_free,
@@ -81,14 +78,11 @@ from cython.cimports.fourseven.worker.tools import (
     bury,
     run_again,
     timer_clear,
-    timer_put_off,
-    timer_set,
     unwatch,
-    watch,
 )
-from cython.cimports.fourseven.worker.worker import Buffer, Worker
+from cython.cimports.fourseven.worker.worker import Buffer
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy, memmove, memset
 
@@ -144,6 +138,8 @@ def session_close(worker, session):
         stream_abort(worker, session)
     elif session.tls is not cython.NULL and not session.broken:
         secure_finish(session.tls)
+    if session.http2 is not cython.NULL:
+        http2_drop(worker, session)
     session.state = SESSION_CLOSED
     unwatch(worker, cython.address(session.source))
     timer_clear(worker, cython.address(session.timer))
@@ -151,17 +147,24 @@ def session_close(worker, session):
     buffer_free(worker, session.out)
     session.in_.buffer = cython.NULL
     session.out = cython.NULL
-    session.link[0] = session.next
-    if session.next is not cython.NULL:
-        session.next.link = session.link
-    fetch_add_i64(cython.address(session.listener.state.sessions), -1)
-    count(cython.address(worker.counters.sessions_closed), 1)
+    if session.lane is not cython.NULL:
+        lane_close(worker, session)
+    else:
+        session.link[0] = session.next
+        if session.next is not cython.NULL:
+            session.next.link = session.link
+        fetch_add_i64(cython.address(session.listener.state.sessions), -1)
+        count(cython.address(worker.counters.sessions_closed), 1)
     bury(worker, cython.address(session.dead))
 
 
 def session_bury(worker, dead):
     session: cython.pointer[Session] = session_of_dead(dead)
     http: cython.pointer[Http] = http_of(worker)
+    if session.lane is not cython.NULL:
+        session.lane.next = http.free_lanes
+        http.free_lanes = session.lane
+        return
     free(session.arrived)
     secure_drop(session.tls)
     session.next = http.free_sessions
@@ -177,7 +180,7 @@ def session_ready(worker, source, events):
         session.readable = 1
     if events & (EPOLLRDHUP | EPOLLHUP):
         session.hup = 1
-    if session.tls is not cython.NULL:
+    if session.tls is not cython.NULL and events:
         session.readable = 1  # a read may have waited for room to write: a key update's answer
     if session.state == SESSION_TUNNEL:
         events &= ~EPOLLHUP  # both halves may be closed, and bytes still unread
@@ -206,6 +209,8 @@ def step(worker, session):
         return exchange_step(worker, session)
     if session.state == SESSION_HEAD:
         return head_step(worker, session)
+    if session.state == SESSION_HTTP2:
+        return http2_step(worker, session)
     if session.state == SESSION_TUNNEL:
         return tunnel_step(worker, session)
     if session.state == SESSION_PREFIX:
@@ -223,16 +228,33 @@ def head_step(worker, session):
     if flushed <= 0:
         session.broken |= flushed < 0
         return flushed < 0
+    if session.lane is not cython.NULL and session.requests > 0:
+        return lane_finish(worker, session)
     if session.closing:
         end(worker, session)
         return session.state == SESSION_LINGER
     if buffer is not cython.NULL and buffer.start < buffer.end:
+        if session.requests == 0 and buffer.at[buffer.start] == 80:  # P: perhaps PRI
+            if begins_http2(worker, session):
+                return session.state == SESSION_HTTP2 or read_more(worker, session)
         if stream_begin(worker, session):
             return True
     elif session.listener.plan is cython.NULL or worker.draining:
         session_close(worker, session)
         return False
     return read_more(worker, session)
+
+
+def begins_http2(worker, session):
+    """Is it the preface of HTTP/2, or may it become that?"""
+    plan = session.listener.plan
+    if (
+        plan is cython.NULL
+        or not plan.protocols & PROTOCOL_HTTP2
+        or session.lane is not cython.NULL
+    ):
+        return False
+    return http2_preface(worker, session) >= 0
 
 
 def prefix_step(worker, session):
@@ -306,6 +328,9 @@ def end(worker, session):
 
 def session_finish(session):
     """We say no more; the client may."""
+    if session.lane is not cython.NULL:
+        lane_end(session)
+        return
     if session.tls is not cython.NULL:
         secure_finish(session.tls)
     shutdown(session.source.fd, SHUT_WR)
@@ -322,12 +347,21 @@ def session_read(worker, session):
         return READ_NO_MEMORY
     buffer = session.in_.buffer
     room = buffer.capacity - buffer.end
-    if session.tls is not cython.NULL:
-        return tls_read(session, buffer)
-    size = recv(session.source.fd, buffer.at + buffer.end, room, 0)
+    size = session_receive(worker, session, buffer.at + buffer.end, room)
     if size > 0:
         buffer.end += cython.cast(uint32_t, size)
         session.window_bytes += size
+    return cython.cast(int32_t, size)
+
+
+def session_receive(worker, session, to, room):
+    size: cython.Py_ssize_t
+    if session.lane is not cython.NULL:
+        return lane_read(worker, session, to, room)
+    if session.tls is not cython.NULL:
+        return tls_read(session, to, cython.cast(uint32_t, room))
+    size = recv(session.source.fd, to, room, 0)
+    if size > 0:
         if cython.cast(cython.size_t, size) < room:
             session.readable = session.hup
         count(cython.address(session.listener.counters.bytes_in), cython.cast(uint64_t, size))
@@ -349,10 +383,11 @@ def make_room(worker, session):
     """A buffer with room behind its end; small at first, large when the small one is full."""
     buffer: cython.pointer[Buffer] = session.in_.buffer
     larger: cython.pointer[Buffer]
+    wanted: uint32_t = 1 if session.lane is cython.NULL else LANE_ROOM_MIN
     if buffer is cython.NULL:
         session.in_.buffer = buffer_small(worker)
         return session.in_.buffer is not cython.NULL
-    if buffer.end < buffer.capacity:
+    if buffer.capacity - buffer.end >= wanted:
         return True
     if buffer.start > 0:
         memmove(buffer.at, buffer.at + buffer.start, buffer.end - buffer.start)
@@ -375,6 +410,8 @@ def make_room(worker, session):
 
 def session_send(worker, session, at, size):
     sent: cython.Py_ssize_t
+    if session.lane is not cython.NULL:
+        return lane_send(worker, session, at, size)
     if session.tls is not cython.NULL:
         sent = tls_send(session, at, size)
         if sent <= 0:
@@ -436,152 +473,3 @@ def session_idle(session):
     if session.state != SESSION_HEAD or session_unsent(session):
         return False
     return session.in_.buffer is cython.NULL or session.in_.buffer.start == session.in_.buffer.end
-
-
-# ---- waiting ----
-
-
-def settle(worker, session):
-    """Before it sleeps: what does it wait for, until when, and must epoll tell of its socket?"""
-    waiting: uint8_t = waits_for(worker, session)
-    if waiting != session.waiting:
-        session.waiting = waiting
-        wait_begin(worker, session)
-    if waiting != WAIT_SERVER and not session.source.registered:
-        if watch(worker, cython.address(session.source)) != 0:
-            count(cython.address(worker.counters.memory_refused), 1)
-            session_close(worker, session)
-
-
-def wait_begin(worker, session):
-    if session.waiting == WAIT_NOTHING:
-        return
-    if session.waiting == WAIT_BODY:
-        session.window_start_ms = worker.now_ms
-        session.window_bytes = 0
-        timer_set(worker, cython.address(session.timer), body_due_ms(session))
-        return
-    timer_put_off(
-        worker,
-        cython.address(session.timer),
-        worker.now_ms + patience_ms(session, session.waiting),
-    )
-
-
-def body_due_ms(session):
-    """When the body is looked at: at the end of its rate window, or of its whole time."""
-    due_ms: uint64_t = session.window_start_ms + BODY_WINDOW_MS
-    if session.body_due_ms != 0 and session.body_due_ms < due_ms:
-        return session.body_due_ms
-    return due_ms
-
-
-def waits_for(worker, session):
-    if session.state == SESSION_EXCHANGE:
-        if session_unsent(session) or client_blocks(session):
-            return WAIT_CLIENT
-        if body_awaited(session):
-            return WAIT_BODY
-        return WAIT_NOTHING if session.source.registered else WAIT_SERVER
-    if session.state == SESSION_TUNNEL:
-        return WAIT_TUNNEL
-    if session.state == SESSION_LINGER:
-        return WAIT_CLOSE
-    if session.state == SESSION_PREFIX:
-        return WAIT_BODY
-    if session_unsent(session):
-        return WAIT_CLIENT
-    if session.in_.buffer is not cython.NULL or session.requests == 0:
-        return WAIT_HEAD
-    return WAIT_REQUEST
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def client_blocks(session: cython.pointer[cython.const[Session]]) -> cython.bint:
-    """A piece of the response is ready and the client's socket was full."""
-    if session.stream.upstream is cython.NULL or not session.stream.response_begun:
-        return False
-    if session.stream.upstream.in_.ready > 0:
-        return True
-    return session.stream.upstream.pipe is not cython.NULL and session.stream.upstream.pipe.held > 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def body_awaited(session: cython.pointer[cython.const[Session]]) -> cython.bint:
-    """The request's body is not complete, and the server would take more of it."""
-    if session.stream.request.done or session.stream.upstream is cython.NULL:
-        return False
-    return not upstream_unsent(session.stream.upstream) and session.in_.ready == 0
-
-
-def patience_ms(session, waiting):
-    stored: uint64_t = 10000  # of a listener that the file no longer names
-    plan = session.listener.plan
-    if waiting == WAIT_CLOSE:
-        return LINGER_MS
-    if waiting == WAIT_SERVER:
-        return REGISTER_MS
-    if plan is cython.NULL:
-        return stored
-    if waiting == WAIT_REQUEST:
-        return plan.idle_timeout_ms
-    if waiting == WAIT_HEAD:
-        return plan.head_timeout_ms
-    if waiting == WAIT_CLIENT:
-        return plan.send_timeout_ms
-    return plan.tunnel_timeout_ms
-
-
-def session_timer(worker, timer):
-    session: cython.pointer[Session] = session_of_timer(timer)
-    if session.waiting == WAIT_NOTHING:
-        return
-    if session.waiting == WAIT_SERVER:
-        settle_watched(worker, session)
-        return
-    if session.waiting == WAIT_BODY:
-        body_timer(worker, session)
-        return
-    if session.waiting == WAIT_HEAD and session.in_.buffer is not cython.NULL:
-        count(cython.address(worker.counters.timeouts_head), 1)
-        stream_clear(session)
-        stream_refuse(worker, session, 408)
-        session_run(worker, session)
-        return
-    if session.waiting == WAIT_CLIENT:
-        count(cython.address(worker.counters.timeouts_send), 1)
-    else:
-        count(cython.address(worker.counters.timeouts_idle), 1)
-    session_close(worker, session)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def settle_watched(worker: cython.pointer[Worker], session: cython.pointer[Session]) -> cython.void:
-    session.waiting = WAIT_NOTHING
-    if watch(worker, cython.address(session.source)) != 0:
-        session_close(worker, session)
-
-
-def body_timer(worker, session):
-    """A body that comes slower than the minimum rate, or takes longer than it may, ends in 408."""
-    plan = session.listener.plan
-    wanted: uint64_t = 1  # of a listener that the file no longer names: at least something
-    if plan is not cython.NULL:
-        wanted = cython.cast(uint64_t, plan.body_rate_min) * BODY_WINDOW_MS // 1000
-    late: cython.bint = session.body_due_ms != 0 and worker.now_ms >= session.body_due_ms
-    whole: cython.bint = worker.now_ms >= session.window_start_ms + BODY_WINDOW_MS
-    if late or (whole and session.window_bytes < wanted):
-        count(cython.address(worker.counters.timeouts_body), 1)
-        stream_refuse(worker, session, 408)
-        session_run(worker, session)
-        return
-    if whole:
-        session.window_start_ms = worker.now_ms
-        session.window_bytes = 0
-    timer_set(worker, cython.address(session.timer), body_due_ms(session))

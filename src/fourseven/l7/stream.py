@@ -31,6 +31,7 @@ from cython.cimports.fourseven.l7.records import (
     Http,
     Stream,
     Upstream,
+    carrier_of,
     http_of,
 )
 from cython.cimports.fourseven.l7.request import window_reset
@@ -64,7 +65,7 @@ from cython.cimports.fourseven.protocols.message import (
     Request,
     Span,
 )
-from cython.cimports.fourseven.snapshot.layout import Listener, Route
+from cython.cimports.fourseven.snapshot.layout import PROTOCOL_HTTP1, Listener, Route
 from cython.cimports.fourseven.worker.arrival import arrived_fill
 from cython.cimports.fourseven.worker.tools import (
     buffer_free,
@@ -84,6 +85,10 @@ def stream_begin(worker, session):
     listener: cython.pointer[cython.const[Listener]] = session.listener.plan
     if listener is cython.NULL:
         session_close(worker, session)
+        return True
+    if session.lane is cython.NULL and not listener.protocols & PROTOCOL_HTTP1:
+        stream_clear(session)
+        stream_refuse(worker, session, 505)
         return True
     size = read_head(worker, session)
     if size == 0:
@@ -117,11 +122,11 @@ def read_head(worker, session):
     request.peer = session.peer
     request.client = session.peer
     request.local = session.listener.local
-    request.secure = session.tls is not cython.NULL
+    request.secure = carrier_of(session).tls is not cython.NULL
     request.body.at = cython.NULL
     request.body.size = 0
     request.body_complete = 0
-    arrived_fill(session.arrived, request)
+    arrived_fill(carrier_of(session).arrived, request)
     return read_request(
         buffer.at + buffer.start,
         buffer.end - buffer.start,
@@ -192,7 +197,8 @@ def over_limit(listener, session, request):
         return 413
     if request.method_id == METHOD_CONNECT:
         return 405
-    if session.tls is not cython.NULL and not tls_covers(session, request):
+    carrier = carrier_of(session)
+    if carrier.tls is not cython.NULL and not tls_covers(carrier, request):
         return 421  # RFC 9110 15.5.20: another certificate stands for that host
     return 0
 
@@ -341,7 +347,11 @@ def stream_abort(worker, session):
     """The client left, or its connection is beyond use."""
     stream: cython.pointer[Stream] = cython.address(session.stream)
     reset = cython.declare(linger)
-    if stream.response_begun and stream.response_framing == FRAMING_CLOSE:
+    if (
+        stream.response_begun
+        and stream.response_framing == FRAMING_CLOSE
+        and session.lane is cython.NULL
+    ):
         reset.l_onoff = 1  # a close would say that the body is whole
         reset.l_linger = 0
         setsockopt(

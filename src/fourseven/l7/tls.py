@@ -6,6 +6,7 @@ speaks plain HTTP to this port, and whether a request is for a host that the cer
 """
 
 import cython
+from cython.cimports.fourseven.l7.http2 import http2_open
 from cython.cimports.fourseven.l7.records import (
     SESSION_HEAD,
     SESSION_LINGER,
@@ -20,6 +21,7 @@ from cython.cimports.fourseven.native.openssl import (
     SSL,
     X509,
     X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
+    SSL_get0_alpn_selected,
     SSL_get_certificate,
     SSL_get_servername,
     TLSEXT_NAMETYPE_host_name,
@@ -69,6 +71,9 @@ def tls_step(worker, session):
         session.waiting = WAIT_NOTHING  # its first request has its own time
         # Its first request may have come with the handshake's last message.
         session.readable = session.hup or not secure_empty(session.tls)
+        if speaks_http2(session):
+            session.broken = http2_open(worker, session) < 0
+            return True
         return read_more(worker, session) if session.readable else True
     count(cython.address(worker.counters.tls_failed), 1)
     count(cython.address(worker.counters.tls_faults[session.tls.fault]), 1)
@@ -79,12 +84,21 @@ def tls_step(worker, session):
     return session.state == SESSION_LINGER
 
 
-def tls_read(session, buffer):
-    size: int32_t = secure_read(session.tls, buffer.at + buffer.end, buffer.capacity - buffer.end)
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def speaks_http2(session: cython.pointer[cython.const[Session]]) -> cython.bint:
+    """What ALPN has chosen."""
+    name: cython.pointer[cython.const[cython.uchar]] = cython.NULL
+    size: cython.uint = 0
+    SSL_get0_alpn_selected(session.tls.ssl, cython.address(name), cython.address(size))
+    return size == 2 and name[0] == 104 and name[1] == 50  # h2
+
+
+def tls_read(session, to, room):
+    size: int32_t = secure_read(session.tls, to, room)
     if size > 0:
-        buffer.end += size
         session.readable = session.hup or not secure_empty(session.tls)
-        session.window_bytes += size
         count(cython.address(session.listener.counters.bytes_in), cython.cast(uint64_t, size))
         return size
     session.readable = 0

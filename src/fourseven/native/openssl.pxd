@@ -144,6 +144,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_CTX_set_tlsext_servername_callback(
         SSL_CTX *context, int (*choose)(SSL *ssl, int *alert, void *argument) noexcept nogil
     )
+    void SSL_get0_alpn_selected(const SSL *ssl, const unsigned char **name, unsigned int *size)
     void SSL_CTX_set_alpn_select_cb(
         SSL_CTX *context,
         int (*choose)(

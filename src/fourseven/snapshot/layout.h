@@ -167,6 +167,8 @@ typedef struct {
     Cidr *proxies;             /* who must send the PROXY protocol */
     uint32_t proxies_count;
     RouteTable *hello_table;   /* with tls: the routes that say at the ClientHello if TLS ends; or NULL */
+    uint32_t protocols;        /* bits of Protocols */
+    uint32_t streams_max;      /* HTTP/2: requests at once on one connection */
     void *tls;                 /* fourseven.tls.site.TlsSite; NULL: clients speak without TLS */
 } Listener;
 

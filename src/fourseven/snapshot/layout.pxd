@@ -29,6 +29,10 @@ cpdef enum ArrivalStage:    # bits: what is read of a connection before it is se
     ARRIVAL_PROXY = 1       # the PROXY protocol's header
     ARRIVAL_HELLO = 2       # the TLS ClientHello, which stays in the socket
 
+cpdef enum Protocols:        # bits: what a listener speaks with its clients
+    PROTOCOL_HTTP1 = 1
+    PROTOCOL_HTTP2 = 2
+
 cpdef enum PartKind:
     PART_LITERAL = 0
     PART_CLIENT_ADDRESS = 1
@@ -186,6 +190,8 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         Cidr *proxies
         uint32_t proxies_count
         RouteTable *hello_table
+        uint32_t protocols
+        uint32_t streams_max
         void *tls
 
     ctypedef struct Pins "__typeof__(((Snapshot *)0)->pins[0])":

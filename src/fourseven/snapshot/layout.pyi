@@ -22,6 +22,10 @@ class Relax(IntEnum):
     RELAX_ENCODED_SLASH = 4
     RELAX_MERGE_SLASHES = 8
 
+class Protocols(IntEnum):
+    PROTOCOL_HTTP1 = 1
+    PROTOCOL_HTTP2 = 2
+
 class ArrivalStage(IntEnum):
     ARRIVAL_PROXY = 1
     ARRIVAL_HELLO = 2

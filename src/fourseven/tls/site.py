@@ -78,7 +78,12 @@ from cython.cimports.fourseven.native.openssl import (
     X509_STORE_add_cert,
 )
 from cython.cimports.fourseven.snapshot.hashing import hash_bytes
-from cython.cimports.fourseven.snapshot.layout import MODE_HTTP, Listener
+from cython.cimports.fourseven.snapshot.layout import (
+    MODE_HTTP,
+    PROTOCOL_HTTP1,
+    PROTOCOL_HTTP2,
+    Listener,
+)
 from cython.cimports.fourseven.tls.site import (
     NAME_MAX,
     NO_CONTEXT,
@@ -319,21 +324,43 @@ def name_find(site, at, size):
 
 
 def choose_protocol(ssl, out, out_size, offered, size, argument):
-    """HTTP/1.1 if the client offers it. One that offers only others is told so (RFC 7301 3.2)."""
-    at: cython.uint = 0
-    length: cython.uint
+    """HTTP/2 before 1.1, of what the listener speaks. A client that offers only others is told so
+    (RFC 7301 3.2).
+    """
     plan: cython.pointer[cython.pointer[cython.const[Listener]]] = cython.cast(
         cython.pointer[cython.pointer[cython.const[Listener]]], SSL_get_app_data(ssl)
     )
+    spoken: uint32_t = 0 if plan[0] is cython.NULL else plan[0].protocols
     if plan[0] is not cython.NULL and plan[0].mode != MODE_HTTP:
         return SSL_TLSEXT_ERR_NOACK  # what is inside is not ours to say
+    if spoken & PROTOCOL_HTTP2 and offers(out, out_size, offered, size, b"h2", 2):
+        return SSL_TLSEXT_ERR_OK
+    if spoken & PROTOCOL_HTTP1 and offers(out, out_size, offered, size, b"http/1.1", 8):
+        return SSL_TLSEXT_ERR_OK
+    return SSL_TLSEXT_ERR_ALERT_FATAL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def offers(
+    out: cython.pointer[cython.pointer[cython.const[cython.uchar]]],
+    out_size: cython.pointer[cython.uchar],
+    offered: cython.pointer[cython.const[cython.uchar]],
+    size: cython.uint,
+    name: cython.p_const_char,
+    name_size: cython.uint,
+) -> cython.bint:
+    """Does this name stand in the client's list? Then it is chosen."""
+    at: cython.uint = 0
+    length: cython.uint
     while at < size:
         length = offered[at]
         if at + 1 + length > size:
             break
-        if length == 8 and memcmp(offered + at + 1, b"http/1.1", 8) == 0:
+        if length == name_size and memcmp(offered + at + 1, name, length) == 0:
             out[0] = offered + at + 1
-            out_size[0] = 8
-            return SSL_TLSEXT_ERR_OK
+            out_size[0] = cython.cast(cython.uchar, length)
+            return True
         at += 1 + length
-    return SSL_TLSEXT_ERR_ALERT_FATAL
+    return False

@@ -44,6 +44,8 @@ cdef void muted(Worker *worker, Source *source, uint32_t events) noexcept nogil
 cdef void reset_on_close "fourseven_reset_on_close"(int32_t fd) noexcept nogil
 # Runs the source again in the next turn, with no events: it gave way to others.
 cdef void run_again "fourseven_run_again"(Worker *worker, Source *source) noexcept nogil
+# Runs the source once more at the end of this turn, with no events: what it has to write is joined.
+cdef void run_late "fourseven_run_late"(Worker *worker, Source *source) noexcept nogil
 # A listener that can't accept (no descriptors left) rests for a moment.
 cdef void rest "fourseven_listener_rest"(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void bury "fourseven_bury"(Worker *worker, Dead *dead) noexcept nogil

@@ -236,6 +236,8 @@ def watch(worker, source):
 
 def unwatch(worker, source):
     link: cython.pointer[cython.pointer[Source]] = cython.address(worker.again)
+    if source.queued == 2:
+        link = cython.address(worker.late)
     if source.fd >= 0:
         close(source.fd)  # epoll forgets it by itself
     source.fd = -1
@@ -269,6 +271,14 @@ def run_again(worker, source):
     source.queued = 1
     source.again = worker.again
     worker.again = source
+
+
+def run_late(worker, source):
+    if source.queued:
+        return
+    source.queued = 2
+    source.again = worker.late
+    worker.late = source
 
 
 def rest(worker, listener):

@@ -32,6 +32,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t tls_handshakes, tls_resumed, tls_failed
         uint64_t arrivals, hello_refused, proxy_refused, timeouts_hello
         uint64_t[TLS_FAULTS_MAX] tls_faults, tls_server_faults
+        uint64_t http2_sessions, http2_streams, http2_resets, http2_calmed
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
@@ -60,7 +61,7 @@ cdef struct Source:
     int32_t fd
     uint32_t registered     # 1: epoll knows it (edge-triggered, both ways)
     Source *again           # the next one that wants another turn although nothing happened
-    uint32_t queued         # 1: it stands in that list
+    uint32_t queued         # 1: it stands in the list `again`, 2: in `late`
 
 # Intrusive; zeroed is unarmed. A timer that is put off need not be moved: set `due_ms` later and
 # the wheel re-files it when its slot comes round.
@@ -161,6 +162,7 @@ cdef struct Worker:
     Dead *dead
     Arrival *arrivals
     Source *again           # ready without an event: they had their share of the last turn
+    Source *late            # once more at the end of this turn: their writes are joined
     MatchScratch *scratch
     Request *request        # valid within one call chain, never across turns
     Response *response

@@ -211,6 +211,11 @@ def turn(worker):
         source = cython.cast(cython.pointer[Source], events[at].data.ptr)
         source.ready(worker, source, events[at].events)
     timers_run(worker)
+    while worker.late is not cython.NULL:
+        source = worker.late
+        worker.late = source.again
+        source.queued = 0
+        source.ready(worker, source, 0)
     bury_all(worker)
     return 0
 
