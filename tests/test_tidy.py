@@ -40,6 +40,7 @@ LEVELS = {
     "forms": 4,
     "model": 4,  # its fields are what the registry lists
     "registry": 4,
+    "scalars": 1,
     "balancing": 3,
     "discovery": 3,
     "filters": 3,

@@ -37,16 +37,13 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     PrivateAttr,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from fourseven import addresses, units
 from fourseven.errors import Problem, Severity
 from fourseven.features import Need
 from fourseven.forms import Balance, Form, HealthCheck, NotEmpty, RouteFilter, RouteMatch
@@ -58,11 +55,34 @@ from fourseven.plan import (
     Plan,
     ServerPlan,
 )
-
-WEIGHT_MAX = 1_000_000  # a larger ratio is a slip of the finger; sums stay far below 64 bits
-NAME = re.compile(
-    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", re.ASCII
-)  # a label in metrics and in a shell
+from fourseven.scalars import (
+    L7,
+    WEIGHT_MAX,
+    Bind,
+    Count,
+    ForwardedHeader,
+    HttpVersion,
+    Interface,
+    IpAddress,
+    KernelPolicy,
+    Name,
+    NeedOf,
+    Network,
+    Path,
+    Percent,
+    Plane,
+    Protocol,
+    Relaxed,
+    ReturnPath,
+    ServerAddress,
+    Size,
+    Text,
+    Time,
+    Wait,
+    listed,
+    needs,
+    version,
+)
 
 _LISTENER = ListenerPlan("", (), 0, ())
 _BACKEND = BackendPlan("", (), "", 0)
@@ -70,91 +90,6 @@ _SERVER = ServerPlan("")
 _HEALTH = HealthPlan(None)
 _PLAN = Plan((), ())
 _KERNEL = KernelOptions()
-
-
-class NeedOf:
-    """Annotation: setting this option makes its listener need this much."""
-
-    def __init__(self, need: Need) -> None:
-        self.need = need
-
-
-def needs(need: Need) -> Any:
-    return NeedOf(need)
-
-
-def _listed(value: Any) -> Any:
-    """One thing where a list may stand."""
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _version(value: Any) -> Any:
-    """A version looks like a number to YAML."""
-    return str(value) if isinstance(value, float | int) else value
-
-
-def _name(value: str) -> str:
-    if not NAME.fullmatch(value):
-        raise ValueError(f"{value[:80]!r} is no name; use at most 63 letters, digits, _ . and -")
-    return value
-
-
-def _has_an_end(milliseconds: int) -> int:
-    if milliseconds == 0:
-        raise ValueError("0 would wait for ever; every wait has an end, write e.g. 1h")
-    return milliseconds
-
-
-_TIME_SCHEMA = WithJsonSchema(
-    {
-        "anyOf": [{"type": "string", "pattern": units.TIME_PATTERN}, {"const": 0}],
-        "examples": ["10s"],
-    }
-)
-_WAIT_SCHEMA = WithJsonSchema(
-    {"type": "string", "pattern": units.TIME_PATTERN, "examples": ["10s"]}
-)
-_SIZE_SCHEMA = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "string", "pattern": units.SIZE_PATTERN},
-            {"type": "integer", "minimum": 0},
-        ]
-    }
-)
-Time = Annotated[int, BeforeValidator(units.duration_ms), _TIME_SCHEMA]
-Size = Annotated[int, BeforeValidator(units.size_bytes), _SIZE_SCHEMA]
-Wait = Annotated[int, BeforeValidator(units.duration_ms), AfterValidator(_has_an_end), _WAIT_SCHEMA]
-Percent = Annotated[
-    int,
-    BeforeValidator(units.percentage),
-    Field(ge=0, le=100),
-    WithJsonSchema({"type": "string", "pattern": units.PERCENT_PATTERN}),
-]
-Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
-Name = Annotated[str, AfterValidator(_name)]
-Text = Annotated[str, Field(strict=True)]
-Bind = Annotated[str, BeforeValidator(addresses.canonical_bind), WithJsonSchema({"type": "string"})]
-Network = Annotated[
-    str, BeforeValidator(addresses.canonical_network), WithJsonSchema({"type": "string"})
-]
-ServerAddress = Annotated[
-    str, BeforeValidator(addresses.canonical_server), WithJsonSchema({"type": "string"})
-]
-IpAddress = Annotated[
-    str, BeforeValidator(addresses.canonical_address), WithJsonSchema({"type": "string"})
-]
-Interface = Annotated[str, Field(strict=True, pattern=r"^[^\s/]{1,15}$")]
-L7 = needs(Need.REQUEST)
-
-Relaxed = Literal["underscores", "trace", "encoded_slash", "merge_slashes"]
-ForwardedHeader = Literal["x-forwarded", "forwarded"]
-Path = tuple[str | int, ...]  # of keys and indexes, from the top of the file
-Protocol = Literal["auto", "http", "tcp", "udp"]
-HttpVersion = Literal["1.1", "2"]
-Plane = Literal["auto", "http", "relay", "tcx", "xdp", "nftables"]
-ReturnPath = Literal["masquerade", "routed", "direct"]
-KernelPolicy = Literal["auto", "off", "tcx", "xdp", "nftables"]
 
 
 # ---- the model itself ----
@@ -250,10 +185,10 @@ class BackendTls(Form):
         Literal["1.2", "1.3"],
         BeforeValidator(lambda value: str(value) if isinstance(value, float) else value),
     ] = Field("1.2", description="The lowest version.")
-    alpn: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = Field(
+    alpn: Annotated[tuple[Text, ...], BeforeValidator(listed)] = Field(
         (), description="Protocols that are offered; left out: http/1.1 for HTTP, none for TCP."
     )
-    relax: Annotated[tuple[RelaxedTls, ...], BeforeValidator(_listed)] = Field(
+    relax: Annotated[tuple[RelaxedTls, ...], BeforeValidator(listed)] = Field(
         (), description="verification: believe anybody; check warns of it."
     )
 
@@ -318,7 +253,7 @@ class Route(Form):
 
     name: Text | None = Field(None, description="For explain, logs and metrics.")
     match: RouteMatch | None = Field(None, description="When; left out: always.")
-    filters: Annotated[tuple[RouteFilter, ...], BeforeValidator(_listed)] = Field(
+    filters: Annotated[tuple[RouteFilter, ...], BeforeValidator(listed)] = Field(
         (), description="What is done, in this order."
     )
     backend: Text | None = Field(None, description="Where to.")
@@ -383,7 +318,7 @@ class ClientCertificates(Form):
 class Tls(Form):
     """TLS ends here, and HTTP/1.1 is served inside. Paths are relative to the file's folder."""
 
-    certificates: Annotated[tuple[CertificateFiles, ...], NotEmpty(), BeforeValidator(_listed)] = (
+    certificates: Annotated[tuple[CertificateFiles, ...], NotEmpty(), BeforeValidator(listed)] = (
         Field(
             description="Chosen by the name that the client asks for; the first where none fits.",
         )
@@ -398,7 +333,7 @@ class Tls(Form):
     ciphers: Text | None = Field(
         None, description="OpenSSL's cipher list for TLS 1.2; left out: the profile's."
     )
-    curves: Annotated[tuple[Text, ...] | None, BeforeValidator(_listed)] = Field(
+    curves: Annotated[tuple[Text, ...] | None, BeforeValidator(listed)] = Field(
         None, description="For the key exchange, in this order; left out: the profile's."
     )
     client_certificates: ClientCertificates | None = Field(
@@ -409,7 +344,7 @@ class Tls(Form):
 class ProxyProtocol(Form):
     """Proxies in front say who the client is, by HAProxy's PROXY protocol (version 1 or 2)."""
 
-    from_: Annotated[tuple[Network, ...], NotEmpty(), BeforeValidator(_listed)] = Field(
+    from_: Annotated[tuple[Network, ...], NotEmpty(), BeforeValidator(listed)] = Field(
         alias="from",
         description="Networks of those proxies. They must send it; nobody else is let in.",
     )
@@ -418,7 +353,7 @@ class ProxyProtocol(Form):
 class Listener(Form):
     """Where clients come in, and what is allowed there."""
 
-    bind: Annotated[tuple[Bind, ...], NotEmpty(), BeforeValidator(_listed)] = Field(
+    bind: Annotated[tuple[Bind, ...], NotEmpty(), BeforeValidator(listed)] = Field(
         description="0.0.0.0:80, [::]:80, :8080, 10.0.0.1:8000-8100, udp://0.0.0.0:53, unix:/path,"
         " or a list.",
     )
@@ -438,9 +373,9 @@ class Listener(Form):
         None, description="TLS ends here: HTTPS, or with protocol: tcp any bytes. Left out: plain."
     )
     http_versions: Annotated[
-        tuple[Annotated[HttpVersion, BeforeValidator(_version)], ...] | None,
+        tuple[Annotated[HttpVersion, BeforeValidator(version)], ...] | None,
         NotEmpty(),
-        BeforeValidator(_listed),
+        BeforeValidator(listed),
         L7,
     ] = Field(
         None,
@@ -451,10 +386,10 @@ class Listener(Form):
     proxy_protocol: Annotated[ProxyProtocol | None, needs(Need.BYTES)] = Field(
         None, description="Left out: a connection's own address is the client's."
     )
-    trusted: Annotated[tuple[Network, ...], BeforeValidator(_listed), L7] = Field(
+    trusted: Annotated[tuple[Network, ...], BeforeValidator(listed), L7] = Field(
         _LISTENER.trusted, description="Networks whose X-Forwarded-* headers are believed."
     )
-    forwarded: Annotated[tuple[ForwardedHeader, ...], BeforeValidator(_listed), L7] = Field(
+    forwarded: Annotated[tuple[ForwardedHeader, ...], BeforeValidator(listed), L7] = Field(
         ("x-forwarded",), description="Headers that tell servers who the client is; [] for none."
     )
     request_id: Annotated[str | bool, L7] = Field(
@@ -517,7 +452,7 @@ class Listener(Form):
         alias="tunnel_timeout",
         description="After an Upgrade (WebSocket): no byte either way.",
     )
-    relax: Annotated[tuple[Relaxed, ...], BeforeValidator(_listed), L7] = Field(
+    relax: Annotated[tuple[Relaxed, ...], BeforeValidator(listed), L7] = Field(
         (), description="Defences that are switched off, by name; check warns of each."
     )
 
@@ -577,7 +512,7 @@ class Kernel(Form):
         description="Flows at once; the one that was used longest ago makes room. A change takes"
         " effect when all is started anew.",
     )
-    masquerade_addresses: Annotated[tuple[IpAddress, ...], BeforeValidator(_listed)] = Field(
+    masquerade_addresses: Annotated[tuple[IpAddress, ...], BeforeValidator(listed)] = Field(
         _KERNEL.masquerade_addresses,
         description="Addresses of this host that servers see; left out: that of the way to them."
         " Each has 31,744 ports for one server.",

@@ -6,8 +6,9 @@ from fourseven.compiler.prefix import prefix_of
 from fourseven.errors import Problem
 from fourseven.forms import MatchForm
 from fourseven.matching.rows import lower_rows
-from fourseven.model import Config, Path, Route
+from fourseven.model import Config, Route
 from fourseven.plan import All, Any_, Expression, Not, RoutePlan
+from fourseven.scalars import Path
 
 ALWAYS = All()
 

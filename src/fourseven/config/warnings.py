@@ -20,8 +20,9 @@ from fourseven.compiler.shadow import shadowed
 from fourseven.errors import Problem
 from fourseven.features import Need
 from fourseven.l4.abilities import ABILITIES
-from fourseven.model import Config, Path
+from fourseven.model import Config
 from fourseven.plan import CertificatePlan, Plan
+from fourseven.scalars import Path
 
 KERNEL = frozenset(ABILITIES)
 RELAXED = {
