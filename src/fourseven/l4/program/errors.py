@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ICMP_V4, ICMP_V6 = 1, 58  # IANA protocol numbers
 UNREACHABLE, EXPIRED, PARAMETER = 3, 11, 12
+LONGEST = LINK + 2 * IPV6.size + ICMP6.size + 24  # an error of IPv6, what it quotes, and a bit
 ERRORS_V6 = 4  # types 1 to 4 are errors about a packet
 QUOTE = 8  # bytes of the ICMP header, after which the packet is quoted
 
@@ -42,6 +43,7 @@ class Errors:
     def read(self) -> None:
         """Of an ICMP packet; it begins at wire.l4. All ways leave the program."""
         p, wire = self.p, self.wire
+        wire.need(LONGEST)
         outer = p.packet("outer", LINK, IPV4 if wire.v4 else IPV6, wire.PASS)
         if wire.v4:
             kind = p.packet("icmp", wire.l4, ICMP, wire.PASS).type

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from fourseven.l4.bpf import checksums
 from fourseven.l4.bpf.build import Program
-from fourseven.l4.bpf.layout import U16, U32, U64, Struct
+from fourseven.l4.bpf.layout import U32, U64, Struct
 from fourseven.l4.bpf.values import Local, Pointer, Value
 from fourseven.l4.headers import IPV4, LINK, SKB, UDP_HEADER
 from fourseven.l4.program.refusals import Refusals
-from fourseven.l4.program.wire import HEADERS, ODD, PLAIN, UNKNOWN, Wire
+from fourseven.l4.program.wire import LONGEST, ODD, PLAIN, UNKNOWN, Wire
 
 PSEUDO, KEEP_NONE = 0x10, 0x20  # BPF_F_PSEUDO_HDR, BPF_F_MARK_MANGLED_0: UDP without a checksum
 TCP_SUM, UDP_SUM = 16, 6  # where the checksum stands in the header
@@ -44,12 +44,16 @@ class SkbWire(Wire):
         p, skb = self.p, self.context
         with p.when(skb.vlan_present != 0):
             self.leave()
-        short = skb.data.to(U64) + HEADERS > skb.data_end
+
+    def need(self, size: int) -> None:
+        """Headers mostly stand in one piece: then nothing is moved."""
+        p, skb = self.p, self.context
+        short = skb.data.to(U64) + size > skb.data_end
         with p.when(short & (skb.data.to(U64) + skb.len > skb.data_end)):
-            wanted = p.let("wanted", HEADERS, U32)
-            with p.when(skb.len < HEADERS):
+            wanted = p.let("wanted", LONGEST, U32)
+            with p.when(skb.len < LONGEST):
                 p.set(wanted, skb.len)
-            p.call("skb_pull_data", skb, wanted)
+            p.do("skb_pull_data", skb, wanted)
 
     def fits(self, row: Pointer, quotes: bool) -> None:
         p, skb = self.p, self.context
@@ -79,22 +83,25 @@ class SkbWire(Wire):
             with p.when(told != 0):
                 self.refusals.write(told, row.mtu)
 
-    def sums(self, addresses: Local, ports: Local) -> None:
-        def tcp() -> None:
-            self.helped(self.l4 + TCP_SUM, addresses, ports, 0)
-
-        def udp() -> None:
-            self.helped(self.l4 + UDP_SUM, addresses, ports, KEEP_NONE)
-
-        self.by_protocol(tcp, udp)
-
-    def helped(self, at: Value, addresses: Local, ports: Local, flags: int) -> None:
+    def sums(self, addresses: Local, ports: Local, pairs: list[tuple[Value, Value]]) -> None:
         """By differences: of a half-made sum only the addresses count, which the helper knows."""
+        p = self.p
+        self.by_protocol(
+            lambda: self.helped(TCP_SUM, addresses, PSEUDO),
+            lambda: self.helped(UDP_SUM, addresses, PSEUDO | KEEP_NONE),
+        )
+        other = pairs[0][0] != pairs[0][1]
+        for old, new in pairs[1:]:
+            other = other | (old != new)  # type: ignore[assignment]
+        with p.when(other):
+            self.by_protocol(
+                lambda: self.helped(TCP_SUM, ports, 0),
+                lambda: self.helped(UDP_SUM, ports, KEEP_NONE),
+            )
+
+    def helped(self, at: int, change: Local, flags: int) -> None:
         p, skb = self.p, self.context
-        total = p.let("sum", at.to(U16))
-        for change, more in ((addresses, PSEUDO), (ports, 0)):
-            folded = checksums.folded(p, change)
-            p.call("l4_csum_replace", skb, total, 0, folded, flags | more)
+        p.do("l4_csum_replace", skb, self.l4 + at, 0, checksums.folded(p, change), flags)
 
     def forward(self, row: Pointer) -> None:
         p = self.p

@@ -44,14 +44,15 @@ from fourseven.l4.headers import (
     TCP_HEADER,
     UDP_HEADER,
 )
-from fourseven.l4.program.errors import ICMP_V4, ICMP_V6, Errors
+from fourseven.l4.program.errors import ICMP_V4, ICMP_V6, LONGEST, Errors
 from fourseven.l4.program.fragments import Fragments
 
 TCP, UDP = 6, 17  # IANA protocol numbers
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 AF_INET, AF_INET6 = 2, 10
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
-HEADERS = LINK + 40 + 8 + 40 + 24  # what is looked at: an IPv6 error with what it quotes
+# How much of the usual packet is looked at.
+USUAL = {4: LINK + IPV4.size + TCP_HEADER.size, 6: LINK + IPV6.size + TCP_HEADER.size}
 EXTENSIONS = 3  # of IPv6 that are walked through; hardly any packet has more than one
 HOP_BY_HOP, ROUTING, FRAGMENTED, OPTIONS = 0, 43, 44, 60
 FOUND, NO_NEIGHBOUR = 0, 7  # BPF_FIB_LKUP_RET: a way is known, its neighbour perhaps not yet
@@ -103,6 +104,10 @@ class Wire:
         """What must be so before a packet can be read."""
         raise NotImplementedError
 
+    def need(self, size: int) -> None:
+        """So many bytes can be read, if the packet has them; headers must be taken again."""
+        raise NotImplementedError
+
     # ---- reading: whatever is not ours leaves here ----
 
     def parse(self, write: Callable[[], None], error: Callable[[], None] | None = None) -> None:
@@ -128,6 +133,7 @@ class Wire:
 
     def parse_v4(self) -> None:
         p, key = self.p, self.key
+        self.need(USUAL[4])
         ip = p.packet("ip", LINK, IPV4, self.PASS)
         size = p.let("size", (ip.version_length.to(U16) & 15) << 2)
         with p.when((ip.version_length >> 4 != 4) | (size < 20)):
@@ -144,6 +150,7 @@ class Wire:
 
     def parse_v6(self) -> None:
         p = self.p
+        self.need(USUAL[6])
         ip = p.packet("ip", LINK, IPV6, self.PASS)
         with p.when(ip.version.host() >> 28 != 6):
             self.leave()
@@ -154,16 +161,18 @@ class Wire:
         p.set(self.l4, LINK + IPV6.size)
         following = p.let("following", ip.following)
         with p.when((following != TCP) & (following != UDP)):
+            self.need(LONGEST)
             for _ in range(EXTENSIONS):
-                self.extension(ip, following)
+                self.extension(following)
             for place in (self.l4, self.piece):
                 p.set(place, (p.forgotten(place, self.size) & 0x1FFF).to(U16))
+        ip = p.packet("ip", LINK, IPV6, self.PASS)
         before = (self.l4 - (LINK + IPV6.size)).to(U16)
         self.transport(following, ip.length.host(), before, ICMP_V6)
         self.addresses(ip)
         self.ends()
 
-    def extension(self, ip: Pointer, following: Local) -> None:
+    def extension(self, following: Local) -> None:
         """One extension header, if it is one that we step over (RFC 8200 4)."""
         p = self.p
         steps = (following == HOP_BY_HOP) | (following == ROUTING) | (following == OPTIONS)
@@ -172,6 +181,7 @@ class Wire:
             with p.when(following == FRAGMENTED):
                 piece = header.seen_as(FRAGMENT)
                 with p.when(piece.offset.host() >> 3 != 0):
+                    ip = p.packet("ip", LINK, IPV6, self.PASS)
                     self.fragments.follow(ip, piece.id, piece.following)
                 with p.when(piece.offset.host() & 1 != 0):
                     p.set(self.piece, self.l4)
@@ -359,7 +369,7 @@ class Wire:
         change = checksums.difference(p, "change", addresses)
         if self.v4:
             checksums.apply(p, ip.checksum, change)
-        self.sums(change, checksums.difference(p, "ports_change", ports))
+        self.sums(change, checksums.difference(p, "ports_change", ports), ports)
 
     def remember(
         self, ip: Pointer, source: To | None, destination: To | None, towards: Fields | None
@@ -375,8 +385,8 @@ class Wire:
                 piece = p.packet("fragment", self.piece, FRAGMENT, self.PASS)
                 self.fragments.remember(*ends, piece.id)
 
-    def sums(self, addresses: Local, ports: Local) -> None:
-        """TCP's or UDP's checksum, after these differences."""
+    def sums(self, addresses: Local, ports: Local, pairs: list[tuple[Value, Value]]) -> None:
+        """TCP's or UDP's checksum, after these differences; `pairs` are the ports, old and new."""
         raise NotImplementedError
 
     def age(self) -> None:

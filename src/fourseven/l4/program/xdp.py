@@ -36,6 +36,9 @@ class XdpWire(Wire):
     def enter(self) -> None:
         """A frame is read as it is."""
 
+    def need(self, size: int) -> None:
+        """It stands in one piece."""
+
     def fits(self, row: Pointer, quotes: bool) -> None:  # noqa: ARG002 - tcx tells
         p = self.p
         with p.when((self.plain != PLAIN) | (self.size > row.mtu + LINK)):
@@ -43,7 +46,12 @@ class XdpWire(Wire):
         with p.when(self.hops_end()):
             self.leave()
 
-    def sums(self, addresses: Local, ports: Local) -> None:
+    def sums(
+        self,
+        addresses: Local,
+        ports: Local,
+        pairs: list[tuple[Value, Value]],  # noqa: ARG002 - one sum for both is cheapest
+    ) -> None:
         p = self.p
         p.set(addresses, addresses + ports)
 
