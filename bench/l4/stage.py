@@ -97,7 +97,7 @@ class Stage:
         """Returns once every port is served; raises with the log when its process ended."""
         until = time.monotonic() + START_PATIENCE_SECONDS
         for port in (HTTP, PING, BULK, ECHO):
-            while not self.answers(port):
+            while not (self.way.ready(self.lab) and self.answers(port)):
                 ended = self.process is not None and self.process.process.poll() is not None
                 if ended or time.monotonic() > until:
                     said = self.process.log_tail() if self.process else ""

@@ -33,6 +33,7 @@ from bench.l4.works import (
 )
 from bench.peers.peer import first_line, install
 from fourseven.demo.processes import Child
+from fourseven.l4 import pins
 from support.lab import BALANCER, ROUTED, VIPS, Lab, many
 from support.lab import MASQUERADE as BACK_MASQUERADE
 
@@ -56,6 +57,9 @@ class Way(ABC):
     @abstractmethod
     def start(self, lab: Lab) -> Child | None:
         """Serves from now on; the process that does, if one does."""
+
+    def ready(self, lab: Lab) -> bool:  # noqa: ARG002 - those that have more to do than listen
+        return True
 
     def missing(self) -> str:
         if self.program and not shutil.which(self.program):
@@ -165,7 +169,7 @@ class Ours(Way):
 
     def text(self) -> str:
         """The file. `echo` has one server, which a change replaces."""
-        lines = ["workers: 1", "listeners:"]
+        lines = ["workers: 1", "shutdown_timeout: 1s", "listeners:"]
         for name, bind, backend in self.listeners():
             plane = f"plane: {self.plane}"
             lines.append(f'  {name}: {{bind: "{bind}", backend: {backend}, {plane}}}')
@@ -187,12 +191,21 @@ class Ours(Way):
     def start(self, lab: Lab) -> Child:
         file = lab.folder / "fourseven.yaml"
         file.write_text(self.text())
-        command = [sys.executable, "-m", "fourseven", "l4", "run", str(file)]
-        command += [word for name in lab.interfaces() for word in ("-i", name)]
+        command = [sys.executable, "-m", "fourseven", "run", str(file)]
+        command += ["--runtime-dir", f"{file}.run"]
+        return lab.start(
+            BALANCER, *command, environment={"PYTHONPATH": str(SOURCE)}, patience_seconds=15.0
+        )
+
+    def ready(self, lab: Lab) -> bool:
+        """Until then the relay answers, for who comes to an address of its host."""
         if self.plane == "relay":
-            command = [sys.executable, "-m", "fourseven", "run", str(file)]
-            command += ["--runtime-dir", f"{file}.run"]
-        return lab.start(BALANCER, *command, environment={"PYTHONPATH": str(SOURCE)})
+            return True
+        if self.plane == "nftables":
+            return "fourseven" in lab.run(BALANCER, "nft", "list", "tables").stdout
+        with lab.inside(BALANCER):
+            links = {one.name for home in pins.homes() for one in home.rglob("link-*")}
+        return len(links) >= len(lab.interfaces())
 
     def version(self) -> str:
         text = (SOURCE / "fourseven" / "__init__.py").read_text()
