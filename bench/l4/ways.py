@@ -213,11 +213,15 @@ class Ours(Way):
 
 
 class OursMany(Ours):
-    """The same with 1,000 servers behind a listener, and 1,000 addresses more."""
+    """The same with 1,000 servers behind a listener, and so many addresses more."""
+
+    def __init__(self, name: str, plane: str, back: str, vips: int = MANY) -> None:
+        super().__init__(name, plane, back)
+        self.vips = vips
 
     def listeners(self) -> Iterator[tuple[str, str, str]]:
         yield from super().listeners()
-        for number, address in enumerate(islice(many(BALANCER, socket.AF_INET).hosts(), MANY)):
+        for number, address in enumerate(islice(many(BALANCER, socket.AF_INET).hosts(), self.vips)):
             yield f"many-{number}", f"{address}:{HTTP}", "http"
 
     def servers(self, backend: str) -> Sequence[str]:
