@@ -6,6 +6,7 @@ is shown as the user wrote it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from fourseven.compiler.layer import SEES, decide
 from fourseven.compiler.ranges import said
 from fourseven.l4.abilities import ABILITIES
+from fourseven.l4.kernel_plan import BY_HASH, PICKS
 from fourseven.model import Config
 from fourseven.plan import BackendPlan, ListenerPlan, Plan, TlsPlan
 from fourseven.snapshot.layout import ListenerMode
@@ -36,6 +38,11 @@ HIDES = {
     "direct": "servers see the client's address and answer past this host; they must hold the"
     " listener's address",
 }
+JHASH = (
+    "netfilter hashes otherwise (jhash) than the relay, tcx and xdp: a client may meet another"
+    " server than there, and the same one on every machine that serves this file by nftables"
+)
+WITHIN = "clients on this host are served by the same rules"
 BESIDE = "clients on this host, and what the kernel passes on, are served by the relay beside it"
 ALONE = "{} is no address of this host, so clients on this host itself are not served"
 
@@ -91,8 +98,7 @@ def _listener(
     relayed = plan.plane == "relay" and plan.mode == ListenerMode.MODE_RELAY_UDP
     costs = [COSTS["relay udp" if relayed else plan.plane]]
     if plan.plane in ABILITIES:
-        costs.append(HIDES[backends[next(iter(names))].return_path])
-        costs.append(ALONE.format(", ".join(plan.unheard)) if plan.unheard else BESIDE)
+        costs += _kernel_costs(plan, backends[next(iter(names))])
     else:
         costs.append(HIDES[plan.plane])
     if plan.tls is not None:
@@ -111,6 +117,16 @@ def _listener(
         routes=tuple(_routes(config, plan)),
         backends=tuple(_backend(backends[name]) for name in names),
     )
+
+
+def _kernel_costs(plan: ListenerPlan, backend: BackendPlan) -> Iterator[str]:
+    yield HIDES[backend.return_path]
+    if plan.plane == "nftables":
+        yield WITHIN
+        if PICKS.get(backend.algorithm) == BY_HASH:
+            yield JHASH
+    else:
+        yield ALONE.format(", ".join(plan.unheard)) if plan.unheard else BESIDE
 
 
 def _tls_cost(tls: TlsPlan) -> str:
