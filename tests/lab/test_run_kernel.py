@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from fourseven.l4 import pins
-from support.lab import BALANCER, MASQUERADE, VIPS, Lab, server_address
+from support.lab import BALANCER, MASQUERADE, RUN, VIPS, Lab, server_address
 from support.network import why_not
 from support.service import Service
 
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 V4, V6 = socket.AF_INET, socket.AF_INET6
 PORT = 80
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def end(host: str, port: int) -> str:
@@ -66,14 +69,14 @@ class Scene:
     def left(self) -> list[str]:
         """What is pinned for the balancer."""
         with self.lab.inside(BALANCER):
-            return [str(one.relative_to(home)) for home in pins.homes() for one in home.rglob("*")]
+            homes = [home for _, home in pins.homes()]
+            return [str(one.relative_to(home)) for home in homes for one in home.rglob("*")]
 
     def tables(self) -> str:
         return self.lab.run(BALANCER, "nft", "list", "tables").stdout
 
     def refused(self) -> bool:
-        made = self.lab.socket("client", self.family, TCP)
-        with contextlib.suppress(TimeoutError):
+        with self.lab.socket("client", self.family, TCP) as made:
             try:
                 made.connect((VIPS[self.family], PORT))
             except ConnectionRefusedError:
@@ -191,3 +194,151 @@ def test_a_server_that_is_down_gets_nothing_new_and_is_cut_if_asked(plane, back,
         dead.write_text("nobody\n")
         until(lambda: state() == "up")
         assert {scene.connect()[1] for _ in range(6)} == {"1", "2"}
+
+
+def flows(scene: Scene, *words: str) -> list[dict]:
+    where = ("--runtime-dir", str(scene.service.runtime))
+    command = [*RUN, "flows", "--format", "json", *where, *words]
+    said = scene.lab.run(BALANCER, *command, env=ENVIRONMENT)
+    return json.loads(said.stdout)
+
+
+@pytest.mark.parametrize("plane,back", PLANES)
+def test_flows_are_told_and_filtered(plane, back):
+    with running(back, V4, plane=plane) as scene:
+        made = [scene.connect() for _ in range(6)]
+        assert all(echoes(one, b"x" * 3000) for one, _ in made)
+        asked = scene.connect(UDP)[0]
+        assert ask(asked, b"again")
+        found = flows(scene)
+        assert len(found) == 7
+        assert {one["plane"] for one in found} == {plane}
+        ports = {one.getsockname()[1] for one, _ in made}
+        of_tcp = flows(scene, "--protocol", "tcp", "--bytes", "6000", "--sort", "bytes")
+        assert {int(one["client"].rpartition(":")[2]) for one in of_tcp} == ports
+        assert {one["state"] for one in of_tcp} == {"established"}
+        one = end(server_address(1, V4), 7000)
+        of_one = flows(scene, "--protocol", "tcp", "--server", one)
+        assert len(of_one) == sum(name == "1" for _, name in made)
+        assert all((flow["source"] is None) == (back == "routed") for flow in of_one)
+        assert flows(scene, "--client", "192.0.2.0/24") == []
+        assert flows(scene, "--idle", "600") == []
+
+
+@pytest.mark.parametrize("plane,back", PLANES)
+def test_killed_and_found_again(plane, back):
+    """Supervisor and engine killed at once: the kernel goes on, and the next start with it."""
+    with running(back, V4, plane=plane) as scene:
+        service = scene.service
+        made = [scene.connect() for _ in range(6)]
+        engine = service.engine()
+        os.kill(service.process.pid, signal.SIGKILL)
+        os.kill(engine, signal.SIGKILL)
+        service.process.wait()
+        assert all(echoes(one) for one, _ in made)
+        scene.service = scene.begin(service.folder)
+        assert all(echoes(one) for one, _ in made)
+        assert len(flows(scene, "--protocol", "tcp")) == 6
+        assert scene.connect()[1] in "12"
+
+
+@pytest.mark.parametrize("plane,back", PLANES)
+def test_what_was_left_is_cleaned(plane, back):
+    with running(back, V4, plane=plane) as scene:
+        service = scene.service
+        scene.connect()
+        clean = [*RUN, "l4", "clean"]
+        refused = scene.lab.run(BALANCER, *clean, env=ENVIRONMENT, check=False)
+        assert refused.returncode == 1
+        assert "runs; stop it" in refused.stderr
+        engine = service.engine()
+        os.kill(service.process.pid, signal.SIGKILL)
+        os.kill(engine, signal.SIGKILL)
+        service.process.wait()
+        said = scene.lab.run(BALANCER, *clean, env=ENVIRONMENT).stdout
+        assert said.startswith(f"removed: {plane} of ")
+        assert scene.left() == []
+        assert "fourseven" not in scene.tables()
+        assert scene.refused()
+
+
+def test_a_start_without_kernel_listeners_removes_what_was_left():
+    with running(MASQUERADE, V4, plane="tcx") as scene:
+        service = scene.service
+        engine = service.engine()
+        os.kill(service.process.pid, signal.SIGKILL)
+        os.kill(engine, signal.SIGKILL)
+        service.process.wait()
+        assert scene.left()
+        scene.more["plane"] = "relay"
+        scene.service = scene.begin(service.folder)
+        assert scene.left() == []
+        assert scene.connect()[1] in "12"
+
+
+def test_a_listener_that_goes_back_to_the_relay_keeps_its_flows_until_they_end():
+    with running(MASQUERADE, V4, plane="tcx") as scene:
+        made, _ = scene.connect()
+        assert scene.service.reload(config(**{**scene.more, "plane": "relay"}))["code"] == 0
+        assert echoes(made)
+        assert scene.left()
+        other, _ = scene.connect()
+        made.close()
+        until(lambda: not scene.left(), 40)
+        assert echoes(other)
+
+
+def test_a_routed_address_is_served_by_the_kernel_alone():
+    with Lab(vip=False) as lab:
+        scene = Scene(lab, V4, backend={"return_path": "routed"}, plane="tcx")
+        try:
+            assert {scene.connect()[1] for _ in range(4)} == {"1", "2"}
+            assert scene.service.status()["listeners"] == []
+        finally:
+            scene.service.stop()
+
+
+def test_a_wildcard_follows_the_addresses_and_interfaces_of_the_host():
+    with running(MASQUERADE, V4, plane="tcx", vip="0.0.0.0") as scene:
+        assert scene.connect()[1] in "12"
+        before = len([one for one in scene.left() if "link-" in one])
+        scene.lab.ip(
+            BALANCER,
+            "link add late type veth peer name later",
+            "link set late up",
+            "link set later up",
+            "addr add 10.77.0.9/32 dev late",
+        )
+        until(lambda: len([one for one in scene.left() if "link-" in one]) == before + 2)
+        made = scene.lab.socket("client", V4, TCP)
+        made.connect(("10.77.0.9", PORT))
+        assert read_line(made).split()[0] in "12"
+        until(lambda: len(flows(scene, "--vip", "10.77.0.9")) == 1)
+        scene.lab.ip(BALANCER, "link del late")
+        until(lambda: len([one for one in scene.left() if "link-" in one]) == before)
+
+
+def test_a_stop_waits_for_flows_and_takes_no_new_ones():
+    with running(MASQUERADE, V4, plane="tcx", shutdown_timeout="30s") as scene:
+        made, _ = scene.connect()
+        scene.service.signal(signal.SIGTERM)
+        until(scene.refused)
+        assert echoes(made)
+        assert scene.service.process.poll() is None
+        made.close()
+        assert scene.service.wait(30) == 0
+        assert scene.left() == []
+
+
+def test_what_cannot_be_forced_is_one_line():
+    with Lab() as lab, lab.inside(BALANCER):
+        wrong = config(plane="tcx", backend={"balance": "peak_ewma"})
+        service = Service(wrong, wait=False)
+        try:
+            assert service.wait() == 78
+            said = service.words()
+        finally:
+            service.stop()
+    lines = [line for line in said.splitlines() if "cannot serve" in line]
+    assert len(lines) == 2  # a line each for the two listeners
+    assert "listeners.tcp.plane: tcx cannot serve this listener: it cannot balance by" in lines[0]

@@ -40,7 +40,6 @@ from pathlib import Path
 
 import fourseven
 from fourseven.demo.processes import Child
-from fourseven.l4 import pins
 from support.network import Namespace
 
 VIPS = {socket.AF_INET: "10.77.0.1", socket.AF_INET6: "fd77::1"}
@@ -134,19 +133,11 @@ class Lab:
         try:
             for child in reversed(self.children):
                 child.stop()
-            self.unpin()
         finally:
             for space in self.spaces.values():
                 space.close()
             self.spaces.clear()
             self.open.close()
-
-    def unpin(self) -> None:
-        """What a fourseven that was killed has left in the host's bpf filesystem."""
-        for space in self.spaces.values():
-            with space.inside():
-                for home in pins.homes():
-                    pins.clear(home)
 
     # ---- building ----
 

@@ -2,6 +2,7 @@
 
     fourseven l4 dump FILE [--verify]          the program that the file becomes
     fourseven l4 run FILE -i eth0 -i eth1      serves what addresses suffice for, in the kernel
+    fourseven l4 clean                         takes what a killed fourseven left out of the kernel
 
 `run` stays in the foreground and holds everything that it put into the kernel: when it ends, in
 whatever way, nothing is left. SIGHUP puts the changed file in force, and established flows stay
@@ -19,8 +20,9 @@ import click
 
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import load
+from fourseven.control import remains
 from fourseven.errors import FoursevenError
-from fourseven.l4 import netlink
+from fourseven.l4 import netlink, pins
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
 from fourseven.l4.kernel_plan import KernelPlan, kernel_plan
 from fourseven.l4.program.decide import program
@@ -71,6 +73,23 @@ def dump(file: str, verify: bool) -> None:
         for table in tables.values():
             table.close()
     print("; the kernel's verifier takes it")
+
+
+@l4.command()
+def clean() -> None:
+    """Takes what fourseven left in the kernel out of it: programs, tables, pins, nftables' rules.
+
+    Only of this network namespace, only what is fourseven's own, and not while its owner runs.
+    """
+    busy = []
+    for home, planes in remains.found():
+        if pins.runs(home.name):
+            busy.append(home.name)
+            continue
+        remains.clean(home)
+        print(f"removed: {', '.join(planes) or 'an empty directory'} of {home.name}")
+    if busy:
+        raise FoursevenError(f"{', '.join(busy)} runs; stop it, and nothing of it is left")
 
 
 @l4.command()

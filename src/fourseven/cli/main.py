@@ -41,6 +41,7 @@ COMMANDS = {
         "fourseven.cli.explain:explain",
         "How each listener is served, or what becomes of a request.",
     ),
+    "flows": Command("fourseven.cli.flows:flows", "Live flows of the kernel planes."),
     "probe": Command("fourseven.cli.probe:probe", "What this host permits the kernel planes."),
     "l4": Command("fourseven.cli.kernel:l4", "Layer 4 in the kernel: prints or runs its program."),
     "demo": Command("fourseven.cli.demo:demo", "Real servers, real requests, and what each costs."),

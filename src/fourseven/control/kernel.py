@@ -22,36 +22,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from fourseven.control import logs
 from fourseven.control.health import Key
+from fourseven.control.remains import OPENERS, REMOVERS, Opener, Remover
 from fourseven.errors import FoursevenError
-from fourseven.l4 import host, netlink, pins, plane
+from fourseven.l4 import host, netlink, pins
 from fourseven.l4.abilities import ABILITIES
 from fourseven.l4.kernel_plan import KernelPlan, end, kernel_plan
 from fourseven.l4.kernel_plane import Home, KernelPlane, PlaneCounts
-from fourseven.l4.nftables import plane as nftables
 from fourseven.plan import Plan
 
 SETTLE_S = 0.1  # an interface that comes up is several messages
 EMPTY_LOOK_S = 10.0  # how often a plane that no listener needs is asked whether its flows ended
-
-Opener = Callable[[Home], KernelPlane]
-Remover = Callable[[Home], bool]
-
-OPENERS: dict[str, Opener] = {
-    "tcx": lambda home: plane.BpfPlane(home, "tcx"),
-    "xdp": lambda home: plane.BpfPlane(home, "xdp"),
-    "nftables": nftables.open_plane,
-}
-REMOVERS: dict[str, Remover] = {
-    "tcx": lambda home: plane.remove(home, "tcx"),
-    "xdp": lambda home: plane.remove(home, "xdp"),
-    "nftables": nftables.remove,
-}
 
 
 class KernelPlanes:
@@ -68,7 +54,6 @@ class KernelPlanes:
         self._removers = REMOVERS if removers is None else removers
         self._loop = asyncio.get_running_loop()
         self._home: Home | None = None  # None: nothing was needed so far
-        self._pins: pins.Pins | None = None
         self._planes: dict[str, KernelPlane] = {}
         self._plan: Plan | None = None
         self._down: frozenset[Key] = frozenset()
@@ -157,10 +142,10 @@ class KernelPlanes:
     def _settle_in(self) -> None:
         """Where the planes keep what outlives us."""
         try:
-            self._pins = pins.take(self._name)
+            self._home = Home(self._name, pins.take(self._name))
         except OSError as error:
+            self._home = Home(self._name)
             logs.warn("kernel.no_pins", why=error.strerror, so="flows end with the engine")
-        self._home = Home(self._name, self._pins.path if self._pins is not None else None)
 
     def _sweep_up(self, wanted: set[str]) -> None:
         """Removes what a predecessor left and nobody needs."""
@@ -174,7 +159,7 @@ class KernelPlanes:
             except (FoursevenError, OSError) as error:
                 logs.warn("kernel.left", plane=name, why=str(error))
         if self._home is None and home.pins is not None:
-            pins.clear(home.pins)
+            pins.leave(home.pins)
 
     # ---- the host ----
 
@@ -256,9 +241,6 @@ class KernelPlanes:
         """What each plane has counted."""
         return {name: one.counters() for name, one in self._planes.items()}
 
-    def names(self) -> Sequence[str]:
-        return list(self._planes)
-
     # ---- the end ----
 
     def drain(self) -> None:
@@ -285,8 +267,8 @@ class KernelPlanes:
             except (FoursevenError, OSError) as error:
                 logs.fail("kernel.left", plane=name, why=str(error))
         self._planes.clear()
-        if self._pins is not None:
-            self._pins.close(remove)
+        if remove and self._home is not None and self._home.pins is not None:
+            pins.leave(self._home.pins)
 
 
 def _cut_when_down(plan: Plan) -> set[Key]:
@@ -338,9 +320,3 @@ def _add(row: dict[str, Any], counted: dict[str, Any]) -> None:
             _add(row.setdefault(name, {}), value)
         else:
             row[name] = row.get(name, 0) + value
-
-
-def remains(every: bool) -> Iterator[tuple[str, Home]]:
-    """(what, home) of everything that a fourseven left on this host."""
-    for path in pins.homes(every):
-        yield "pins", Home(path.name.partition("-")[2], path)

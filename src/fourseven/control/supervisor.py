@@ -35,7 +35,7 @@ from fourseven.control.notify import Notifier
 from fourseven.control.runtime import Runtime
 from fourseven.control.sockets import Sockets
 from fourseven.errors import FoursevenError
-from fourseven.l4.pins import home_name
+from fourseven.l4 import pins
 
 BAD_CONFIG = 78  # EX_CONFIG of sysexits.h
 FAILED = 1
@@ -67,7 +67,8 @@ class Supervisor:
         self._runtime = runtime
         self._notifier = notifier
         self._sockets = sockets
-        self._command = (*command, "--home", home_name(runtime.path.resolve()))
+        self._home = pins.home_name(runtime.path.resolve())
+        self._command = (*command, "--home", self._home)
         self._lock = asyncio.Lock()
         self._children: set[Child] = set()
         self._current: Child | None = None
@@ -84,6 +85,7 @@ class Supervisor:
     async def run(self) -> int:
         """Serves until the end; the exit code. Raises FoursevenError when it cannot begin."""
         self._runtime.claim()
+        claimed = pins.claim(self._home)
         server = await remote.serve(self._runtime.control, self._answer)
         self._listen_to_signals()
         raise_descriptor_limit()
@@ -100,6 +102,10 @@ class Supervisor:
             for task in self._tasks:
                 task.cancel()
             server.close()
+            if self._cut_by:
+                await asyncio.to_thread(clean_kernel, self._home)
+            if claimed is not None:
+                claimed.close()
             self._sockets.close()
             self._runtime.release()
 
@@ -341,6 +347,15 @@ class Supervisor:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def clean_kernel(home: str) -> None:
+    """What engines that were killed have left in the kernel goes."""
+    from fourseven.control import remains  # the supervisor is small, and mostly needs none of it
+
+    for found, _ in remains.found():
+        if found.name == home:
+            remains.clean(found)
 
 
 def restart_delay_s(crashes: int) -> float:

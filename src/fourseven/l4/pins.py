@@ -7,9 +7,12 @@ Whoever finds no bpf filesystem there mounts one, if that is permitted; the one 
 pin out unmounts it again, but only what was mounted by a fourseven (its source says so). Where
 none can be had the planes go without pins: they end with the engine.
 
-Laws: only what lies below `fourseven` is ever touched. A home that somebody uses (a shared lock on
-its directory) is not removed by others. Mounting and unmounting hold a lock, so that two who start
-and stop at once do not meet.
+A fourseven that runs says so by a socket whose name lives in the network namespace alone
+(`claim`): it is gone when its process is, however that ended, and is asked before anything of its
+home is removed by others.
+
+Laws: only what lies below `fourseven` is ever touched. Mounting and unmounting hold a lock, so that
+two who start and stop at once do not meet.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import fcntl
 import hashlib
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,31 +49,39 @@ def namespace() -> int:
     return os.stat("/proc/thread-self/ns/net").st_ino
 
 
-class Pins:
-    """The directory of one fourseven; held until it is closed."""
-
-    def __init__(self, path: Path, holding: int) -> None:
-        self.path = path
-        self._holding = holding
-
-    def close(self, remove: bool) -> None:
-        """Lets go. remove: the directory goes too, when it is empty, and what is above it."""
-        os.close(self._holding)
-        if remove:
-            with _alone():
-                _remove_empty(self.path)
+def claim(name: str) -> socket.socket | None:
+    """Says that a fourseven of this name runs, until the socket is closed; None: one does."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        made.bind(f"\0{OURS}/{name}")
+    except OSError:
+        made.close()
+        return None
+    return made
 
 
-def take(name: str) -> Pins:
+def runs(name: str) -> bool:
+    """Does a fourseven of this name run in this network namespace?"""
+    claimed = claim(name)
+    if claimed is not None:
+        claimed.close()
+    return claimed is None
+
+
+def take(name: str) -> Path:
     """The directory of a fourseven of this network namespace. OSError: there can be none."""
     path = ROOT / OURS / f"{namespace()}-{name}"
     with _alone():
         if not is_bpf(ROOT):
             _mount(ROOT)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        holding = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(holding, fcntl.LOCK_SH)
-    return Pins(path, holding)
+    return path
+
+
+def leave(path: Path) -> None:
+    """The directory goes when it is empty, and so does what is above it."""
+    with _alone():
+        _remove_empty(path)
 
 
 def found(name: str) -> Path | None:
@@ -78,42 +90,18 @@ def found(name: str) -> Path | None:
     return path if is_bpf(ROOT) and path.is_dir() else None
 
 
-def homes(every: bool = False) -> list[Path]:
-    """The directories of this network namespace, or of `every`; also those that nobody holds."""
-    pattern = "*" if every else f"{namespace()}-*"
-    return sorted((ROOT / OURS).glob(pattern)) if is_bpf(ROOT) else []
+def homes() -> list[tuple[str, Path]]:
+    """(name, directory) of each fourseven of this network namespace that runs or left something."""
+    before = f"{namespace()}-"
+    folders = sorted((ROOT / OURS).glob(f"{before}*")) if is_bpf(ROOT) else []
+    return [(folder.name.removeprefix(before), folder) for folder in folders]
 
 
-def in_use(path: Path) -> bool:
-    """Does a process hold this directory?"""
-    holding = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(holding, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(holding)
-    return False
-
-
-def clear(path: Path) -> int:
-    """Takes every name below a directory out, and the directory; how many things there were.
-
-    A link whose last name goes leaves its interface, unless a process still has it open.
-    """
-    with _alone():
-        count = sum(empty(below) for below in sorted(path.iterdir()) if below.is_dir())
-        _remove_empty(path)
-    return count
-
-
-def empty(folder: Path) -> int:
+def empty(folder: Path) -> None:
     """Takes every name in one directory out, links first, and the directory."""
-    names = sorted(folder.iterdir(), key=lambda one: not one.name.startswith("link-"))
-    for one in names:
+    for one in sorted(folder.iterdir(), key=lambda one: not one.name.startswith("link-")):
         one.unlink(missing_ok=True)
     folder.rmdir()
-    return len(names)
 
 
 def is_bpf(path: Path) -> bool:

@@ -27,30 +27,14 @@ import errno
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from fourseven.errors import FoursevenError
 from fourseven.l4 import netlink, pins
-from fourseven.l4.bpf.build import Map
+from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.kernel import TCX_INGRESS, XDP, BpfError, Hook, Link, Loaded, Table
 from fourseven.l4.datapath import DataPath
-from fourseven.l4.kernel_plan import (
-    AT_RANDOM,
-    BY_HASH,
-    BY_LOAD,
-    DIRECT,
-    IN_TURN,
-    MAPPED,
-    MASQUERADE,
-    OF_TWO,
-    ROUTED,
-    TCP,
-    UDP,
-    End,
-    KernelPlan,
-    Service,
-)
+from fourseven.l4.kernel_plan import MAPPED, End, KernelPlan, Service
 from fourseven.l4.kernel_plane import FlowFilter, FlowRecord, Home, PlaneCounts
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
@@ -110,28 +94,26 @@ class Shape:
         return KernelPlan(services, flows_max)
 
 
-WHOLE = Shape(
-    frozenset({4, 6}),
-    frozenset({TCP, UDP}),
-    frozenset({IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD, OF_TWO}),
-    frozenset({ROUTED, MASQUERADE, DIRECT}),
-)
-
-
 class BpfPlane:
     """tcx or xdp, as control sees it."""
 
-    def __init__(self, home: Home, name: str = "tcx") -> None:
+    def __init__(self, home: Home, name: str = "tcx", *, look: bool = False) -> None:
+        """`look`: to see what is there, and change nothing."""
         self.name = name
         self.pins = home.pins / name if home.pins is not None else None
         self.shape = Shape()
         self.flows_max = 0  # of the tables, which keep their size
+        self.texts: dict[tuple[Shape, int, type[Wire]], Program] = {}
         self.tables: dict[str, Table] = {}
         self.rows: DataPath | None = None
         self.programs: dict[str, Loaded] = {}  # by hook
         self.links: dict[tuple[int, str], Link] = {}  # by interface and hook
         if self.pins is not None and self.pins.is_dir():
-            self._adopt(self.pins)
+            if look:
+                with contextlib.suppress(BpfError, ValueError, StopIteration):
+                    self._adopt_tables(self.pins)
+            else:
+                self._adopt(self.pins)
         self.adopted = self.rows is not None
 
     # ---- what a predecessor left ----
@@ -155,16 +137,23 @@ class BpfPlane:
 
     def _adopt_tables(self, path: Path) -> None:
         _, version, said = next(path.glob("shape-*")).name.split("-", 2)
-        if version != _version():
+        letters, _, flows_max = said.partition("_n")
+        shape = Shape.read(letters)
+        maps = self._text(shape, int(flows_max)).maps
+        if version != fingerprint(maps.values()):
             raise ValueError(LEFT)
-        shape, _, flows_max = said.partition("_n")
-        self.shape, self.flows_max = Shape.read(shape), int(flows_max)
-        for form in self._maps(self.shape):
-            self.tables[form.name] = Table(form, path / form.name)
+        for name, form in maps.items():
+            self.tables[name] = Table(form, path / name)
+        self.shape, self.flows_max = shape, int(flows_max)
         self.rows = DataPath(self.tables)
 
-    def _maps(self, shape: Shape) -> list[Map]:
-        return list(program(shape.plan(self.flows_max)).maps.values())
+    def _text(self, shape: Shape, flows_max: int, wire: type[Wire] = SkbWire) -> Program:
+        """A program for a shape; writing it takes as long as all the rest, so it is kept a while:
+        who adopts tables needs it twice."""
+        key = shape, flows_max, wire
+        if key not in self.texts:
+            self.texts[key] = program(shape.plan(flows_max), PLACES_MAX, wire)
+        return self.texts[key]
 
     def _forget(self) -> None:
         if self.rows is not None:
@@ -192,14 +181,12 @@ class BpfPlane:
 
     def _widen(self, wanted: Shape, plan: KernelPlan, fresh: contextlib.ExitStack) -> None:
         """Other programs, over more tables if that is needed, in the places of the old ones."""
-        texts = {
-            hook: program(wanted.plan(self.flows_max), PLACES_MAX, wire)
-            for hook, wire in HOOKS[self.name]
-        }
+        texts = {hook: self._text(wanted, self.flows_max, wire) for hook, wire in HOOKS[self.name]}
+        maps = next(iter(texts.values())).maps
         tables = dict(self.tables)
-        for form in next(iter(texts.values())).maps.values():
-            if form.name not in tables:
-                tables[form.name] = fresh.enter_context(Table(form))
+        for name, form in maps.items():
+            if name not in tables:
+                tables[name] = fresh.enter_context(Table(form))
         programs = {
             _word(hook): fresh.enter_context(Loaded(text.assemble(), tables, hook))
             for hook, text in texts.items()
@@ -207,8 +194,9 @@ class BpfPlane:
         rows = DataPath(tables)
         fresh.callback(rows.close)
         rows.apply(plan)
-        self._pin(tables, wanted)
+        self._pin(tables, f"shape-{fingerprint(maps.values())}-{wanted}_n{self.flows_max}")
         fresh.pop_all()
+        self.texts.clear()
         # From here on nothing is refused.
         for (_, hook), link in self.links.items():
             link.update(programs[hook])
@@ -218,8 +206,8 @@ class BpfPlane:
             self.rows.close()
         self.tables, self.programs, self.rows, self.shape = tables, programs, rows, wanted
 
-    def _pin(self, tables: dict[str, Table], shape: Shape) -> None:
-        """Names for the tables, and for what they were made for."""
+    def _pin(self, tables: dict[str, Table], shape: str) -> None:
+        """Names for the tables, and one that says what they were made for."""
         if self.pins is None:
             return
         self.pins.mkdir(mode=0o700, exist_ok=True)
@@ -227,7 +215,7 @@ class BpfPlane:
             if not (self.pins / name).exists():
                 table.pin(self.pins / name)
         # The tables first: a name of the shape without them would be adopted.
-        said = self.pins / f"shape-{_version()}-{shape}_n{self.flows_max}"
+        said = self.pins / shape
         before = [one for one in self.pins.glob("shape-*") if one != said]
         if not said.exists():
             next(iter(tables.values())).pin(said)
@@ -311,12 +299,6 @@ def remove(home: Home, name: str) -> bool:
             link.detach()
     pins.empty(path)
     return True
-
-
-@cache
-def _version() -> str:
-    """Of the tables' layouts."""
-    return fingerprint(program(WHOLE.plan(1024)).maps.values())
 
 
 def _word(hook: Hook) -> str:
