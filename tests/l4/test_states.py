@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
+from array import array
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
+from fourseven.errors import FoursevenError
+from fourseven.l4 import scan
 from fourseven.l4.kernel_plan import (
     AT_RANDOM,
     BY_HASH,
@@ -28,7 +32,8 @@ from fourseven.l4.kernel_plane import FlowFilter
 from fourseven.l4.program import handshake
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
-from fourseven.l4.program.tables import PENDING_MAX
+from fourseven.l4.program.tables import FLOWS, KEYS, PENDING_MAX
+from fourseven.l4.sweep import form
 from support.network import why_not
 from support.one_way import Stage, one_way
 from support.packets_l4 import datagram, segment
@@ -352,6 +357,45 @@ def test_whoever_opens_the_tables_later_goes_on(talk):
     before.close()
 
 
+def test_one_of_a_thousand_servers_leaves_a_thousand_services_within_50_ms(talk):
+    servers = tuple(End(SERVERS[0].address + 256 + i, 8080) for i in range(1000))
+
+    def said(count: int) -> KernelPlan:
+        table = tuple(i * 7919 % count for i in range(65_537))
+        of, each = servers[:count], replace(service(BY_HASH), servers=servers[:count])
+        made = tuple(
+            replace(each, listener=f"{i}", vip=End(VIP.address + i, 80), table=table, servers=of)
+            for i in range(1000)
+        )
+        return KernelPlan(made, flows_max=4096)
+
+    with Stage(said(1000), places=3 * 65_537) as path:
+        plans, spent = [said(999), said(1000), said(999)], []
+        for one in plans:
+            before = time.thread_time()  # what others do on this machine is not counted
+            path.rows.apply(one)
+            spent.append(time.thread_time() - before)
+        assert min(spent) < 0.05
+        for i in (0, 999):
+            raw = segment(CLIENT, End(VIP.address + i, 80), SYN, 8, 0)
+            assert Packet.of(path.run(raw)[1]).destination in servers[:999]
+
+
+def test_a_refused_change_changes_nothing(talk):
+    before = talk.ask(SYN).destination
+    many = tuple(End(SERVERS[0].address + i, 1) for i in range(5000))
+    for wrong, why in (
+        (plan(replace(service(), servers=many)), "more than 4096 servers"),
+        (plan(replace(service(), table=tuple(range(8)) * 1000)), "the picking tables need more"),
+        (plan(*[service()] * 5000), "more than 4096 addresses"),
+        (plan(replace(service(), vip=end("[fd00::1]:80"))), "made without IPv6"),
+    ):
+        with pytest.raises(FoursevenError, match=why):
+            talk.path.rows.apply(wrong)
+    met = {talk.ask(SYN).destination for _ in range(7)}
+    assert met == set(SERVERS) - {before}
+
+
 # ---- masquerade ----
 
 
@@ -450,6 +494,39 @@ def test_flows_are_found_by_what_is_asked(talk):
     flow = next(iter(rows.flows(FlowFilter(client=(CLIENT.address, (1 << 128) - 1)))))
     assert (flow.packets_in, flow.packets_out) == (1, 0)
     assert 3000 <= flow.idle_ms < 60_000
+
+
+def test_a_chunk_that_is_too_short_is_refused():
+    said = form(4)
+    rows, keys = bytes(FLOWS[4].size), bytes(KEYS[4].size)
+    spare = bytearray(keys), bytearray(keys), array("I", [0])
+    counts = array("I", [0]), array("I", [0])
+    assert scan.walk(said, keys, rows, 1, 9, 1, *spare, *counts) == (0, 1)
+    assert scan.walk(said, keys, rows, 0, 9, 1, *spare, *counts) == (0, 0)
+    for wrong in (
+        lambda: scan.walk(said[:-1], keys, rows, 1, 9, 1, *spare, *counts),
+        lambda: scan.walk(said, keys[:-1], rows, 1, 9, 1, *spare, *counts),
+        lambda: scan.walk(said, keys, rows[:-1], 1, 9, 1, *spare, *counts),
+        lambda: scan.walk(said, keys, rows, 2, 9, 1, *spare, *counts),
+        lambda: scan.walk(said, keys, rows, 1, 9, 0, *spare, *counts),
+        lambda: scan.walk(said, 2 * keys, 2 * rows, 2, 9, 1, *spare, *counts),
+        lambda: scan.of_server(said, 2 * keys, 2 * rows, 2, 0, *spare),
+        lambda: scan.choose(said, b"", keys, rows, 1, array("I", [0])),
+        lambda: scan.choose(said, bytes(76), 2 * keys, 2 * rows, 2, array("I", [0])),
+    ):
+        with pytest.raises(ValueError, match="this is no|shorter than its rows|a second has"):
+            wrong()
+
+
+def test_numbers_beyond_the_counts_are_not_counted():
+    said, counts = form(4), (array("I", [0] * 4), array("I", [0] * 4))
+    rows = b"".join(
+        FLOWS[4].pack(server=server, listener=listener, seen=9, idle=60)
+        for server, listener in ((3, 65535), (65535, 3), (4, 4))
+    )
+    spare = bytearray(3 * KEYS[4].size), bytearray(3 * KEYS[4].size), array("I", [0] * 3)
+    assert scan.walk(said, bytes(3 * KEYS[4].size), rows, 3, 9, 1, *spare, *counts) == (0, 0)
+    assert [list(one) for one in counts] == [[0, 0, 0, 1]] * 2
 
 
 # ---- the program itself ----

@@ -52,12 +52,14 @@ def one_way() -> Iterator[None]:
 class Stage(Standalone):
     """A plan's data path, with the program of either wire."""
 
-    def __init__(self, plan: KernelPlan, wire: type[Wire] = SkbWire) -> None:
-        super().__init__(plan, PLACES)
+    def __init__(
+        self, plan: KernelPlan, wire: type[Wire] = SkbWire, places: int = PLACES
+    ) -> None:
+        super().__init__(plan, places)
         self.wire, self.tested = wire, self.loaded
         at = socket.if_nametoindex("right")
         if wire is XdpWire:
-            code = program(plan, PLACES, wire).assemble()
+            code = program(plan, places, wire).assemble()
             self.tested = self._open.enter_context(Loaded(code, self.tables, XDP))
         self.at = at
 

@@ -21,11 +21,12 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from fourseven.errors import FoursevenError
 from fourseven.l4.bpf.kernel import Table
-from fourseven.l4.kernel_plan import MAPPED, MASQUERADE, End, KernelPlan, Service
+from fourseven.l4.kernel_plan import IN_TURN, MAPPED, MASQUERADE, End, KernelPlan, Service
 from fourseven.l4.kernel_plane import Counts, FlowFilter, FlowRecord, ListenerCounts, PlaneCounts
 from fourseven.l4.program.tables import (
     INDEX,
@@ -35,6 +36,7 @@ from fourseven.l4.program.tables import (
     SERVER,
     SERVERS_MAX,
     SERVICE,
+    SERVICES_MAX,
     SETTLED,
     SOURCE,
     SOURCES_MAX,
@@ -47,6 +49,7 @@ from fourseven.l4.sweep import Sweep, counted, select
 IDLE_MAX = 0xFFFF  # seconds: 18 hours, as wide as the row's field
 AT_REST_S = 5.0  # between two sweeps over the flows
 SLICE_S = 0.05  # between two parts of one
+PICK_AT = SERVICE.find("pick").offset
 
 
 class DataPath:
@@ -60,6 +63,7 @@ class DataPath:
         self.services: dict[tuple[int, bytes], bytes] = {}  # (family, key): its row, turn apart
         self.numbers: dict[tuple[int, End], int] = {}  # (hash of the backend, address)
         self.rows: dict[int, bytes] = {}  # of the servers, by number
+        self.used: set[tuple[int, End]] = set()  # those of the plan in force
         self.named: dict[int, int] = {}  # hash of a listener's name: its number
         self.sources: dict[tuple[int, ...], int] = {}  # addresses of ours: where they begin
         self.regions: dict[bytes, tuple[int, int]] = {}  # picking table: where it stands
@@ -75,6 +79,7 @@ class DataPath:
                 server = End(number_of(row["target"]), row["port"])
                 self.numbers[row["backend"], server] = number
                 self.rows[number] = raw
+        self.used = set(self.numbers)
         for number, raw in enumerate(whole(self.tables["names"])):
             row = NAME.unpack(raw)
             if row["used"]:
@@ -104,14 +109,16 @@ class DataPath:
         more = plan.families() - set(self.families)
         if more:
             raise FoursevenError(f"the tables were made without IPv{more.pop()}; start it anew")
+        if len(plan.services) > SERVICES_MAX:
+            raise FoursevenError(f"more than {SERVICES_MAX} addresses to answer for")
         names = {name_hash(service.listener): service.listener for service in plan.services}
         backends = {name_hash(service.backend): service.backend for service in plan.services}
-        self._number_all(plan, names)
+        used = self._number_all(plan, names)
         contents = self._contents(plan)
         regions, fresh = self._placed(set(contents.values()))
         servers = self._server_rows(plan)
         # From here on nothing is refused.
-        self.backends, self.listeners = backends, names
+        self.backends, self.listeners, self.used = backends, names, used
         for content in fresh:
             first, length = regions[content]
             self.tables["places"].fill(first, content, length)
@@ -126,13 +133,13 @@ class DataPath:
         self.left = [at for content, at in self.regions.items() if content not in regions]
         self.regions = regions
 
-    def _number_all(self, plan: KernelPlan, names: Mapping[int, str]) -> None:
-        """Numbers for the listeners and servers that have none."""
-        wanted = {
-            (name_hash(backend), server)
-            for backend, servers in {(s.backend, s.servers) for s in plan.services}
-            for server in servers
-        }
+    def _number_all(self, plan: KernelPlan, names: Mapping[int, str]) -> set[tuple[int, End]]:
+        """Numbers for the listeners and servers that have none; the servers that are meant."""
+        lists = {(s.backend, id(s.servers)): s.servers for s in plan.services}
+        wanted: set[tuple[int, End]] = set()
+        for (backend, _), servers in lists.items():
+            hashed = name_hash(backend)
+            wanted.update((hashed, server) for server in servers)
         new = sorted(wanted - self.numbers.keys(), key=lambda one: (one[0], one[1].address))
         if len(self.numbers) + len(new) > SERVERS_MAX:
             self._reclaim(wanted)
@@ -140,7 +147,7 @@ class DataPath:
             raise FoursevenError(f"more than {SERVERS_MAX} servers, those with flows counted in")
         unnamed = sorted(names.keys() - self.named.keys())
         if len(self.named) + len(unnamed) > LISTENERS_MAX:
-            for gone in self.named.keys() - names.keys():
+            for gone in self.named.keys() - names.keys() - self.listeners.keys():
                 number = self.named.pop(gone)
                 self._clear(LISTENERS, number)
                 self.tables["settled"].put(
@@ -155,11 +162,13 @@ class DataPath:
             self.named[one] = next(free)
             row = NAME.pack(used=1, hash=one)
             self.tables["names"].put(INDEX.pack(number=self.named[one]), row)
+        return wanted
 
     def _reclaim(self, wanted: set[tuple[int, End]]) -> None:
-        """Numbers of servers that have left, and of which no flow is left, are free again."""
+        """Numbers of servers that have left, and of which no flow is left, are free again; those
+        of the plan in force are its own as long as the next one may be refused."""
         busy = self.sweep.numbers()
-        for one in self.numbers.keys() - wanted:
+        for one in self.numbers.keys() - wanted - self.used:
             number = self.numbers[one]
             if number not in busy:
                 del self.numbers[one]
@@ -211,6 +220,7 @@ class DataPath:
 
     def _server_rows(self, plan: KernelPlan) -> dict[int, bytes]:
         rows: dict[int, bytes] = {}
+        sources: dict[int, tuple[int, int]] = {}  # listeners of several modes may share a server
         done: set[tuple[int, str, int]] = set()
         for service in plan.services:
             same = (id(service.servers), service.backend, service.mode)
@@ -221,18 +231,11 @@ class DataPath:
             weights = service.weights or (1,) * len(service.servers)
             for server, weight in zip(service.servers, weights, strict=True):
                 number = self.numbers[backend, server]
-                before = SERVER.unpack(rows[number]) if number in rows else {}
-                first, count = before.get("first_source", 0), before.get("sources", 0)
+                first, count = sources.get(number, (0, 0))
                 if service.mode == MASQUERADE:
-                    first, count = self._sources(plan, server)
-                rows[number] = SERVER.pack(
-                    target=words(server.address),
-                    port=server.port,
-                    weight=min(weight, 0xFFFF),
-                    first_source=first,
-                    sources=count,
-                    used=1,
-                    backend=backend,
+                    first, count = sources[number] = self._sources(plan, server)
+                rows[number] = server_row(
+                    server.address, server.port, min(weight, 0xFFFF), first, count, backend
                 )
         return rows
 
@@ -264,16 +267,10 @@ class DataPath:
         for i, service in enumerate(plan.services):
             first, length = regions[contents[i]]
             family, key = vip_key(service)
-            row = SERVICE.pack(
-                first=first,
-                length=length,
-                pick=service.pick,
-                mode=service.mode,
-                listener=self.named[name_hash(service.listener)],
-                idle=min(max(-(-service.idle_ms // 1000), 1), IDLE_MAX),
-                mask=words(service.mask),
-            )
-            self._put_service(family, key, row)
+            listener = self.named[name_hash(service.listener)]
+            idle = min(max(-(-service.idle_ms // 1000), 1), IDLE_MAX)
+            rest = service_row(service.pick, service.mode, listener, idle, service.mask)
+            self._put_service(family, key, struct.pack("=II", first, length) + rest)
             kept.add((family, key))
         return kept
 
@@ -281,7 +278,8 @@ class DataPath:
         if self.services.get((family, key)) == row:
             return
         table = self.tables[f"services{family}"]
-        before = table.get(key) if (family, key) in self.services else None
+        turning = row[PICK_AT] == IN_TURN and (family, key) in self.services
+        before = table.get(key) if turning else None
         turn = before["turn"] if before is not None else 0
         table.put(key, row[:-8] + struct.pack("=Q", turn))
         self.services[family, key] = row
@@ -392,13 +390,39 @@ class _Default(dict[int, dict[str, Any]]):
 
 def vip_key(service: Service) -> tuple[int, bytes]:
     """The family of a service, and the key of its row."""
-    family = 4 if service.vip.is_v4 else 6
-    key = VIPS[family].pack(
-        target=words(service.vip.address)[-WORDS[family] :],
-        port=service.vip.port,
-        protocol=service.protocol,
+    return _vip_key(service.vip.address, service.vip.port, service.protocol)
+
+
+# Most rows are the same as at the last change: packing each anew would take most of its time.
+
+
+@lru_cache(maxsize=2 * SERVICES_MAX)
+def _vip_key(address: int, port: int, protocol: int) -> tuple[int, bytes]:
+    family = 4 if address >> 32 == 0xFFFF else 6
+    target = words(address)[-WORDS[family] :]
+    return family, VIPS[family].pack(target=target, port=port, protocol=protocol)
+
+
+@lru_cache(maxsize=2 * SERVICES_MAX)
+def service_row(pick: int, mode: int, listener: int, idle: int, mask: int) -> bytes:
+    """A service's row from behind `first` and `length` on."""
+    numbers = {"pick": pick, "mode": mode, "listener": listener, "idle": idle}
+    return SERVICE.pack(**numbers, mask=words(mask))[SERVICE.find("pick").offset :]
+
+
+@lru_cache(maxsize=2 * SERVERS_MAX)
+def server_row(
+    address: int, port: int, weight: int, first_source: int, sources: int, backend: int
+) -> bytes:
+    return SERVER.pack(
+        target=words(address),
+        port=port,
+        weight=weight,
+        first_source=first_source,
+        sources=sources,
+        used=1,
+        backend=backend,
     )
-    return family, key
 
 
 def own_address(server: End) -> int | None:

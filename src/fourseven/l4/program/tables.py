@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 
 from fourseven.l4.bpf.build import ARRAY, ARRAY_FOR_EACH_CPU, HASH, LRU_HASH, Map, Program
 from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, U64, Array, Kind, Struct
@@ -210,6 +211,7 @@ def fingerprint(maps: Iterable[Map]) -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
 def name_hash(name: str) -> int:
     """A name in a row: 32 bits that are the same in every process."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
