@@ -52,9 +52,7 @@ def one_way() -> Iterator[None]:
 class Stage(Standalone):
     """A plan's data path, with the program of either wire."""
 
-    def __init__(
-        self, plan: KernelPlan, wire: type[Wire] = SkbWire, places: int = PLACES
-    ) -> None:
+    def __init__(self, plan: KernelPlan, wire: type[Wire] = SkbWire, places: int = PLACES) -> None:
         super().__init__(plan, places)
         self.wire, self.tested = wire, self.loaded
         at = socket.if_nametoindex("right")
