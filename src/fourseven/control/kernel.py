@@ -255,12 +255,14 @@ class KernelPlanes:
         return sum(one.busy() for one in self._planes.values())
 
     def close(self, remove: bool) -> None:
-        """Lets go of all; remove: nothing of ours stays in the kernel."""
+        """Lets go of all; remove: nothing of ours stays in the kernel. The second time, nothing."""
         for timer in self._timers.values():
             timer.cancel()
+        self._timers.clear()
         if self._watch is not None:
             self._loop.remove_reader(self._watch)
             self._watch.close()
+            self._watch = None
         for name, one in self._planes.items():
             try:
                 one.close(remove)
@@ -269,6 +271,7 @@ class KernelPlanes:
         self._planes.clear()
         if remove and self._home is not None and self._home.pins is not None:
             pins.leave(self._home.pins)
+        self._home = None
 
 
 def _cut_when_down(plan: Plan) -> set[Key]:
@@ -297,8 +300,8 @@ def merged(counted: dict[str, Any], planes: dict[str, PlaneCounts]) -> dict[str,
         for name, one in counts.listeners.items():
             row = listeners.setdefault(name, {})
             _add(row, asdict(one))
-        for (backend, end), count in counts.servers.items():
-            row = servers.setdefault((backend, str(end)), {})
+        for (backend, server), count in counts.servers.items():
+            row = servers.setdefault((backend, str(server)), {})
             said = asdict(count)
             _add(row, {SERVER_NAMES.get(name, name): value for name, value in said.items()})
     kernel = {name: counts.drops for name, counts in planes.items()}
