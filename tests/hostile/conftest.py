@@ -30,7 +30,13 @@ def with_admin_denied(config: Config) -> Config:
     return config
 
 
-CONFIGS = {"front": lambda config: config, "guarded": with_admin_denied}
+def with_http2(config: Config) -> Config:
+    """The configuration with HTTP/2 for clients that know it beforehand."""
+    config["listeners"]["web"]["http_versions"] = [1.1, 2]
+    return config
+
+
+CONFIGS = {"front": lambda config: config, "guarded": with_admin_denied, "both": with_http2}
 
 
 @pytest.fixture
@@ -43,6 +49,12 @@ def front(shared: dict[str, Front]) -> Iterator[Front]:
 def guarded(shared: dict[str, Front]) -> Iterator[Front]:
     """The same with /admin denied."""
     yield from lend(shared, "guarded")
+
+
+@pytest.fixture
+def both(shared: dict[str, Front]) -> Iterator[Front]:
+    """The same with HTTP/2."""
+    yield from lend(shared, "both")
 
 
 def lend(shared: dict[str, Front], name: str) -> Iterator[Front]:

@@ -123,6 +123,8 @@ class Http2:
             frame.flags.add("PADDED")
         if end:
             frame.flags.add("END_STREAM")
+        for one in (0, id):
+            self.windows[one] = self.window(one) - frame.flow_controlled_length
         return self.send(frame)
 
     def body(self, id: int, data: bytes, end: bool = True) -> Http2:
@@ -133,8 +135,6 @@ class Http2:
             if size <= 0:
                 self.read()
                 continue
-            self.windows[0] = self.windows.get(0, 65_535) - size
-            self.windows[id] = self.windows.get(id, 65_535) - size
             self.data(id, data[at : at + size], end and at + size == len(data))
             at += size
         return self

@@ -63,6 +63,7 @@ from cython.cimports.fourseven.native.nghttp2 import (
     NGHTTP2_ENHANCE_YOUR_CALM,
     NGHTTP2_ERR_FLOODED,
     NGHTTP2_ERR_NOMEM,
+    NGHTTP2_ERR_TOO_MANY_CONTINUATIONS,
     NGHTTP2_FLAG_NONE,
     NGHTTP2_GOAWAY,
     NGHTTP2_INTERNAL_ERROR,
@@ -259,7 +260,7 @@ def feed(worker, session, at, size):
         http2.fault = NGHTTP2_PROTOCOL_ERROR
         if result == NGHTTP2_ERR_NOMEM:
             http2.fault = NGHTTP2_INTERNAL_ERROR
-        elif result == NGHTTP2_ERR_FLOODED:
+        elif result == NGHTTP2_ERR_FLOODED or result == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
             http2.fault = NGHTTP2_ENHANCE_YOUR_CALM
     if http2.fault == NGHTTP2_ENHANCE_YOUR_CALM:
         count(cython.address(worker.counters.http2_calmed), 1)

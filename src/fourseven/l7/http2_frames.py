@@ -199,13 +199,15 @@ def on_begin_frame(inner, head, data):
     points: cython.int
     http2.greeted = 1
     if head.type > NGHTTP2_CONTINUATION:
-        points = 2  # unknown: to be ignored (RFC 9113 4.1), but not for ever
+        points = 2
     elif head.flags & NGHTTP2_FLAG_ACK and (
         head.type == NGHTTP2_SETTINGS or head.type == NGHTTP2_PING
     ):
         points = 1
     elif head.type == NGHTTP2_DATA and not head.flags & NGHTTP2_FLAG_END_STREAM:
         points = 5 if head.length == 0 else -1
+        if lane_of(http2, head.stream_id) is cython.NULL:
+            points = 2  # late: its stream has been reset, or was over
     else:
         points = COSTS[head.type]
     return spend(http2, points)

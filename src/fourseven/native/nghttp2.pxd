@@ -1,6 +1,14 @@
 # The libnghttp2 calls that native modules make. Only what is called stands here.
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
+cdef extern from *:
+    """
+    /* A name that older libraries do not know, and then never return. */
+    #define FOURSEVEN_TOO_MANY_CONTINUATIONS -905
+    """
+    enum:
+        NGHTTP2_ERR_TOO_MANY_CONTINUATIONS "FOURSEVEN_TOO_MANY_CONTINUATIONS"
+
 cdef extern from "<nghttp2/nghttp2.h>" nogil:
     ctypedef struct nghttp2_session:
         pass
