@@ -45,7 +45,7 @@ from support.network import Namespace
 VIPS = {socket.AF_INET: "10.77.0.1", socket.AF_INET6: "fd77::1"}
 CLIENTS = {socket.AF_INET: "10.77.1.2", socket.AF_INET6: "fd77:1::2"}
 ROUTED, MASQUERADE, DIRECT = "routed", "masquerade", "direct"
-SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
+SIOCETHTOOL, ETHTOOL_STXCSUM, ETHTOOL_SGRO = 0x8946, 0x17, 0x2C
 RUN = [sys.executable, "-m", "fourseven"]
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 BALANCER, EDGE, CORE, SWITCH = "balancer", "edge", "core", "switch"
@@ -282,14 +282,25 @@ class Lab:
     def compute_sums(self, names: Iterable[str] = (BALANCER,)) -> None:
         """Their interfaces compute every checksum, so that a wrong one is noticed: veth otherwise
         passes on a half-made one, and the receiver believes it."""
+        self.offload(names, ETHTOOL_STXCSUM, 0)
+
+    def offload(self, names: Iterable[str], command: int, on: int) -> None:
+        """Switches an offload of their interfaces."""
         for name in names:
             devices = self.interfaces() if name == BALANCER else ["eth"]
             with self.inside(name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
                 for device in devices:
-                    value = ctypes.create_string_buffer(struct.pack("=II", ETHTOOL_STXCSUM, 0), 8)
+                    value = ctypes.create_string_buffer(struct.pack("=II", command, on), 8)
                     where = ctypes.addressof(value)
                     request = struct.pack("=16sQ16x", device.encode(), where)
                     fcntl.ioctl(asking, SIOCETHTOOL, request)
+
+    def whole_frames(self) -> None:
+        """What an xdp program on a veth asks of the other ends: they send whole checksums, and
+        take frames that were redirected to them."""
+        others = [name for name in self.spaces if name != BALANCER]
+        self.compute_sums(others)
+        self.offload(others, ETHTOOL_SGRO, 1)
 
     def serve(self, number: int, family: int, at: str = "", port: int = 7000) -> None:
         """A server that says who it is and whom it sees, then sends back what it gets."""

@@ -89,6 +89,8 @@ class Driven:
             self.close(True)
 
     def open(self) -> None:
+        if self.name == "xdp":
+            self.lab.whole_frames()
         with self.inside():
             self.plane = OPENERS[self.name](Home("lab"))
 

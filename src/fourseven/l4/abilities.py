@@ -32,12 +32,13 @@ class Ability:
     needs_forwarding: bool = True  # net.ipv4.ip_forward and its like
 
 
+EBPF = Ability(  # one decision, two wires
+    frozenset({IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD, OF_TWO}),
+    frozenset({ROUTED, MASQUERADE, DIRECT}),
+)
 ABILITIES: dict[str, Ability] = {  # in the order in which they are preferred
-    "tcx": Ability(
-        frozenset({IN_TURN, AT_RANDOM, BY_HASH, BY_LOAD, OF_TWO}),
-        frozenset({ROUTED, MASQUERADE, DIRECT}),
-    ),
-    "xdp": Ability(frozenset(), frozenset()),
+    "tcx": EBPF,
+    "xdp": EBPF,
     "nftables": Ability(
         frozenset({IN_TURN, AT_RANDOM, BY_HASH}),
         frozenset({ROUTED, MASQUERADE}),

@@ -1,6 +1,7 @@
 """The headers of a packet, and the structs that the kernel hands over, as layouts.
 
-Sources: RFC 791, RFC 792, RFC 8200, RFC 4443, RFC 9293, RFC 768; include/uapi/linux/bpf.h for the kernel's.
+Sources: RFC 791, RFC 792, RFC 8200, RFC 4443, RFC 9293, RFC 768; include/uapi/linux/bpf.h for the
+kernel's.
 """
 
 from __future__ import annotations

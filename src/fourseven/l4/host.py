@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 from fourseven.l4 import netlink
 from fourseven.l4.bpf.build import ARRAY, Map, Program
-from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
+from fourseven.l4.bpf.kernel import XDP, BpfError, Loaded, Table
 from fourseven.l4.facts import Facts
-from fourseven.l4.headers import SKB
+from fourseven.l4.headers import SKB, XDP_MD
 from fourseven.l4.kernel_plan import is_loopback
 from fourseven.l4.nftables import plane as nftables
 from fourseven.l4.program.skb import SkbWire
 from fourseven.l4.program.tables import INDEX
+from fourseven.l4.program.xdp import XdpWire
 
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 NO_INTERFACE = 0x7FFFFFFF  # no host has that many
@@ -42,7 +43,7 @@ def probe() -> tuple[Answer, ...]:
         maps,
         programs,
         tcx,
-        Answer("xdp", False, "this version does not build it"),
+        _xdp(tcx),
         _nft(),
         *(_forwarding(family) for family in FORWARDING),
     )
@@ -140,6 +141,19 @@ def _bpf() -> tuple[Answer, Answer, Answer]:
         done.append(Answer(next(names), False, error.strerror or str(error)))
     done += [Answer(name, False, "not asked: the one before failed") for name in names]
     return done[0], done[1], done[2]
+
+
+def _xdp(tcx: Answer) -> Answer:
+    """Behind a program on xdp stands one on tcx."""
+    if not tcx.permitted:
+        return Answer("xdp", False, f"it needs tcx: {tcx.reason}")
+    asked = Program("fourseven_probe", XDP_MD)
+    asked.exit(XdpWire.PASS)
+    try:
+        Loaded(asked.assemble(), {}, XDP).close()
+    except BpfError as error:
+        return Answer("xdp", False, error.strerror or str(error))
+    return Answer("xdp", True, "the verifier takes one; an interface may still refuse it")
 
 
 def _tcx(loaded: Loaded, name: str) -> Answer:

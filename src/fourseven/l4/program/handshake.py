@@ -37,6 +37,7 @@ from fourseven.l4.bpf.values import Condition, Fields, Local, Pointer, Value
 from fourseven.l4.kernel_plan import (
     BY_HASH,
     DIRECT,
+    IN_TURN,
     MASQUERADE,
     MASQUERADE_PORTS,
     ROUTED,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 
 SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: multiplying spreads neighbours (Knuth 6.4)
 NOWHERE = 0xFFFFFFFF
+BACK = (1 << 64) - 1  # added to a counter: one less
 NOTHING, ENTRY, FLOW = 0, 1, 2  # what a client's packet makes
 PROBES = 8  # ports that are tried
 STRIDE = 7919  # between them; a prime, so that addresses of ours take turns as well
@@ -132,7 +134,9 @@ class Handshakes:
         way = p.lookup(self.tables.ways, "way", self.at)
         with p.when(way.missing):
             self.wire.leave()
-        self.wire.reach(way, self.now, row.source, row.destination)
+        self.wire.reach(
+            way, self.now, row.source, row.destination, undo=lambda: self.undo(service, makes)
+        )
         with p.when(makes == FLOW):
             self.make(back, row, way)
             entry = self.entry(place)
@@ -157,6 +161,12 @@ class Handshakes:
                     p.when(self.asks(entry) & self.fresh(entry)),
                 ):
                     p.set(place, (base + i).to(U32))
+
+    def undo(self, service: Pointer, makes: Local) -> None:
+        """The turn was nobody's: whoever decides anew takes the same one."""
+        if IN_TURN in self.d.plan.picks():
+            with self.p.when((service.pick == IN_TURN) & (makes != FLOW)):
+                self.p.add(service.turn, BACK)
 
     def go_on(self, place: Local, back: Pointer, row: Pointer, mode: Local, makes: Local) -> None:
         p = self.p

@@ -93,6 +93,7 @@ class Wire:
         self.fragments = Fragments(self, HOP)
         self.error: Callable[[], None] | None = None
         self.about: Errors | None = None  # the error that is being written about
+        self.undo: Callable[[], None] | None = None  # what a packet that is left has not done
         self.ingress: Value = self.context.ingress_ifindex
         self.size: Value = self.measure()
 
@@ -282,15 +283,18 @@ class Wire:
         destination: Fields,
         refreshed: Callable[[], None] | None = None,
         quotes: bool = True,
+        undo: Callable[[], None] | None = None,
     ) -> None:
         """The way from `source` to `destination`, which `row` remembers; `refreshed` is written
         where the routing table is asked, about once a second. `quotes`: of a packet that cannot go
-        its way the sender may be told, who knows it by its beginning."""
+        its way the sender may be told, who knows it by its beginning. `undo` is written where the
+        packet is left to a program of ours that decides anew."""
         p = self.p
         with p.when(((now - row.checked) > self.second) | (row.out == 0)):
             if refreshed is not None:
                 refreshed()
             self.ask(row, now, source, destination)
+        self.undo = undo
         self.fits(row, quotes and self.about is None)
 
     def ask(self, row: Pointer, now: Value, source: Fields, destination: Fields) -> None:

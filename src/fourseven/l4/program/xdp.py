@@ -42,9 +42,15 @@ class XdpWire(Wire):
     def fits(self, row: Pointer, quotes: bool) -> None:  # noqa: ARG002 - tcx tells
         p = self.p
         with p.when((self.plain != PLAIN) | (self.size > row.mtu + LINK)):
-            self.leave()
+            self.left()
         with p.when(self.hops_end()):
-            self.leave()
+            self.left()
+
+    def left(self) -> None:
+        """To the tcx program, which decides anew."""
+        if self.undo is not None:
+            self.undo()
+        self.leave()
 
     def sums(
         self,
