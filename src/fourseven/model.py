@@ -239,6 +239,11 @@ class Backend(Form):
     idle_max: Count = Field(
         _BACKEND.idle_max, description="Kept connections, for each worker and server."
     )
+    proxy_protocol: Literal["v1", "v2"] | None = Field(
+        None,
+        description="Servers are told who the client is by HAProxy's PROXY protocol, in front of"
+        " each connection. They must expect it.",
+    )
     retries: Annotated[int, Field(strict=True, ge=0, le=3)] = Field(
         _BACKEND.retries,
         description="Further servers that are tried when one fails before its first byte.",

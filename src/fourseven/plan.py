@@ -219,6 +219,7 @@ class BackendPlan:
     read_timeout_ms: int = 60_000
     idle_timeout_ms: int = 60_000
     idle_max: int = 512
+    proxy_protocol: int = 0  # version of the PROXY header that servers get; 0: none
     retries: int = 1
     health: HealthPlan | None = None
     tls: OutwardPlan | None = None

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl as tls
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from fourseven.protocols import probe
 from protocols.test_proxyproto import REFUSED as BAD_HEADERS
 from protocols.test_proxyproto import V4, V6, ssl, tlv, v2
 from support.balancer import Config, site
 from support.front import Front, Stage
 from support.relay import until
+from support.tls import Authority, TlsWire
 from support.wire import RESET, Wire
 
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 443\r\n"
@@ -69,8 +72,7 @@ def speaker() -> Iterator[Callable[..., Speaker]]:
 
 def relay(*servers: str, backend: Config | None = None, **listener: Any) -> Config:
     """One listener at Layer 4."""
-    config = site(*servers, **listener)
-    del config["listeners"]["web"]["protocol"]
+    config = site(*servers, **{"protocol": "auto", **listener})
     config["backends"]["all"].update(backend or {})
     return config
 
@@ -280,3 +282,162 @@ def test_a_server_that_speaks_first_waits_for_the_header_alone(stage: Stage):
             with server:
                 server.sendall(b"220 hello\r\n")
                 assert wire.take(11) == b"220 hello\r\n"
+
+
+# ---- sent at Layer 4 ----
+
+
+class Listening:
+    """A server that reads the header strictly, then echoes; `heard` has what each header said."""
+
+    def __init__(self, context: tls.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listening = socket.create_server((host, 0), family=family, backlog=64)
+        port = self.listening.getsockname()[1]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.context = context
+        self.heard: list[dict[str, Any]] = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                connected, _ = self.listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connected,), daemon=True).start()
+
+    def serve(self, connected: socket.socket) -> None:
+        with contextlib.suppress(OSError), connected:
+            data = b""
+            while not (found := probe.proxy(data))["result"] and (more := connected.recv(1)):
+                data += more
+            self.heard.append(found)
+            if found["result"] <= 0:
+                return
+            if self.context is not None:
+                connected = self.context.wrap_socket(connected, server_side=True)
+            while data := connected.recv(65_536):
+                connected.sendall(data)
+
+    def stop(self) -> None:
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+
+
+@pytest.fixture
+def listening() -> Iterator[Callable[..., Listening]]:
+    made: list[Listening] = []
+
+    def start(**more: Any) -> Listening:
+        made.append(Listening(**more))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory) -> Authority:
+    made = Authority(tmp_path_factory.mktemp("proxy"))
+    made.issue("a.pem", "a.example")
+    made.issue("me.pem", "me@a.example", common_name="me")
+    return made
+
+
+def shaken(wire: Wire) -> None:
+    """It has reached the server, and comes back."""
+    assert wire.send(b"hello").take(5) == b"hello"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_servers_are_told_the_client(stage: Stage, listening, version: int):
+    server = listening()
+    backend = {"proxy_protocol": f"v{version}"}
+    balancer = stage.balancer(relay(server.address, backend=backend))
+    with balancer.wire() as wire:
+        shaken(wire)
+        ours, theirs = wire.socket.getsockname(), wire.socket.getpeername()
+    (heard,) = server.heard
+    assert (heard["version"], heard["source"], heard["destination"]) == (version, ours, theirs)
+
+
+def test_a_server_that_speaks_first_is_told_before(stage: Stage):
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        balancer = stage.balancer(relay(address, backend={"proxy_protocol": "v1"}))
+        with balancer.wire() as wire:
+            connected, _ = server.accept()
+            with connected:
+                assert connected.recv(6) == b"PROXY "
+                connected.sendall(b"220\r\n")
+                assert wire.take(5) == b"220\r\n"
+
+
+def test_what_a_proxy_has_told_is_told_on(stage: Stage, listening):
+    server = listening()
+    backend = {"proxy_protocol": "v2"}
+    balancer = stage.balancer(relay(server.address, backend=backend, proxy_protocol=FROM_US))
+    said = v2(V4 + tlv(1, b"h2") + tlv(2, b"a.example") + ssl(3, 0, tlv(0x21, b"TLSv1.3")))
+    for header in (said, v2(V6, 0x21), b"PROXY UNKNOWN\r\n"):
+        with balancer.wire() as wire:
+            wire.send(header)
+            shaken(wire)
+            us = wire.socket.getsockname()
+    first, second, third = server.heard
+    assert (first["source"], first["destination"]) == (("192.0.2.7", 40000), ("198.51.100.1", 443))
+    assert (first["alpn"], first["authority"]) == (b"h2", b"a.example")
+    assert (first["client"], first["verified"]) == (3, 1)
+    assert (second["source"], second["client"]) == (("2001:db8::7", 40000), 0)
+    assert third["source"] == us
+
+
+def test_the_next_server_is_told_too(stage: Stage, listening):
+    server = listening()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{closed.getsockname()[1]}"
+        backend = {"proxy_protocol": "v2", "retries": 1}
+        balancer = stage.balancer(relay(dead, server.address, backend=backend))
+        for _ in range(4):
+            with balancer.wire() as wire:
+                shaken(wire)
+    assert [one["result"] for one in server.heard] == [1] * 4
+
+
+def test_a_name_that_is_passed_through(stage: Stage, listening, authority: Authority):
+    context = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.folder / "a.pem")
+    server = listening(context=context)
+    routes = [{"match": {"sni": "*.example"}, "backend": "all"}]
+    backend = {"proxy_protocol": "v2"}
+    balancer = stage.balancer(relay(server.address, backend=backend, routes=routes))
+    with TlsWire(balancer.address, authority.context(), name="a.example") as wire:
+        shaken(wire)
+    (heard,) = server.heard
+    assert (heard["authority"], heard["alpn"], heard["client"]) == (b"a.example", None, 0)
+
+
+@pytest.mark.parametrize("inner", [False, True], ids=["plain to the server", "TLS to the server"])
+def test_tls_that_ends_at_the_relay(stage: Stage, listening, authority: Authority, inner: bool):
+    context = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.folder / "a.pem")
+    server = listening(context=context if inner else None)
+    certificates = {"certificates": [str(authority.folder / "a.pem")]}
+    certificates["client_certificates"] = {"ca": str(authority.pem), "mode": "optional"}
+    backend: Config = {"proxy_protocol": "v2"}
+    if inner:
+        backend["tls"] = {"ca": str(authority.pem), "name": "a.example"}
+    said = relay(server.address, backend=backend, tls=certificates, protocol="tcp")
+    balancer = stage.balancer(said)
+    for mine in (None, str(authority.folder / "me.pem")):
+        context = authority.context("1.3", certificate=mine)
+        with TlsWire(balancer.address, context, name="a.example") as wire:
+            shaken(wire)
+    stranger, known = server.heard
+    assert (stranger["client"], stranger["tls_version"]) == (1, b"TLSv1.3")
+    assert stranger["tls_cipher"].startswith(b"TLS_AES")
+    assert (stranger["authority"], stranger["common_name"]) == (b"a.example", None)
+    assert (known["client"], known["verified"], known["common_name"]) == (7, 1, b"me")

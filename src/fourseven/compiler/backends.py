@@ -34,6 +34,7 @@ def compile_backend(name: str, backend: Backend) -> BackendPlan:
         read_timeout_ms=backend.read_timeout_ms,
         idle_timeout_ms=backend.idle_timeout_ms,
         idle_max=backend.idle_max,
+        proxy_protocol=int(backend.proxy_protocol[1:]) if backend.proxy_protocol else 0,
         retries=backend.retries,
         return_path=backend.return_path,
         health=compile_health(backend.health) if backend.health is not None else None,

@@ -114,6 +114,7 @@ def pack_backend(arena, backend, plan, numbers, shared):
     backend.read_timeout_ms = plan.read_timeout_ms
     backend.idle_timeout_ms = plan.idle_timeout_ms
     backend.idle_max = plan.idle_max
+    backend.proxy_protocol = plan.proxy_protocol
     backend.retries = plan.retries
     backend.tls = cython.NULL
     if plan.tls is not None:

@@ -22,6 +22,7 @@ cdef struct Session:
     Address address         # the client's
     uint64_t connect_began_ns
     uint32_t greeting       # the client's TLS handshake is not done yet
+    uint32_t unintroduced   # version of the PROXY header that the server is still to get
     uint32_t connecting     # nor is the server there, its TLS handshake included
     uint32_t idle_timeout_ms
     ListenerState *state
@@ -57,6 +58,7 @@ cdef void stop(Worker *worker) noexcept nogil
 cdef bint ends_tls(const WorkerListener *listener, const Arrived *arrived) noexcept nogil
 cdef void greet(Worker *worker, Session *session) noexcept nogil
 cdef void go_on(Worker *worker, Session *session) noexcept nogil
+cdef bint introduced(Worker *worker, Session *session) noexcept nogil
 cdef bint secure_server(Worker *worker, Session *session, const Backend *backend, int32_t fd) noexcept nogil
 cdef bint handshake(Worker *worker, Session *session) noexcept nogil
 cdef void drop_server_tls(Session *session) noexcept nogil

@@ -75,6 +75,7 @@ from cython.cimports.fourseven.worker.arrival import (
     arrival_open,
     tls_alert,
 )
+from cython.cimports.fourseven.worker.introduce import introduce
 from cython.cimports.fourseven.worker.local import to_address
 from cython.cimports.fourseven.worker.secure import (
     HANDSHAKE_FAILED,
@@ -335,6 +336,7 @@ def try_server(worker, session, backend):
             server.source.ready = ready
             server.readable = 0
             server.hung = 0
+            session.unintroduced = backend.proxy_protocol
             if not secure_server(worker, session, backend, fd) or (
                 watch(worker, cython.address(server.source)) != 0
             ):
@@ -431,6 +433,8 @@ def connecting(worker, side, events):
             cut(worker, session)
         return
     getsockopt(side.source.fd, SOL_SOCKET, SO_ERROR, cython.address(error), cython.address(size))
+    if error == 0 and session.unintroduced and not introduced(worker, session):
+        return
     if error == 0 and session.server.tls is not cython.NULL:
         if handshake(worker, session):
             connected(worker, session)
@@ -439,6 +443,25 @@ def connecting(worker, side, events):
     elif error != 0 or events & (EPOLLERR | EPOLLHUP):
         count(cython.address(worker.slot_counters[session.lease.slot].connect_errors), 1)
         try_another(worker, session)
+
+
+def introduced(worker, session):
+    """The PROXY header goes before everything else, TLS too; whether it is said."""
+    tls: cython.pointer[Secure] = session.client.tls
+    said: int32_t = introduce(
+        session.server.source.fd,
+        session.unintroduced,
+        cython.address(session.address),
+        session.client.source.fd,
+        session.arrived,
+        cython.NULL if tls is cython.NULL else tls.ssl,
+    )
+    if said < 0:
+        count(cython.address(worker.slot_counters[session.lease.slot].connect_errors), 1)
+        try_another(worker, session)
+    if said > 0:
+        session.unintroduced = 0
+    return said > 0
 
 
 def handshake(worker, session):

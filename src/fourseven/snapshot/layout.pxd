@@ -116,6 +116,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t read_timeout_ms
         uint32_t idle_timeout_ms
         uint32_t idle_max
+        uint32_t proxy_protocol
         uint32_t retries
         Span name
         void *tls
