@@ -292,9 +292,9 @@ class Reader:
         client, vip, client_port, vip_port, protocol = self.ends.unpack_from(key)
         source, target, source_port, target_port, _ = self.ends.unpack_from(row)
         seen, began, state = struct.unpack_from("=III", row, self.at["seen"])
-        packets, size = struct.unpack_from("=QQ", row, self.at["packets"])
+        packets, size = struct.unpack_from("=IQ", row, self.at["packets"])
         other = self.table.raw(_turned(row, self.size) + key[-4:])
-        out = (0, 0) if other is None else struct.unpack_from("=QQ", other, self.at["packets"])
+        out = (0, 0) if other is None else struct.unpack_from("=IQ", other, self.at["packets"])
         masqueraded = (source, source_port) != (client, client_port)
         return FlowRecord(
             protocol,

@@ -63,7 +63,7 @@ from fourseven.l4.program.tables import (
     TO_CLIENT,
     VIPS,
 )
-from fourseven.l4.program.wire import ACK, HOP, RST, SYN, WAY
+from fourseven.l4.program.wire import ACK, RST, SYN, WAY
 
 if TYPE_CHECKING:
     from fourseven.l4.program.decide import Decision
@@ -294,7 +294,7 @@ class Handshakes:
                 p.update(self.flows, back, row)
                 turn(p, row, back)
                 p.set(row.state, state)
-        for name in HOP:
+        for name in ("hop", "out", "checked", "mtu"):
             field = getattr(way, name)
             if isinstance(field, Fields):
                 p.copy(getattr(row, name), field)

@@ -62,7 +62,7 @@ class SkbWire(Wire):
         told = p.let("told", 0)  # what the sender is told instead; 0: nothing
         with p.when(self.hops_end()):
             p.set(told, expired)
-        with p.when((self.plain == PLAIN) & (skb.len > row.mtu + LINK)):
+        with p.when((self.plain == PLAIN) & (skb.len > row.mtu.to(U32) + LINK)):
             piece = p.let("piece", skb.len - LINK)
             with p.when(skb.gso_size != 0):
                 p.set(piece, skb.gso_size + self.l4 - LINK)
@@ -82,7 +82,7 @@ class SkbWire(Wire):
                     p.set(self.plain, ODD)  # it may be cut into pieces, which the kernel does
                     p.set(told, 0)
             with p.when(told != 0):
-                self.refusals.write(told, row.mtu)
+                self.refusals.write(told, row.mtu.to(U32))
 
     def sums(self, addresses: Local, ports: Local, pairs: list[tuple[Value, Value]]) -> None:
         """By differences: of a half-made sum only the addresses count, which the helper knows."""

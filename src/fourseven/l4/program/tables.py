@@ -84,13 +84,12 @@ def _flow(family: int) -> Struct:
         **ends(family),  # what they become
         server=U16,
         listener=U16,
-        **HOP,
+        **{name: kind for name, kind in HOP.items() if name != "beside"},
+        idle=U16,  # seconds; where a way has `beside`, so that a row of IPv4 is 64 bytes
         seen=U32,  # ticks, as all times
         began=U32,
         state=U32,
-        idle=U16,  # seconds
-        spare=U16,
-        packets=U64,
+        packets=U32,  # of this flow: after 4 billion it begins anew; those of servers do not
         bytes=U64,
     )
 

@@ -62,8 +62,9 @@ PLAIN, UNKNOWN, ODD = 0, 1, 2  # a way: as remembered; its neighbour is not know
 HOP: dict[str, Kind | Array] = {  # a way to somewhere, in a row that remembers it; all 0 is none
     "hop": Array(U32, 3),  # hardware addresses, in the order of an Ethernet header
     "out": U32,  # the interface
-    "mtu": U32,  # the longest packet, without the Ethernet header
     "checked": U32,  # the tick when the routing table said so
+    "mtu": U16,  # the longest packet, without the Ethernet header
+    "beside": U16,  # for what the row's owner has to say, or nothing
 }
 WAY = Struct("way", **HOP)
 

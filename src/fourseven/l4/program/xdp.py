@@ -41,7 +41,7 @@ class XdpWire(Wire):
 
     def fits(self, row: Pointer, quotes: bool) -> None:  # noqa: ARG002 - tcx tells
         p = self.p
-        with p.when((self.plain != PLAIN) | (self.size > row.mtu + LINK)):
+        with p.when((self.plain != PLAIN) | (self.size > row.mtu.to(U32) + LINK)):
             self.left()
         with p.when(self.hops_end()):
             self.left()
