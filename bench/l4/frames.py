@@ -94,7 +94,6 @@ def feeder(
         p.set(frame.words[at], (~total).to(U16).wire())
     if goes_on:
         following = p.map("next", PROGRAMS, INDEX, INDEX, 1)
-        p.call("tail_call", p.context, MapHandle(following.name), 0)
-        p.exit(XDP_DROP)
-    p.exit(XDP_PASS)
+        p.do("tail_call", p.context, MapHandle(following.name), 0)
+    p.exit(XDP_DROP if goes_on else XDP_PASS)  # a tail call that comes back has failed
     return p

@@ -345,3 +345,21 @@ def test_what_is_forgotten_stays_what_it_is():
     p.set(x, p.forgotten(x, p.context.len))
     p.exit(x)
     assert ran(p) == 77
+
+
+REFUSALS = [  # the end of a verifier's log, and what is told of it
+    ("1: (85) call tail_call#12\n2: (7b) ...\nR0 !read_ok\nprocessed 3 insns\n", "R0 !read_ok"),
+    ("2: (7b) ...\nR1=ctx() R10=fp0\nmath between pkt pointer and R2\n", "math between"),
+    ("2: (7b) ...\nBPF program is too large. Processed 1000001 insn\n", "too large"),
+    ("2: (7b) ...\nR0_w=scalar() R6=ctx()\nprocessed 3 insns\n", "it gives no reason"),
+]
+
+
+@pytest.mark.parametrize(("log", "why"), REFUSALS)
+def test_a_log_is_told_by_its_reason(log, why):
+    p = begin()
+    p.let("x", p.context.len)
+    p.exit(PASS)
+    told = p.assemble().explain(log)
+    assert told.startswith("the kernel refuses test at test_build.py:")
+    assert why in told

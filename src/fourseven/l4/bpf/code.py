@@ -138,7 +138,7 @@ CHATTER = ("processed ", "verification time", "stack depth", "mark_precise", "ma
 
 def _chatter(line: str) -> bool:
     """Lines of the log that trace or count, and give no reason."""
-    return line.startswith(CHATTER) or bool(re.match(r"(\d+: |; |R\d|from \d|func#)", line))
+    return line.startswith(CHATTER) or bool(re.match(r"(\d+: |; |R\d+\S*=|from \d|func#)", line))
 
 
 def place(name: str, code: Sequence[Instruction], labels: Mapping[int, int]) -> Assembled:
