@@ -23,7 +23,7 @@ from fourseven.control.kernel import OPENERS
 from fourseven.l4.abilities import ABILITIES
 from fourseven.l4.kernel_plan import MODES, KernelPlan, kernel_plan
 from fourseven.l4.kernel_plane import Home
-from support.lab import BALANCER, VIPS, Lab, address
+from support.lab import BALANCER, DIRECT, VIPS, Lab, address
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -49,7 +49,7 @@ def file(
     plane: str = "auto",
 ) -> str:
     """Listeners `tcp` and `udp` before a backend `all`."""
-    binds = binds or (at(VIPS[family], PORT),)
+    binds = binds or (at(VIPS[family], port_of(lab)),)
     ends = [at(address(f"server{n}", family), 7000) for n in servers]
     said = [
         f'{{address: "{one}", weight: {weight}}}'
@@ -62,6 +62,11 @@ listeners:
 backends:
   all: {{servers: [{", ".join(said)}], balance: {balance}, return_path: {lab.back}}}
 """
+
+
+def port_of(lab: Lab) -> int:
+    """Servers that answer past the balancer must have the listener's port."""
+    return 7000 if lab.back == DIRECT else PORT
 
 
 class Driven:
@@ -131,11 +136,11 @@ class Driven:
     # ---- clients ----
 
     def connect(
-        self, to: str = "", port: int = PORT, *, who: str = "client", source: str = ""
+        self, to: str = "", port: int = 0, *, who: str = "client", source: str = ""
     ) -> tuple[socket.socket, str, str]:
         """(connection, server's name, whom the server sees)."""
         made = self.socket(TCP, who, source)
-        to = to or VIPS[self.family]
+        to, port = to or VIPS[self.family], port or port_of(self.lab)
         made.connect((to, port))
         assert made.getpeername()[:2] == (to, port)
         name, seen = read_line(made).split()
@@ -152,9 +157,9 @@ class Driven:
             made.bind((source, 0))
         return made
 
-    def ask(self, asking: socket.socket, text: bytes, to: str = "", port: int = PORT) -> str:
+    def ask(self, asking: socket.socket, text: bytes, to: str = "", port: int = 0) -> str:
         """The name of the server that answers a datagram."""
-        to = to or VIPS[self.family]
+        to, port = to or VIPS[self.family], port or port_of(self.lab)
         asking.sendto(text, (to, port))
         data, peer = asking.recvfrom(65_536)
         assert peer[:2] == (to, port)

@@ -111,4 +111,5 @@ FIB = Struct(  # struct bpf_fib_lookup
     near=Array(U16, 3),  # hardware addresses: ours, the neighbour's
     neighbour=Array(U16, 3),
 )
+NEXT = Struct("next", family=U32, hop=Array(BE32, 4))  # struct bpf_redir_neigh
 FRAME = Struct("frame", to=Array(U16, 3), source=Array(U16, 3))  # in the order of a header

@@ -17,8 +17,10 @@ from fourseven.l4.bpf import checksums
 from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.layout import U32, U64, Struct
 from fourseven.l4.bpf.values import Local, Pointer, Value
-from fourseven.l4.headers import IPV4, LINK, SKB, UDP_HEADER
+from fourseven.l4.headers import IPV4, LINK, NEXT, SKB, UDP_HEADER
 from fourseven.l4.program.errors import LONGEST
+from fourseven.l4.program.refusals import Refusals
+from fourseven.l4.program.wire import ODD, PLAIN, UNKNOWN, Wire
 from fourseven.l4.program.refusals import Refusals
 from fourseven.l4.program.wire import ODD, PLAIN, UNKNOWN, Wire
 
@@ -112,5 +114,5 @@ class SkbWire(Wire):
             p.exit(p.call("redirect", row.out, 0, kind=U32))
         with p.when(self.plain == UNKNOWN):
             self.age()
-            p.exit(p.call("redirect_neigh", row.out, 0, 0, 0, kind=U32))
+            p.exit(p.call("redirect_neigh", row.out, self.next.address, NEXT.size, 0, kind=U32))
         self.leave()

@@ -40,6 +40,7 @@ from fourseven.l4.headers import (
     IPV4,
     IPV6,
     LINK,
+    NEXT,
     PORTS,
     TCP_HEADER,
     UDP_HEADER,
@@ -323,6 +324,9 @@ class Wire:
             p.set(self.plain, ODD)
             with p.when(found == NO_NEIGHBOUR):
                 p.set(self.plain, UNKNOWN)
+                self.next = p.stack("next", NEXT)  # a gateway, or `destination`, whom a packet
+                p.set(self.next.family, fib.family)  # on its way past us may not name
+                p.copy(self.next.hop, fib.destination)
         p.set(row.out, fib.interface)
 
     def fits(self, row: Pointer, quotes: bool) -> None:
