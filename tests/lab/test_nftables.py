@@ -12,6 +12,7 @@ from fourseven.errors import FoursevenError
 from fourseven.l4.kernel_plan import MASQUERADE_PORTS, end
 from fourseven.l4.kernel_plane import Home
 from fourseven.l4.nftables import plane as nftables
+from fourseven.l4.nftables import table
 from support.lab import BALANCER, MASQUERADE, ROUTED, VIPS, Lab, address
 from support.network import needs_lab
 from support.planes import PORT, TCP, V4, V6, Driven, at, echoes, file, read_line
@@ -225,7 +226,9 @@ def test_removal_by_name_without_a_plane():
     with stage() as driven:
         driven.put()
         with driven.inside():
+            assert table.names() == ["lab"]
             assert nftables.remove(Home("lab"))
+            assert table.names() == []
             assert not nftables.remove(Home("lab"))
         assert listed(driven) == ""
 

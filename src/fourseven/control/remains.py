@@ -23,6 +23,7 @@ from fourseven.l4 import host, pins, plane
 from fourseven.l4.kernel_plan import kernel_plan
 from fourseven.l4.kernel_plane import Home, KernelPlane
 from fourseven.l4.nftables import plane as nftables
+from fourseven.l4.nftables import table
 
 Opener = Callable[[Home], KernelPlane]
 Remover = Callable[[Home], bool]
@@ -42,7 +43,7 @@ REMOVERS: dict[str, Remover] = {
 def found() -> list[tuple[Home, list[str]]]:
     """Every home of this network namespace with the planes that are there."""
     folders = dict(pins.homes())
-    tables = nftables.names()
+    tables = table.names()
     homes = []
     for name in sorted({*folders, *tables}):
         folder = folders.get(name)

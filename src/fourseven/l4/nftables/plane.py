@@ -351,15 +351,6 @@ def open_plane(home: Home) -> NftablesPlane:
     return NftablesPlane(home)
 
 
-def names() -> list[str]:
-    """Every fourseven that has a table in this network namespace."""
-    with Netlink(TABLES) as talking:
-        tables = [
-            text_of(attributes(one)[1]) for one in talking.dump(Message(encode.GET_TABLE, b""))
-        ]
-    return [one.removeprefix(PREFIX) for one in tables if one.startswith(PREFIX)]
-
-
 def remove(home: Home) -> bool:
     """Removes the table of this name and the flows that it began, if there is one."""
     plane = open_plane(home)

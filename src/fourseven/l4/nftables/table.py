@@ -38,6 +38,14 @@ def table_name(name: str) -> str:
     return PREFIX + name
 
 
+def names() -> list[str]:
+    """Every fourseven that has a table in this network namespace."""
+    with Netlink(TABLES) as asking:
+        asked = asking.dump(Message(encode.GET_TABLE, b""))
+        tables = [text_of(attributes(one)[1]) for one in asked]
+    return [one.removeprefix(PREFIX) for one in tables if one.startswith(PREFIX)]
+
+
 class Table:
     """One table, and the socket by which the kernel is asked and told."""
 

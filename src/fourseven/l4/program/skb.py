@@ -21,8 +21,6 @@ from fourseven.l4.headers import IPV4, LINK, NEXT, SKB, UDP_HEADER
 from fourseven.l4.program.errors import LONGEST
 from fourseven.l4.program.refusals import Refusals
 from fourseven.l4.program.wire import ODD, PLAIN, UNKNOWN, Wire
-from fourseven.l4.program.refusals import Refusals
-from fourseven.l4.program.wire import ODD, PLAIN, UNKNOWN, Wire
 
 PSEUDO, KEEP_NONE = 0x10, 0x20  # BPF_F_PSEUDO_HDR, BPF_F_MARK_MANGLED_0: UDP without a checksum
 TCP_SUM, UDP_SUM = 16, 6  # where the checksum stands in the header
