@@ -7,15 +7,12 @@ sockets in real namespaces; every wait is for an answer, never for a time.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
 import socket
 import struct
-import subprocess
 import threading
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +23,22 @@ from fourseven.l4.kernel_plan import UDP as IPPROTO_UDP
 from fourseven.l4.kernel_plane import ESTABLISHED, FlowFilter
 from support.lab import BALANCER, CLIENTS, DIRECT, MASQUERADE, ROUTED, VIPS, Lab, address, many
 from support.network import needs_lab
-from support.planes import PLANES, PORT, RESET, TCP, V4, V6, Driven, at, echoes, file, port_of
+from support.planes import (
+    PLANES,
+    PORT,
+    RESET,
+    TCP,
+    V4,
+    V6,
+    Driven,
+    at,
+    echoes,
+    file,
+    gone,
+    port_of,
+    surroundings,
+    whole,
+)
 
 pytestmark = needs_lab("nft", "tc")
 
@@ -41,19 +53,6 @@ EVERY = [
 CASES = [case for case in EVERY if case.values[2] != DIRECT]
 SIMPLE = [case for case in CASES if case.values[2] == ROUTED]  # the way back changes nothing
 ANY = [case for case in CASES if case.values[1:] == (V4, ROUTED)]  # nor the family
-
-
-def gone(made: socket.socket) -> bool:
-    """Is a connection answered with a reset, sooner or later?"""
-    try:
-        while True:
-            made.sendall(b"is anybody there?")
-            if not made.recv(65_536):
-                return True
-    except (ConnectionResetError, BrokenPipeError):
-        return True
-    except TimeoutError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -238,29 +237,6 @@ def test_bulk_goes_on_while_the_rules_change(stage, plane, family, back):
 
 
 # ---- what passes ----
-
-
-def whole(made: socket.socket, size: int) -> bool:
-    """Sends and gets back as many bytes, both at once; are they the same?"""
-    data = os.urandom(1 << 20)
-    wanted, got = hashlib.sha256(), hashlib.sha256()
-
-    def send() -> None:
-        for _ in range(size >> 20):
-            made.sendall(data)
-            wanted.update(data)
-
-    sending = threading.Thread(target=send)
-    sending.start()
-    left = size
-    while left:
-        piece = made.recv(min(left, 1 << 18))
-        if not piece:
-            return False
-        got.update(piece)
-        left -= len(piece)
-    sending.join()
-    return got.digest() == wanted.digest()
 
 
 @pytest.mark.parametrize(("plane", "family", "back"), EVERY)
@@ -529,27 +505,6 @@ def test_a_servers_flows_are_cut(stage, plane, family, back):
 
 
 # ---- what is left ----
-
-
-def surroundings(driven: Driven) -> dict[str, str]:
-    """Everything of the network that somebody could have left something in."""
-    asked = {
-        "rules": ["nft", "list", "ruleset"],
-        "queues": ["tc", "qdisc", "show"],
-        "addresses": ["ip", "addr", "show"],
-        "routes": ["ip", "route", "show", "table", "all"],
-        "policy": ["ip", "rule", "show"],
-    }
-    with driven.inside():
-        found = {
-            name: subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            for name, command in asked.items()
-        }
-        for path in Path("/proc/sys/net/netfilter").glob("nf_conntrack_[at]*"):
-            if path.name in ("nf_conntrack_acct", "nf_conntrack_timestamp"):
-                found[path.name] = path.read_text()
-    found["routes"] = "\n".join(sorted(found["routes"].split("\n")))
-    return found
 
 
 @pytest.mark.parametrize(("plane", "family", "back"), EVERY)

@@ -12,9 +12,14 @@ balancer's namespace.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import socket
 import struct
+import subprocess
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from fourseven.compiler.compile import compile_plan
@@ -186,3 +191,60 @@ def echoes(made: socket.socket, text: bytes) -> bool:
             return False
         got += piece
     return got == text
+
+
+def whole(made: socket.socket, size: int) -> bool:
+    """Sends and gets back as many bytes, both at once; are they the same?"""
+    data = os.urandom(1 << 20)
+    wanted, got = hashlib.sha256(), hashlib.sha256()
+
+    def send() -> None:
+        for _ in range(size >> 20):
+            made.sendall(data)
+            wanted.update(data)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    left = size
+    while left:
+        piece = made.recv(min(left, 1 << 18))
+        if not piece:
+            return False
+        got.update(piece)
+        left -= len(piece)
+    sending.join()
+    return got.digest() == wanted.digest()
+
+
+def gone(made: socket.socket) -> bool:
+    """Is a connection answered with a reset, sooner or later?"""
+    try:
+        while True:
+            made.sendall(b"is anybody there?")
+            if not made.recv(65_536):
+                return True
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+    except TimeoutError:
+        return False
+
+
+def surroundings(driven: Driven) -> dict[str, str]:
+    """Everything of the network that somebody could have left something in."""
+    asked = {
+        "rules": ["nft", "list", "ruleset"],
+        "queues": ["tc", "qdisc", "show"],
+        "addresses": ["ip", "addr", "show"],
+        "routes": ["ip", "route", "show", "table", "all"],
+        "policy": ["ip", "rule", "show"],
+    }
+    with driven.inside():
+        found = {
+            name: subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            for name, command in asked.items()
+        }
+        for path in Path("/proc/sys/net/netfilter").glob("nf_conntrack_[at]*"):
+            if path.name in ("nf_conntrack_acct", "nf_conntrack_timestamp"):
+                found[path.name] = path.read_text()
+    found["routes"] = "\n".join(sorted(found["routes"].split("\n")))
+    return found
