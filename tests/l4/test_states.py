@@ -514,7 +514,7 @@ def test_a_chunk_that_is_too_short_is_refused():
         lambda: scan.choose(said, b"", keys, rows, 1, array("I", [0])),
         lambda: scan.choose(said, bytes(76), 2 * keys, 2 * rows, 2, array("I", [0])),
     ):
-        with pytest.raises(ValueError, match="this is no|shorter than its rows|a second has"):
+        with pytest.raises(ValueError, match=r"this is no|shorter than its rows|a second has"):
             wrong()
 
 

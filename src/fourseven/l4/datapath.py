@@ -47,7 +47,7 @@ from fourseven.l4.program.tables import (
 from fourseven.l4.sweep import Sweep, counted, select
 
 IDLE_MAX = 0xFFFF  # seconds: 18 hours, as wide as the row's field
-AT_REST_S = 5.0  # between two sweeps over the flows
+AT_REST_S = 20.0  # between two sweeps over the flows: one that is over is met once or twice
 SLICE_S = 0.05  # between two parts of one
 PICK_AT = SERVICE.find("pick").offset
 
@@ -411,7 +411,7 @@ def service_row(pick: int, mode: int, listener: int, idle: int, mask: int) -> by
 
 
 @lru_cache(maxsize=2 * SERVERS_MAX)
-def server_row(
+def server_row(  # noqa: PLR0917 - the fields of a row
     address: int, port: int, weight: int, first_source: int, sources: int, backend: int
 ) -> bytes:
     return SERVER.pack(
