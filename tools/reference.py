@@ -47,6 +47,7 @@ FORMS = {
     "listeners.<name>.tls.client_certificates": model.ClientCertificates,
     "backends.<name>": model.Backend,
     "backends.<name>.servers[]": model.Server,
+    "backends.<name>.tls": model.BackendTls,
     "backends.<name>.health": model.Health,
     "kernel": model.Kernel,
 }

@@ -20,6 +20,7 @@ from fourseven.balancing.round_robin import RoundRobin
 from fourseven.balancing.source_hash import SourceHash
 from fourseven.features import Algorithm, Check, Filter, Match
 from fourseven.filters.host import Host
+from fourseven.filters.hsts import Hsts
 from fourseven.filters.redirect import Redirect
 from fourseven.filters.request_headers import RequestHeaders
 from fourseven.filters.respond import Respond
@@ -32,6 +33,7 @@ from fourseven.health.tls import Tls
 from fourseven.matching.address import Address
 from fourseven.matching.alpn import Alpn
 from fourseven.matching.body import Body
+from fourseven.matching.client_certificate import ClientCertificate
 from fourseven.matching.cookie import Cookie
 from fourseven.matching.device import Device
 from fourseven.matching.header import Header
@@ -46,6 +48,7 @@ MATCHES: tuple[type[Match], ...] = (
     Sni,
     Alpn,
     Method,
+    ClientCertificate,
     HostMatch,
     Path,
     Header,
@@ -61,6 +64,7 @@ FILTERS: tuple[type[Filter], ...] = (
     Respond,
     RequestHeaders,
     ResponseHeaders,
+    Hsts,
     Host,
 )
 

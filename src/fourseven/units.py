@@ -64,15 +64,20 @@ PERCENT = Kind("a percentage", "125%", "one per cent", {"%": 1}, {})
 
 def duration_ms(value: Any) -> int:
     """Milliseconds of `10s`, `250ms`, `1.5h`, `0`. A ValueError says what would be right."""
+    milliseconds = long_duration_ms(value)
+    if milliseconds > TIME_MAX_MS:
+        raise ValueError(f"{value} is too long; the longest time is 24d")
+    return milliseconds
+
+
+def long_duration_ms(value: Any) -> int:
+    """The same for what others keep to, `365d`: no timer of ours waits for it."""
     if value in (0, "0") and not isinstance(value, bool):
         return 0
     number, unit = _split(value, TIME)
     if unit == "":
         raise ValueError(f"{value} has no unit; write {value}s or {value}ms")
-    milliseconds = _scaled(value, number, unit, TIME)
-    if milliseconds > TIME_MAX_MS:
-        raise ValueError(f"{value} is too long; the longest time is 24d")
-    return milliseconds
+    return _scaled(value, number, unit, TIME)
 
 
 def size_bytes(value: Any) -> int:

@@ -27,6 +27,7 @@ SAMPLES: dict[str, Any] = {
     "device": "mobile",
     "body": {"json": {"/a": 1}},
     "sni": "a.example",
+    "client_certificate": {"verified": True},
     "alpn": "h2",
 }
 
@@ -484,6 +485,9 @@ MISTAKES = [
     ("host", {}, "write either"),
     ("host", {"name": "a", "regex": "b"}, "write either"),
     ("sni", "a.b:443", "write a.b"),
+    ("client_certificate", {}, "nothing is asked"),
+    ("client_certificate", {"fingerprint": "12:34"}, "no SHA-256 fingerprint"),
+    ("client_certificate", {"verified": "yes"}, "bool"),
     ("sni", {}, "write either a name"),
     ("sni", {"name": "a", "regex": "b"}, "write either a name"),
     ("alpn", "", "no protocol's name"),

@@ -262,6 +262,7 @@ FIELDS = {
     Field.FIELD_BODY_TYPE: "type of the body",
     Field.FIELD_SNI: "SNI",
     Field.FIELD_ALPN: "ALPN",
+    Field.FIELD_CERTIFICATE: "{} of the client's certificate",
 }
 TESTS = {
     Test.TEST_PRESENT: "to be there",

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fourseven.compiler.prefix import prefix_of
 from fourseven.errors import Problem
 from fourseven.forms import MatchForm
 from fourseven.matching.rows import lower_rows
+<<<<<<< HEAD
 from fourseven.model import Config, Route
 from fourseven.plan import All, Any_, Expression, Not, RoutePlan
 from fourseven.scalars import Path
+=======
+from fourseven.model import Config, Path, Route
+from fourseven.plan import Action, All, Any_, Expression, Not, RoutePlan
+from fourseven.snapshot.layout import ActionKind, PartKind
+>>>>>>> 37ebd67 (Clients' certificates as matches and headers; HSTS; the relay's limits said)
 
 ALWAYS = All()
+TELLING = (PartKind.PART_CERTIFICATE, PartKind.PART_VERIFIED)
 
 
 def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tuple[RoutePlan, ...]:
@@ -24,7 +33,27 @@ def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tu
             found.append(_route(route, name, config.at(*path)))
         except ValueError as error:
             problems.append(config.problem(path, str(error)))
-    return tuple(found)
+    return _sealed(found)
+
+
+def _sealed(routes: list[RoutePlan]) -> tuple[RoutePlan, ...]:
+    """Headers in which one route tells who the client is are taken off the client's own requests
+    in all routes: a server that believes them gets them from nobody else."""
+    telling = {
+        action.name.lower(): action.name
+        for route in routes
+        for action in route.request_actions
+        if any(part.kind in TELLING for part in action.value)
+    }
+    strip = tuple(Action(ActionKind.ACTION_REMOVE_HEADER, name) for name in telling.values())
+    if not strip:
+        return tuple(routes)
+    return tuple(
+        replace(route, request_actions=(*strip, *route.request_actions))
+        if route.backends
+        else route
+        for route in routes
+    )
 
 
 def _route(route: Route, name: str, source: str) -> RoutePlan:

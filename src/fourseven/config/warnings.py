@@ -16,13 +16,20 @@ from collections.abc import Callable, Iterator
 from fourseven.compiler.layer import decide
 from fourseven.compiler.planes import PREFERRED, can
 from fourseven.compiler.ranges import said
+from fourseven.compiler.routes import TELLING
 from fourseven.compiler.shadow import shadowed
 from fourseven.errors import Problem
 from fourseven.features import Need
 from fourseven.l4.abilities import ABILITIES
+<<<<<<< HEAD
 from fourseven.model import Config
 from fourseven.plan import CertificatePlan, Plan
 from fourseven.scalars import Path
+=======
+from fourseven.matching.records import Field
+from fourseven.model import Config, Path
+from fourseven.plan import CertificatePlan, Condition, Expression, Not, Plan
+>>>>>>> 37ebd67 (Clients' certificates as matches and headers; HSTS; the relay's limits said)
 
 KERNEL = frozenset(ABILITIES)
 RELAXED = {
@@ -150,6 +157,30 @@ def step_after_the_end(config: Config, _: Plan) -> Iterator[Problem]:
                 yield _warning(config, path, text)
 
 
+def nobody_is_asked(config: Config, plan: Plan) -> Iterator[Problem]:
+    """A rule about clients' certificates where no client is asked for one."""
+    for listener in plan.listeners:
+        if listener.tls is not None and listener.tls.client_authority:
+            continue
+        for i, route in enumerate(listener.routes):
+            parts = [part for step in route.request_actions for part in step.value]
+            if looks_at(route.match, Field.FIELD_CERTIFICATE) or any(
+                part.kind in TELLING for part in parts
+            ):
+                text = "no client is asked for a certificate here, so none is ever seen; "
+                text += "give the listener tls: {client_certificates: …}"
+                yield _warning(config, ("listeners", said(listener.name), "routes", i), text)
+
+
+def looks_at(match: Expression, field: int) -> bool:
+    """Whether a condition on this field stands anywhere in it."""
+    if isinstance(match, Condition):
+        return match.field == field
+    if isinstance(match, Not):
+        return looks_at(match.part, field)
+    return any(looks_at(part, field) for part in match.parts)
+
+
 def expired_certificate(config: Config, plan: Plan) -> Iterator[Problem]:
     now = time.time()
     for path, one in _certificates(plan):
@@ -201,6 +232,7 @@ WARNINGS: tuple[Rule, ...] = (
     no_server_takes_work,
     same_server_twice,
     step_after_the_end,
+    nobody_is_asked,
     expired_certificate,
     certificate_without_a_name,
     certificate_never_shown,

@@ -17,6 +17,7 @@ from enum import Enum
 
 from fourseven.errors import did_you_mean
 from fourseven.plan import Part
+from fourseven.protocols.message import CertificateFact
 from fourseven.snapshot.layout import PartKind
 
 VARIABLES = {
@@ -33,6 +34,14 @@ VARIABLES = {
     "listener": PartKind.PART_LISTENER,
     "route": PartKind.PART_ROUTE,
     "backend": PartKind.PART_BACKEND,
+    "client_certificate.verified": PartKind.PART_VERIFIED,
+}
+CERTIFICATE = {
+    "client_certificate.subject": CertificateFact.FACT_SUBJECT,
+    "client_certificate.issuer": CertificateFact.FACT_ISSUER,
+    "client_certificate.fingerprint": CertificateFact.FACT_FINGERPRINT,
+    "client_certificate.serial": CertificateFact.FACT_SERIAL,
+    "client_certificate.san": CertificateFact.FACT_NAMES,
 }
 MEANINGS = {
     "client.address": "the client's address, as trusted proxies tell it",
@@ -48,6 +57,12 @@ MEANINGS = {
     "listener": "the listener's name",
     "route": "the route's name",
     "backend": "the backend's name",
+    "client_certificate.verified": "true where the client has shown a certificate, else false",
+    "client_certificate.subject": "whose it is, e.g. CN=alice,O=Acme",
+    "client_certificate.issuer": "who has signed it",
+    "client_certificate.fingerprint": "its SHA-256, in hexadecimal digits",
+    "client_certificate.serial": "its number, in hexadecimal digits",
+    "client_certificate.san": "its alternative names, with a comma and a space between them",
     "header.<name>": "the first header of that name in the request",
 }
 
@@ -127,9 +142,11 @@ def _variable(name: str) -> Part:
         if not TOKEN.fullmatch(header):
             raise ValueError(f"{{{name}}} names no header; write e.g. {{header.User-Agent}}")
         return Part(PartKind.PART_HEADER, header.encode())
+    if name in CERTIFICATE:
+        return Part(PartKind.PART_CERTIFICATE, b"%d" % CERTIFICATE[name])
     kind = VARIABLES.get(name)
     if kind is None:
-        mend = did_you_mean(name, [*VARIABLES, "header.<name>"])
+        mend = did_you_mean(name, [*VARIABLES, *CERTIFICATE, "header.<name>"])
         raise ValueError(f"the variable {{{name}}} is not known; {mend} ({{{{ is a plain brace)")
     return Part(kind)
 

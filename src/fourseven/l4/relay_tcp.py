@@ -248,7 +248,7 @@ def greet(worker, session):
 
 
 def refuse(session):
-    """OpenSSL's alert is said; what is unread would turn the close into a reset and take it back."""
+    """The alert is said; what is unread would turn the close into a reset, and take it back."""
     waste = cython.declare(cython.char[4096])
     reads: uint32_t = 0
     shutdown(session.client.source.fd, SHUT_WR)

@@ -36,6 +36,7 @@ cdef int32_t put_template "fourseven_put_template"(
     Output *out, const Template *template, uint32_t place, const Values *values
 ) noexcept nogil
 cdef Span part_value(const Part *part, const Values *values, char *room) noexcept nogil
+cdef Span certificate_fact(const Request *request, const Span *digit) noexcept nogil
 cdef Span part_of_context(const Part *part, const Values *values) noexcept nogil
 cdef Span text_of_number(char *room, uint32_t number) noexcept nogil
 cdef Span text_of_address(char *room, const Address *address) noexcept nogil

@@ -34,9 +34,10 @@ from cython.cimports.fourseven.l7.templates import (
     VALUE_ROOM,
 )
 from cython.cimports.fourseven.protocols.grammar import HOST, PLAIN, class_of
-from cython.cimports.fourseven.protocols.message import Request, Span
+from cython.cimports.fourseven.protocols.message import CERTIFICATE_FACTS, Request, Span
 from cython.cimports.fourseven.snapshot.layout import (
     PART_BACKEND,
+    PART_CERTIFICATE,
     PART_CLIENT_ADDRESS,
     PART_CLIENT_PORT,
     PART_GROUP,
@@ -53,6 +54,8 @@ from cython.cimports.fourseven.snapshot.layout import (
     PART_REQUEST_ID,
     PART_ROUTE,
     PART_SCHEME,
+    PART_SECURE,
+    PART_VERIFIED,
     Part,
 )
 from cython.cimports.libc.stdint import uint8_t, uint32_t
@@ -123,11 +126,28 @@ def part_value(part, values, room):
         return request.method
     if kind == PART_SCHEME:
         return Span(at=b"https", size=5) if request.secure else Span(at=b"http", size=4)
+    if kind == PART_CERTIFICATE:
+        return certificate_fact(request, cython.address(part.text))
+    if kind == PART_VERIFIED:
+        if request.certificate is cython.NULL:
+            return Span(at=b"false", size=5)
+        return Span(at=b"true", size=4)
+    if kind == PART_SECURE and request.secure:
+        return part.text
     if kind == PART_HEADER:
         return header_value(request, cython.address(part.text))
     if kind == PART_QUERY:
         return request.query
     return Span(at=cython.NULL, size=0)
+
+
+def certificate_fact(request, digit):
+    number: uint32_t = 0
+    if digit.size == 1:
+        number = cython.cast(uint8_t, digit.at[0]) - 48
+    if request.certificate is cython.NULL or number >= CERTIFICATE_FACTS:
+        return Span(at=cython.NULL, size=0)
+    return request.certificate.facts[number]
 
 
 def part_of_context(part, values):

@@ -25,4 +25,8 @@ cdef Span field_alpn(
     const Request *request, const Span *name, uint64_t number, MatchScratch *scratch, MatchCursor *cursor
 ) noexcept nogil
 
+cdef Span field_certificate(
+    const Request *request, const Span *name, uint64_t number, MatchScratch *scratch, MatchCursor *cursor
+) noexcept nogil
+
 cdef bint same_name(const Span *left, const Span *right) noexcept nogil

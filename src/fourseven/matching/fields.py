@@ -12,7 +12,12 @@ for them.
 """
 
 import cython
-from cython.cimports.fourseven.protocols.message import Span
+from cython.cimports.fourseven.protocols.message import (
+    CERTIFICATE_FACTS,
+    FACT_NAMES,
+    ClientCertificate,
+    Span,
+)
 from cython.cimports.libc.stdint import uint32_t
 
 
@@ -62,6 +67,20 @@ def field_alpn(request, name, number, scratch, cursor):
     value = Span(at=list_.at + cursor.at + 1, size=size)
     cursor.at += 1 + size
     return value
+
+
+def field_certificate(request, name, number, scratch, cursor):
+    """A fact of the client's certificate; absent where it has shown none."""
+    certificate: cython.pointer[cython.const[ClientCertificate]] = request.certificate
+    line: uint32_t = cursor.line
+    if certificate is cython.NULL or number >= CERTIFICATE_FACTS:
+        return Span(at=cython.NULL, size=0)
+    cursor.line += 1
+    if number == FACT_NAMES and line < certificate.name_count:
+        return certificate.names[line]
+    if number == FACT_NAMES or line > 0:
+        return Span(at=cython.NULL, size=0)
+    return certificate.facts[number]
 
 
 def same_name(left, right):

@@ -19,6 +19,7 @@ from cython.cimports.fourseven.matching.bodies import (
 from cython.cimports.fourseven.matching.cookies import field_cookie
 from cython.cimports.fourseven.matching.fields import (
     field_alpn,
+    field_certificate,
     field_client,
     field_header,
     field_host,
@@ -79,6 +80,7 @@ FIELDS[:] = [
     field_body_type,
     field_sni,
     field_alpn,
+    field_certificate,
 ]
 
 # In the order of records.Test.

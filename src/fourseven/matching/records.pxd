@@ -18,6 +18,7 @@ cpdef enum Field:
     FIELD_BODY_TYPE = 11    # the media type without parameters, lower case
     FIELD_SNI = 12          # the name that the ClientHello asks for
     FIELD_ALPN = 13         # each protocol that it offers is a value of its own
+    FIELD_CERTIFICATE = 14  # number: a CertificateFact; each alternative name is a value of its own
 
 # How the value is tested. Operands are in canonical form: hosts in lower case, paths as the reader makes them.
 cpdef enum Test:
@@ -41,7 +42,7 @@ cpdef enum:
     ROUTE_NEEDS_BODY = -2   # a payload condition decides, and the body's prefix is not there yet
 
 cpdef enum:
-    FIELDS_USED = 14
+    FIELDS_USED = 15
     TESTS_USED = 14
     DEPTH_MAX = 32          # nesting of any, all and not: people stop at three, generators at ten
     ROWS_MAX = 4096         # conditions in one route: beyond it, a list (any_of) or more routes serve better

@@ -19,6 +19,7 @@ from cython.cimports.fourseven.matching.records import (
     FIELD_BODY,
     FIELD_BODY_JSON,
     FIELD_BODY_SIZE,
+    FIELD_CERTIFICATE,
     FIELD_COOKIE,
     FIELD_HEADER,
     FIELD_QUERY,
@@ -153,12 +154,15 @@ def table_build(arena, routes):
     return cython.cast(cython.pointer[RouteTable], table)
 
 
+MANY = (FIELD_HEADER, FIELD_COOKIE, FIELD_QUERY, FIELD_ALPN, FIELD_CERTIFICATE)
+
+
 def pack_row(arena, row, source, kept):
     condition = source.condition
     row.field = condition.field
     row.test = condition.test
     row.number = condition.number
-    row.many = condition.field in (FIELD_HEADER, FIELD_COOKIE, FIELD_QUERY, FIELD_ALPN)
+    row.many = condition.field in MANY
     row.payload = PAYLOAD_NONE
     if condition.field in (FIELD_BODY, FIELD_BODY_JSON):
         row.payload = PAYLOAD_BYTES

@@ -47,6 +47,10 @@ cdef extern from "<openssl/params.h>" nogil:
     OSSL_PARAM OSSL_PARAM_construct_utf8_string(const char *key, char *at, size_t size)
     OSSL_PARAM OSSL_PARAM_construct_end()
 
+cdef extern from "<openssl/bio.h>" nogil:
+    ctypedef struct BIO:
+        pass
+
 cdef extern from "<openssl/x509.h>" nogil:
     ctypedef struct X509:
         pass
@@ -60,23 +64,49 @@ cdef extern from "<openssl/x509.h>" nogil:
     long X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
     long X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
     int X509_VERIFY_PARAM_set1_ip_asc(X509_VERIFY_PARAM *parameters, const char *address)
+    ctypedef struct X509_NAME:
+        pass
+    ctypedef struct EVP_MD:
+        pass
+    ctypedef struct ASN1_STRING:
+        pass
+    unsigned long XN_FLAG_RFC2253
+    int NID_subject_alt_name
+    const X509_NAME *X509_get_subject_name(const X509 *certificate)
+    const X509_NAME *X509_get_issuer_name(const X509 *certificate)
+    const ASN1_STRING *X509_get0_serialNumber(const X509 *certificate)
+    int X509_NAME_print_ex(BIO *to, const X509_NAME *name, int indent, unsigned long flags)
+    int X509_digest(const X509 *certificate, const EVP_MD *kind, unsigned char *to, unsigned int *size)
+    const EVP_MD *EVP_sha256()
+    void *X509_get_ext_d2i(const X509 *certificate, int kind, int *critical, int *at)
+    const unsigned char *ASN1_STRING_get0_data(const ASN1_STRING *text)
+    int ASN1_STRING_length(const ASN1_STRING *text)
     void X509_free(X509 *certificate)
     int X509_STORE_add_cert(X509_STORE *store, X509 *certificate)
 
 cdef extern from "<openssl/x509v3.h>" nogil:
     unsigned int X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
+    ctypedef struct GENERAL_NAMES:
+        pass
+    ctypedef struct GENERAL_NAME:
+        pass
+    int GEN_DNS, GEN_EMAIL, GEN_URI, GEN_IPADD
+    int sk_GENERAL_NAME_num(const GENERAL_NAMES *names)
+    GENERAL_NAME *sk_GENERAL_NAME_value(const GENERAL_NAMES *names, int at)
+    void *GENERAL_NAME_get0_value(const GENERAL_NAME *name, int *kind)
+    void GENERAL_NAMES_free(GENERAL_NAMES *names)
     int X509_check_host(X509 *certificate, const char *name, size_t size, unsigned int flags, char **peer)
     int X509_check_ip_asc(X509 *certificate, const char *address, unsigned int flags)
 
 cdef extern from "<openssl/bio.h>" nogil:
-    ctypedef struct BIO:
-        pass
     ctypedef struct BIO_METHOD:
         pass
     int BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_WRITE, BIO_FLAGS_SHOULD_RETRY, BIO_TYPE_SOURCE_SINK
     BIO *BIO_new(const BIO_METHOD *method)
     BIO *BIO_new_mem_buf(const void *at, int size)
     int BIO_free(BIO *bio)
+    const BIO_METHOD *BIO_s_mem()
+    long BIO_get_mem_data(BIO *bio, char **at)
     void BIO_set_data(BIO *bio, void *data)
     void *BIO_get_data(BIO *bio)
     void BIO_set_init(BIO *bio, int ready)
@@ -191,3 +221,5 @@ cdef extern from "<openssl/ssl.h>" nogil:
     long SSL_get_verify_result(const SSL *ssl)
     int SSL_set_alpn_protos(SSL *ssl, const unsigned char *protocols, unsigned int size)
     void SSL_set_shutdown(SSL *ssl, int how)
+    X509 *SSL_get0_peer_certificate(const SSL *ssl)
+    int SSL_is_server(const SSL *ssl)

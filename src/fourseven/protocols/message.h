@@ -19,6 +19,14 @@ typedef struct {
     uint16_t port; /* host byte order */
 } Address;
 
+/* What a client's verified certificate says of it (tls/identity). */
+#define FOURSEVEN_CERTIFICATE_FACTS 5
+typedef struct {
+    Span facts[FOURSEVEN_CERTIFICATE_FACTS]; /* CertificateFact */
+    Span *names;                             /* the alternative names, each for itself */
+    uint32_t name_count;
+} ClientCertificate;
+
 typedef struct {
     Span name, value;
     uint16_t known; /* KnownHeader; 0 = another one */
@@ -45,6 +53,7 @@ typedef struct {
     uint8_t upgrade;                /* a valid Upgrade other than h2c */
     uint8_t secure;                 /* 1: came over TLS (scheme https) */
     uint8_t body_complete;          /* `body` is the whole of it */
+    const ClientCertificate *certificate; /* NULL: the client has shown none */
     Address peer;                   /* the other end of the connection */
     Address client;                 /* peer, or what a trusted X-Forwarded-For says */
     Address local;                  /* our end: the listener's address the client came to */

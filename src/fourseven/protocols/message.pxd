@@ -65,10 +65,23 @@ cpdef enum KnownHeader:
     HEADER_CACHE_CONTROL = 39
     HEADER_VARY = 40
 
+cpdef enum CertificateFact:
+    FACT_SUBJECT = 0
+    FACT_ISSUER = 1
+    FACT_FINGERPRINT = 2    # SHA-256 in lower hexadecimal digits
+    FACT_SERIAL = 3
+    FACT_NAMES = 4          # all alternative names with ", " between them
+    CERTIFICATE_FACTS = 5
+
 cdef extern from "fourseven/protocols/message.h" nogil:
     ctypedef struct Span:
         const char *at
         uint32_t size
+
+    ctypedef struct ClientCertificate:
+        Span[5] facts
+        Span *names
+        uint32_t name_count
 
     ctypedef struct Address:
         uint8_t[16] bytes
@@ -102,6 +115,7 @@ cdef extern from "fourseven/protocols/message.h" nogil:
         uint8_t upgrade
         uint8_t secure
         uint8_t body_complete
+        const ClientCertificate *certificate
         Address peer
         Address client
         Address local

@@ -51,6 +51,9 @@ cpdef enum PartKind:
     PART_PEER_ADDRESS = 14
     PART_PORT = 15          # our port
     PART_GROUP = 16         # a group of the rewrite's regex; text: one digit
+    PART_CERTIFICATE = 17   # of the client's certificate; text: one digit, a CertificateFact
+    PART_VERIFIED = 18      # whether it has shown one: true or false
+    PART_SECURE = 19        # the text, over TLS alone
 
 cpdef enum ActionKind:
     ACTION_SET_HEADER = 0       # replaces all of that name

@@ -356,6 +356,7 @@ def arrived_request(request, listener, client, arrived):
     nothing: Span = Span(at=cython.NULL, size=0)
     request.local = listener.local
     arrived_fill(arrived, request)
+    request.certificate = cython.NULL
     request.method = nothing  # what an earlier request left here points into a buffer that is gone
     request.target = nothing
     request.authority = nothing

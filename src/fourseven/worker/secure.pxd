@@ -1,6 +1,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from fourseven.native.openssl cimport BIO, SSL, SSL_CTX
+from fourseven.protocols.message cimport ClientCertificate
 from fourseven.tls.outward cimport Keeping, TlsOutward
 from fourseven.worker.worker cimport Buffer, Worker
 
@@ -49,6 +50,7 @@ cdef struct Secure:
     uint8_t said            # the socket has taken something: it is connected
     uint8_t plain           # the other side speaks HTTP without TLS
     uint8_t fault           # TlsFault
+    ClientCertificate *certificate  # of the client, where it has shown one
     Keeping keeping         # towards a server: its tickets
 
 cdef extern from *:

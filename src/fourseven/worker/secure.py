@@ -75,6 +75,7 @@ from cython.cimports.fourseven.native.openssl import (
     SSL_get_error,
     SSL_get_verify_result,
     SSL_has_pending,
+    SSL_is_server,
     SSL_new,
     SSL_read,
     SSL_SESSION_free,
@@ -94,6 +95,7 @@ from cython.cimports.fourseven.native.openssl import (
     X509_VERIFY_PARAM_set1_ip_asc,
 )
 from cython.cimports.fourseven.snapshot.layout import SLOTS_MAX
+from cython.cimports.fourseven.tls.identity import identity_of
 from cython.cimports.fourseven.tls.outward import Resumption, TlsPeer, peer_at
 from cython.cimports.fourseven.tls.site import RECORD_MAX
 from cython.cimports.fourseven.worker.secure import (
@@ -287,6 +289,7 @@ def secure_drop(secure):
         SSL_set_shutdown(secure.ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
         SSL_free(secure.ssl)
     buffer_free(secure.worker, secure.out)
+    free(secure.certificate)
     free(secure)
 
 
@@ -304,6 +307,8 @@ def secure_handshake(secure):
     if result == 1:
         secure.ready = 1
         secure.speaks = 1
+        if SSL_is_server(secure.ssl):
+            secure.certificate = identity_of(secure.ssl)
         return HANDSHAKE_DONE
     return failed(secure, SSL_get_error(secure.ssl, result))
 
