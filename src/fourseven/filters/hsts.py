@@ -24,11 +24,11 @@ class Hsts(Filter):
     """Tells browsers to use HTTPS alone for this host (Strict-Transport-Security, RFC 6797).
 
     Its name alone means a year. A server's own header of that name is replaced. Over plain HTTP
-    the header is not sent, for there anybody could have written it; redirect such a client instead:
+    the header is not sent, for there anybody could have written it; such a client is sent on by
+    `redirect: {scheme: https, status: 308}`.
 
         filters: [hsts]
         filters: [{hsts: {max_age: 730d, subdomains: true, preload: true}}]
-        filters: [{redirect: {scheme: https, status: 308}}]
 
     Browsers keep it for max_age, whatever you say later: begin with a short one.
     """
