@@ -8,15 +8,10 @@ from fourseven.compiler.prefix import prefix_of
 from fourseven.errors import Problem
 from fourseven.forms import MatchForm
 from fourseven.matching.rows import lower_rows
-<<<<<<< HEAD
 from fourseven.model import Config, Route
-from fourseven.plan import All, Any_, Expression, Not, RoutePlan
-from fourseven.scalars import Path
-=======
-from fourseven.model import Config, Path, Route
 from fourseven.plan import Action, All, Any_, Expression, Not, RoutePlan
+from fourseven.scalars import Path
 from fourseven.snapshot.layout import ActionKind, PartKind
->>>>>>> 37ebd67 (Clients' certificates as matches and headers; HSTS; the relay's limits said)
 
 ALWAYS = All()
 TELLING = (PartKind.PART_CERTIFICATE, PartKind.PART_VERIFIED)

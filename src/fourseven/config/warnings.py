@@ -21,15 +21,10 @@ from fourseven.compiler.shadow import shadowed
 from fourseven.errors import Problem
 from fourseven.features import Need
 from fourseven.l4.abilities import ABILITIES
-<<<<<<< HEAD
-from fourseven.model import Config
-from fourseven.plan import CertificatePlan, Plan
-from fourseven.scalars import Path
-=======
 from fourseven.matching.records import Field
-from fourseven.model import Config, Path
+from fourseven.model import Config
 from fourseven.plan import CertificatePlan, Condition, Expression, Not, Plan
->>>>>>> 37ebd67 (Clients' certificates as matches and headers; HSTS; the relay's limits said)
+from fourseven.scalars import Path
 
 KERNEL = frozenset(ABILITIES)
 RELAXED = {

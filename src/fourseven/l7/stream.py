@@ -122,14 +122,10 @@ def read_head(worker, session):
     request.peer = session.peer
     request.client = session.peer
     request.local = session.listener.local
-<<<<<<< HEAD
     request.secure = carrier_of(session).tls is not cython.NULL
-=======
-    request.secure = session.tls is not cython.NULL
     request.certificate = cython.NULL
     if request.secure:
-        request.certificate = session.tls.certificate
->>>>>>> 37ebd67 (Clients' certificates as matches and headers; HSTS; the relay's limits said)
+        request.certificate = carrier_of(session).tls.certificate
     request.body.at = cython.NULL
     request.body.size = 0
     request.body_complete = 0
