@@ -18,10 +18,11 @@ from pathlib import Path
 from bench import loads, machine
 from bench.figures import rotated
 from bench.l4 import report
+from bench.l4.extras import EXTRA
 from bench.l4.results import Results, Round
 from bench.l4.stage import Stage
 from bench.l4.ways import WAYS, Way
-from bench.l4.works import WORKS, Work
+from bench.l4.works import EXTRAS, WORKS, Work
 from bench.peers.peer import install
 from fourseven.demo.processes import Failed, open_files
 from fourseven.errors import FoursevenError
@@ -42,6 +43,9 @@ def main() -> int:
         stages = started(present(options.ways), options.congestion, stack, results)
         for work in works:
             measure(work, stages, options, results)
+        for name, title in EXTRAS.items():
+            if not options.only or name in options.only:
+                measure_extra(name, title, stages, results, options.quick)
     file = report.write(results, options.output)
     print(f"written: {file}")
     return 1 if results.absent or results.invalid() else 0
@@ -89,6 +93,20 @@ def measure(
         print(f"  {name:18} {results.said(work, name)}", flush=True)
 
 
+def measure_extra(
+    name: str, title: str, stages: dict[str, Stage], results: Results, quick: bool
+) -> None:
+    print(f"{name}: {title}", flush=True)
+    before = len(results.extras)
+    try:
+        EXTRA[name](stages, results, quick)
+    except (FoursevenError, OSError, AssertionError) as error:
+        results.absent[name] = str(error).strip().splitlines()[-1]
+        print(f"  left out: {results.absent[name]}", flush=True)
+    for extra in results.extras[before:]:
+        print(f"  {extra.title}: {extra.figure} {extra.bar} {extra.verdict}", flush=True)
+
+
 def described(options: argparse.Namespace) -> dict[str, str]:
     cores, _ = machine.cores()
     about = machine.describe()
@@ -111,7 +129,7 @@ def unversioned(options: argparse.Namespace) -> list[str]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = [work.name for work in WORKS]
+    names = [*(work.name for work in WORKS), *EXTRAS]
     split = lambda text: text.split(",")  # noqa: E731
     parser.add_argument("--only", type=split, default=[], help=f"some of {','.join(names)}")
     parser.add_argument("--ways", type=split, default=list(WAYS), help="who is measured")

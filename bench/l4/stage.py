@@ -25,14 +25,14 @@ from typing import Self
 
 from bench import loads, machine
 from bench.l4 import packets
-from bench.l4.ways import BULK, HTTP, PING, SOURCE, UDP, VIP, Way
+from bench.l4.ways import BULK, ECHO, HTTP, PING, SOURCE, UDP, VIP, Way
 from bench.origin import Origin
 from bench.works import WEB, Work
 from fourseven.demo.processes import START_PATIENCE_SECONDS, Child, Failed, cpu_us, tree
 from support.lab import Lab
 
 ROOT = SOURCE.parent
-SPEAKS = {"environment": {"PYTHONPATH": f"{ROOT}:{SOURCE}"}, "speaks": True}
+SPEAKS = {"environment": {"PYTHONPATH": f"{ROOT}:{SOURCE}:{ROOT}/tests"}, "speaks": True}
 KEEP = Work("requests", "", WEB)
 NEW = Work("connections", "", WEB, close=True)
 Measured = tuple[float, str]
@@ -89,14 +89,15 @@ class Stage:
             origin,
             [*own, "bulk-server", "0.0.0.0", str(BULK)],
             [*own, "sink", "0.0.0.0", str(UDP)],
+            [sys.executable, "-m", "support.lab_servers", "echo", str(ECHO), name],
         ):
             self.lab.start(name, *command, cores=cores, **SPEAKS).read_line()
 
     def wait(self) -> None:
         """Returns once every port is served; raises with the log when its process ended."""
         until = time.monotonic() + START_PATIENCE_SECONDS
-        for port in (HTTP, PING, BULK):
-            while not self.answers(port):
+        for port in (HTTP, PING, BULK, ECHO):
+            while not (self.way.ready(self.lab) and self.answers(port)):
                 ended = self.process is not None and self.process.process.poll() is not None
                 if ended or time.monotonic() > until:
                     said = self.process.log_tail() if self.process else ""

@@ -16,19 +16,33 @@ import shutil
 import socket
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-from bench.l4.works import BY_HAND, HAPROXY, MASQUERADE, NFTABLES, RELAY, ROUTING, TCX, XDP
+from bench.l4.works import (
+    BY_HAND,
+    HAPROXY,
+    MASQUERADE,
+    NFTABLES,
+    RELAY,
+    ROUTING,
+    TCX,
+    TCX_MANY,
+    XDP,
+)
 from bench.peers.peer import first_line, install
 from fourseven.demo.processes import Child
-from support.lab import BALANCER, ROUTED, VIPS, Lab
+from fourseven.l4 import pins
+from support.lab import BALANCER, ROUTED, VIPS, Lab, many
 from support.lab import MASQUERADE as BACK_MASQUERADE
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 VIP = VIPS[socket.AF_INET]
 SERVERS = ("10.77.11.2", "10.77.12.2")
-HTTP, PING, BULK, UDP = 8080, 8081, 8082, 8083
-TCP_PORTS = {"http": HTTP, "ping": PING, "bulk": BULK}
+HTTP, PING, BULK, UDP, ECHO = 8080, 8081, 8082, 8083, 8084
+TCP_PORTS = {"http": HTTP, "ping": PING, "bulk": BULK, "echo": ECHO}
+MANY = 1000
 
 
 class Way(ABC):
@@ -43,6 +57,9 @@ class Way(ABC):
     @abstractmethod
     def start(self, lab: Lab) -> Child | None:
         """Serves from now on; the process that does, if one does."""
+
+    def ready(self, lab: Lab) -> bool:  # noqa: ARG002 - those that have more to do than listen
+        return True
 
     def missing(self) -> str:
         if self.program and not shutil.which(self.program):
@@ -151,31 +168,70 @@ class Ours(Way):
         self.name, self.plane, self.back = name, plane, back
 
     def text(self) -> str:
-        lines = ["workers: 1", "listeners:"]
-        binds = {name: f"{VIP}:{port}" for name, port in TCP_PORTS.items()}
-        binds["udp"] = f"udp://{VIP}:{UDP}"
-        for name, bind in binds.items():
-            lines.append(f'  {name}: {{bind: "{bind}", backend: {name}, plane: {self.plane}}}')
+        """The file. `echo` has one server, which a change replaces."""
+        lines = ["workers: 1", "shutdown_timeout: 1s", "listeners:"]
+        for name, bind, backend in self.listeners():
+            plane = f"plane: {self.plane}"
+            lines.append(f'  {name}: {{bind: "{bind}", backend: {backend}, {plane}}}')
         lines.append("backends:")
+        way = "" if self.plane == "relay" else f", return_path: {self.back}"
         for name, port in {**TCP_PORTS, "udp": UDP}.items():
-            servers = ", ".join(f'"{at}:{port}"' for at in SERVERS)
-            way = "" if self.plane == "relay" else f", return_path: {self.back}"
+            servers = ", ".join(f'"{at}:{port}"' for at in self.servers(name))
             lines.append(f"  {name}: {{servers: [{servers}], balance: source_hash{way}}}")
         return "\n".join(lines) + "\n"
+
+    def listeners(self) -> Iterator[tuple[str, str, str]]:
+        for name, port in TCP_PORTS.items():
+            yield name, f"{VIP}:{port}", name
+        yield "udp", f"udp://{VIP}:{UDP}", "udp"
+
+    def servers(self, backend: str) -> Sequence[str]:  # noqa: ARG002 - of others of its kind
+        return SERVERS
 
     def start(self, lab: Lab) -> Child:
         file = lab.folder / "fourseven.yaml"
         file.write_text(self.text())
-        command = [sys.executable, "-m", "fourseven", "l4", "run", str(file)]
-        command += [word for name in lab.interfaces() for word in ("-i", name)]
+        command = [sys.executable, "-m", "fourseven", "run", str(file)]
+        command += ["--runtime-dir", f"{file}.run"]
+        return lab.start(
+            BALANCER, *command, environment={"PYTHONPATH": str(SOURCE)}, patience_seconds=15.0
+        )
+
+    def ready(self, lab: Lab) -> bool:
+        """Until then the relay answers, for who comes to an address of its host."""
         if self.plane == "relay":
-            command = [sys.executable, "-m", "fourseven", "run", str(file)]
-            command += ["--runtime-dir", f"{file}.run"]
-        return lab.start(BALANCER, *command, environment={"PYTHONPATH": str(SOURCE)})
+            return True
+        if self.plane == "nftables":
+            return "fourseven" in lab.run(BALANCER, "nft", "list", "tables").stdout
+        with lab.inside(BALANCER):
+            links = {one.name for _, home in pins.homes() for one in home.rglob("link-*")}
+        return len(links) >= len(lab.interfaces())
 
     def version(self) -> str:
         text = (SOURCE / "fourseven" / "__init__.py").read_text()
         return "fourseven " + text.partition('__version__ = "')[2].partition('"')[0]
+
+
+class OursMany(Ours):
+    """The same with 1,000 servers behind a listener, and so many addresses more."""
+
+    def __init__(self, name: str, plane: str, back: str, vips: int = MANY) -> None:
+        super().__init__(name, plane, back)
+        self.vips = vips
+
+    def listeners(self) -> Iterator[tuple[str, str, str]]:
+        yield from super().listeners()
+        for number, address in enumerate(islice(many(BALANCER, socket.AF_INET).hosts(), self.vips)):
+            yield f"many-{number}", f"{address}:{HTTP}", "http"
+
+    def servers(self, backend: str) -> Sequence[str]:
+        if backend in ("bulk", "echo"):
+            return SERVERS
+        half = [
+            list(islice(many(name, socket.AF_INET).hosts(), MANY // 2))
+            for name in ("server1", "server2")
+        ]
+        return [str(address) for pair in zip(*half, strict=True) for address in pair]
 
 
 WAYS: dict[str, Way] = {
@@ -185,6 +241,7 @@ WAYS: dict[str, Way] = {
         ByHand(),
         Haproxy(),
         Ours(TCX, "tcx", ROUTED),
+        OursMany(TCX_MANY, "tcx", ROUTED),
         Ours(MASQUERADE, "tcx", BACK_MASQUERADE),
         Ours(XDP, "xdp", ROUTED),
         Ours(NFTABLES, "nftables", ROUTED),

@@ -69,6 +69,22 @@ def test_descriptors_belong_to_their_message_however_many():
     assert open_fds() == before
 
 
+def test_descriptors_keep_their_order_however_many():
+    async def play():
+        left, right = pair()
+        files = [os.memfd_create(str(number)) for number in range(2 * FDS_AT_ONCE + 9)]
+        wanted = [os.fstat(fd).st_ino for fd in files]
+        left.channel.send({}, files)
+        _, fds = await right.messages.get()
+        assert [os.fstat(fd).st_ino for fd in fds] == wanted
+        for fd in (*fds, *files):
+            os.close(fd)
+        left.channel.close()
+        right.channel.close()
+
+    asyncio.run(play())
+
+
 def test_what_cannot_be_sent_any_more_leaks_nothing():
     async def play():
         left, right = pair()

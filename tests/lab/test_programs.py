@@ -16,7 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from support.lab import CLIENTS, FAMILIES, VIPS, Lab, server_address
+from support.lab import (
+    CLIENTS,
+    FAMILIES,
+    MASQUERADE,
+    ROUTED,
+    VIPS,
+    Lab,
+    server_address,
+)
 from support.lab_servers import pattern
 from support.network import needs_lab, why_no_lab
 
@@ -35,30 +43,36 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(reason), reason=reason or "it can")
 
 
-def text() -> str:
+def text(plane: str, back: str) -> str:
     """A listener for each program, family and transport; a client keeps its server."""
-    listeners, backends = [], []
+    listeners, backends, way = [], [], f"plane: {plane}"
     for family in FAMILIES.values():
         form = "[{}]:{}" if family == socket.AF_INET6 else "{}:{}"
         for name, port in PORTS.items():
             backend = f"{name}-{'v6' if family == socket.AF_INET6 else 'v4'}"
             numbers = (1,) if name == "postgres" else (1, 2)
             servers = [form.format(server_address(n, family), port) for n in numbers]
-            said = f"servers: {json.dumps(servers)}, balance: source_hash, return_path: routed"
+            said = f"servers: {json.dumps(servers)}, balance: source_hash, return_path: {back}"
             backends.append(f"  {backend}: {{{said}}}")
             bind = form.format(VIPS[family], port)
-            listeners.append(f'  {backend}-tcp: {{bind: "{bind}", backend: {backend}}}')
+            listeners.append(f'  {backend}-tcp: {{bind: "{bind}", backend: {backend}, {way}}}')
             if name in OVER_UDP:
-                listeners.append(f'  {backend}-udp: {{bind: "udp://{bind}", backend: {backend}}}')
-    return "\n".join(["listeners:", *listeners, "backends:", *backends]) + "\n"
+                listeners.append(
+                    f'  {backend}-udp: {{bind: "udp://{bind}", backend: {backend}, {way}}}'
+                )
+    return (
+        "\n".join(["shutdown_timeout: 1s", "listeners:", *listeners, "backends:", *backends]) + "\n"
+    )
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    with Lab() as made:
-        file = tmp_path_factory.mktemp("lab") / "fourseven.yaml"
-        file.write_text(text())
-        made.balanced(file)
+PLANES = {"tcx": ROUTED, "tcx-masquerade": MASQUERADE, "nftables": ROUTED}
+
+
+@pytest.fixture(scope="module", params=PLANES)
+def lab(request):
+    back = PLANES[request.param]
+    with Lab(back=back) as made:
+        made.service(text(request.param.partition("-")[0], back))
         yield made
 
 
@@ -155,7 +169,9 @@ needs_postgres = pytest.mark.skipif(bool(no_postgres), reason=no_postgres or "it
 @needs("psql")
 def test_postgresql_sees_the_client_and_answers_at_length(postgres, family, vip):
     seen = psql(postgres, vip, "-c", "select inet_client_addr(), inet_server_port()")
-    assert seen == f"{CLIENTS[family]}|{POSTGRES}"
+    routed = postgres.back == ROUTED
+    client = CLIENTS[family] if routed else server_address(1, family).removesuffix("2") + "1"
+    assert seen == f"{client}|{POSTGRES}"
     rows = psql(postgres, vip, "-c", "select i, md5(i::text) from generate_series(1, 100000) i")
     wanted = "\n".join(f"{i}|{hashlib.md5(b'%d' % i).hexdigest()}" for i in range(1, 100_001))
     assert rows == wanted

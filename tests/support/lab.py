@@ -38,9 +38,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import fourseven
+from fourseven.control import remains
 from fourseven.demo.processes import Child
 from support.network import Namespace
+from support.service import Service
 
 VIPS = {socket.AF_INET: "10.77.0.1", socket.AF_INET6: "fd77::1"}
 CLIENTS = {socket.AF_INET: "10.77.1.2", socket.AF_INET6: "fd77:1::2"}
@@ -111,6 +112,7 @@ class Lab:
         self.spaces: dict[str, Namespace] = {}
         self.sockets: list[socket.socket] = []
         self.children: list[Child] = []
+        self.services: list[Service] = []
         self.open = contextlib.ExitStack()
         self.folder = Path()
 
@@ -133,11 +135,21 @@ class Lab:
         try:
             for child in reversed(self.children):
                 child.stop()
+            for service in self.services:
+                service.stop()
+            self.unpin()
         finally:
             for space in self.spaces.values():
                 space.close()
             self.spaces.clear()
             self.open.close()
+
+    def unpin(self) -> None:
+        """What a fourseven that was killed has left in the host's bpf filesystem."""
+        for space in self.spaces.values():
+            with space.inside():
+                for home, _ in remains.found():
+                    remains.clean(home)
 
     # ---- building ----
 
@@ -317,15 +329,12 @@ class Lab:
         threading.Thread(target=_accept, args=(tcp, name), daemon=True).start()
         threading.Thread(target=_answer, args=(udp, name), daemon=True).start()
 
-    def balanced(self, file: Path, *words: str) -> Child:
-        """`fourseven l4 run` in the balancer's namespace; it serves when this returns."""
-        command = [*RUN, "l4", "run", str(file), *words]
-        for name in self.interfaces():
-            command += ["-i", name]
-        source = str(Path(fourseven.__file__).parents[1])
-        child = self.start(BALANCER, *command, environment={"PYTHONPATH": source}, speaks=True)
-        child.read_line()
-        return child
+    def service(self, config: str, folder: Path | None = None) -> Service:
+        """`fourseven run` in the balancer's namespace; it serves when this returns."""
+        with self.inside(BALANCER):
+            made = Service(config, folder=folder)
+        self.services.append(made)
+        return made
 
     def balance(self, file: Path) -> subprocess.Popen:
         """`fourseven l4 run` in the balancer's namespace, on all its interfaces."""

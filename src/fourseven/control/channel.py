@@ -55,10 +55,10 @@ class Channel:
         frame = memoryview(_HEAD.pack(len(text), len(fds)) + text)
         copies = [os.dup(fd) for fd in fds]
         batches = [copies[at : at + FDS_AT_ONCE] for at in range(0, len(copies), FDS_AT_ONCE)]
-        for batch in batches[1:]:
+        for batch in batches[:-1]:  # they arrive in the order in which they leave
             self._out.append((frame[:1], batch))
             frame = frame[1:]
-        self._out.append((frame, batches[0] if batches else []))
+        self._out.append((frame, batches[-1] if batches else []))
         self._write()
 
     def drain(self) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fourseven.addresses import bind_parts
@@ -294,6 +295,7 @@ def is_loopback(address: int) -> bool:
     return address == 1 or address >> 24 == (MAPPED | 127 << 24) >> 24
 
 
+@lru_cache(maxsize=1 << 16)  # a backend's servers are looked at once for each of its listeners
 def end(text: str) -> End | None:
     """A server's `address:port`; None for a name or a path."""
     host, _, port = text.rpartition(":")
