@@ -158,7 +158,7 @@ def test_bounded_load_when_everybody_is_past_it():
         ({"header": ""}, "at least 1 character"),
         ({"header": "Ü"}, "not ASCII"),
         ({"path": True, "bounded_load": 100}, "greater than 100"),
-        ({"path": True, "bounded_load": "125 percent"}, "valid integer"),
+        ({"path": True, "bounded_load": "125 percent"}, "the units are %"),
         ({"address": True}, "Extra inputs"),
     ],
 )

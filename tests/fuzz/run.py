@@ -39,8 +39,9 @@ MODULES = [
     "fourseven.protocols.http1",
     "fourseven.protocols.chunked",
     "fourseven.protocols.clienthello",
+    "fourseven.protocols.proxyproto",
 ]
-TARGETS = ["request", "response", "chunked", "client_hello", "path"]
+TARGETS = ["request", "response", "chunked", "client_hello", "proxy", "path"]
 SANITIZE = "-fsanitize=address,undefined"
 FLAGS = ["-g", "-O1", "-std=gnu11", "-UNDEBUG", "-fno-sanitize-recover=undefined", "-w"]
 
@@ -114,6 +115,7 @@ def seeds(target: str) -> list[bytes]:
         test_http1_accepted,
         test_http1_answers,
         test_http1_refused,
+        test_proxyproto,
     )
 
     if target == "request":
@@ -124,6 +126,8 @@ def seeds(target: str) -> list[bytes]:
         return [b"\x00" + data for data in (*answers, *[r[1] for r in test_http1_answers.REFUSED])]
     if target == "chunked":
         return [b"\x00" + row[1] for row in (*test_chunked.ACCEPTED, *test_chunked.REFUSED)]
+    if target == "proxy":
+        return [row[1] for row in (*test_proxyproto.ACCEPTED, *test_proxyproto.REFUSED)]
     if target == "path":
         return [b"\x10" + path for path in test_canonical.PATHS]
     return [test_clienthello.WHOLE, *[row[1] for row in test_clienthello.REFUSED]]

@@ -2,6 +2,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from fourseven.protocols.http1 cimport HeadLimits
 from fourseven.protocols.message cimport Header, Request, Response, Span
+from fourseven.protocols.proxyproto cimport ProxyHeader
 
 # With -fsanitize=address: what lies behind the bytes that have "come" may not be touched.
 cdef extern from "<sanitizer/asan_interface.h>" nogil:
@@ -15,8 +16,10 @@ cdef void request(const char *data, uint32_t size) noexcept nogil
 cdef void response(const char *data, uint32_t size) noexcept nogil
 cdef void chunked(const char *data, uint32_t size) noexcept nogil
 cdef void client_hello(const char *data, uint32_t size) noexcept nogil
+cdef void proxy(const char *data, uint32_t size) noexcept nogil
 cdef void path(const char *data, uint32_t size) noexcept nogil
 
+cdef void check_proxy(const ProxyHeader *header, const char *at) noexcept nogil
 cdef char *copied(const char *data, uint32_t size) noexcept nogil
 cdef HeadLimits limits_of(uint8_t options) noexcept nogil
 cdef void check_request(const Request *one, const char *at, int32_t result, const HeadLimits *limits) noexcept nogil

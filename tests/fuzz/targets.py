@@ -28,6 +28,16 @@ from cython.cimports.fourseven.protocols.message import (
     Response,
     Span,
 )
+from cython.cimports.fourseven.protocols.proxyproto import (
+    PROXY_MAX,
+    PROXY_MORE,
+    PROXY_OK,
+    PROXY_V1_MAX,
+    PROXY_V2_ROOM,
+    ProxyHeader,
+    read_proxy,
+    write_proxy,
+)
 from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcmp, memcpy
@@ -262,6 +272,56 @@ def client_hello(data, size):
         check(hello.size == n)
     free(hello)
     free(at)
+
+
+def proxy(data, size):
+    """A decision, once made, stays; and what was read is written and read as itself."""
+    n: uint32_t = 0
+    at: cython.p_char = copied(data, size)
+    header = cython.declare(ProxyHeader)
+    whole: int32_t = read_proxy(at, size, cython.address(header))
+    slow: int32_t = PROXY_MORE
+    if whole == PROXY_OK:
+        check(header.size <= size and header.size <= PROXY_MAX)
+        check_proxy(cython.address(header), at)
+    poison(at, size)
+    while n < size and slow == PROXY_MORE:
+        n += 1
+        unpoison(at, n)
+        slow = read_proxy(at, n, cython.address(header))
+    unpoison(at, size)
+    check(slow == whole)
+    if slow == PROXY_OK:
+        check(header.size == n)
+    free(at)
+
+
+def check_proxy(header, at):
+    i: uint32_t
+    size: uint32_t
+    texts = cython.declare(Span[6])
+    again = cython.declare(ProxyHeader)
+    out: cython.p_char = cython.cast(cython.p_char, malloc(PROXY_V2_ROOM))
+    texts[0] = header.alpn
+    texts[1] = header.unique_id
+    texts[2] = header.tls_version
+    texts[3] = header.tls_cipher
+    texts[4] = header.common_name
+    for i in range(5):
+        check(texts[i].at is cython.NULL or inside(cython.address(texts[i]), at, header.size))
+    check(
+        header.authority.at is cython.NULL
+        or inside(cython.address(header.authority), at, header.size)
+        or inside(cython.address(header.authority), header.authority_text, 256)
+    )
+    for i in range(1, 3):
+        size = write_proxy(out, i, header)
+        check(size <= (PROXY_V1_MAX if i == 1 else cython.cast(uint32_t, PROXY_V2_ROOM)))
+        check(read_proxy(out, size, cython.address(again)) == PROXY_OK and again.size == size)
+        check(again.told == header.told)
+        check(memcmp(again.source.bytes, header.source.bytes, 16) == 0 or not header.told)
+        check(again.source.port == header.source.port and again.version == i)
+    free(out)
 
 
 def path(data, size):

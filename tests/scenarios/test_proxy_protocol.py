@@ -441,3 +441,94 @@ def test_tls_that_ends_at_the_relay(stage: Stage, listening, authority: Authorit
     assert stranger["tls_cipher"].startswith(b"TLS_AES")
     assert (stranger["authority"], stranger["common_name"]) == (b"a.example", None)
     assert (known["client"], known["verified"], known["common_name"]) == (7, 1, b"me")
+
+
+# ---- sent at Layer 7 ----
+
+
+class Web(Listening):
+    """Answers HTTP behind the header: which connection it is, and how many requests it has had."""
+
+    def serve(self, connected: socket.socket) -> None:
+        with contextlib.suppress(OSError), connected:
+            data = b""
+            while not (found := probe.proxy(data))["result"] and (more := connected.recv(1)):
+                data += more
+            self.heard.append(found)
+            number, count = len(self.heard), 0
+            if self.context is not None:
+                connected = self.context.wrap_socket(connected, server_side=True)
+            while connected.recv(65_536):
+                count += 1
+                body = b"%d %d" % (number, count)
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+                connected.sendall(head + body)
+
+
+@pytest.fixture
+def web() -> Iterator[Callable[..., Web]]:
+    made: list[Web] = []
+
+    def start(**more: Any) -> Web:
+        made.append(Web(**more))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+def http(address: str, version: str = "v2", **listener: Any) -> Config:
+    config = site(address, **listener)
+    config["backends"]["all"]["proxy_protocol"] = version
+    return config
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_connection_speaks_of_one_client_alone(stage: Stage, web, version: str):
+    """Kept for the client's next requests, never given to another, closed with it."""
+    server = web()
+    balancer = stage.balancer(http(server.address, version))
+    ours = []
+    with balancer.wire() as first, balancer.wire() as second:
+        for count in (1, 2, 3):
+            for number, wire in enumerate((first, second), 1):
+                assert wire.send(ASK).read().body == b"%d %d" % (number, count)
+        ours = [wire.socket.getsockname() for wire in (first, second)]
+        assert balancer.counters()["workers"]["upstream_idle"] == 2
+    assert [one["source"] for one in server.heard] == ours
+    until(lambda: balancer.counters()["workers"]["upstream_idle"] == 0)
+    with balancer.wire() as third:
+        assert third.send(ASK).read().body == b"3 1"
+
+
+def test_the_header_goes_before_tls_to_the_server(stage: Stage, web, authority: Authority):
+    context = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.folder / "a.pem")
+    server = web(context=context)
+    certificates = {"certificates": [str(authority.folder / "a.pem")]}
+    config = http(server.address, tls=certificates, proxy_protocol=FROM_US)
+    config["backends"]["all"]["tls"] = {"ca": str(authority.pem), "name": "a.example"}
+    balancer = stage.balancer(config)
+    ask = ASK.replace(b"Host: a", b"Host: a.example")
+    raw = socket.create_connection(balancer.address, timeout=8)
+    raw.sendall(V1)
+    with authority.context("1.3").wrap_socket(raw, server_hostname="a.example") as inside:
+        inside.sendall(ask)
+        assert inside.recv(65_536).endswith(b"1 1")
+    (heard,) = server.heard
+    assert (heard["source"], heard["destination"]) == (("192.0.2.7", 40000), ("198.51.100.1", 443))
+    assert (heard["authority"], heard["tls_version"]) == (b"a.example", b"TLSv1.3")
+
+
+def test_a_retry_is_told_too(stage: Stage, web):
+    server = web()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        config = http(server.address)
+        config["backends"]["all"]["servers"].append(f"127.0.0.1:{closed.getsockname()[1]}")
+        balancer = stage.balancer(config)
+        for _ in range(4):
+            with balancer.wire() as wire:
+                assert wire.send(ASK).read().status == 200
+    assert [one["result"] for one in server.heard] == [1] * 4

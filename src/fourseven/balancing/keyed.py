@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field as Setting
-from pydantic import field_validator
+from pydantic import WithJsonSchema, field_validator
 
+from fourseven import units
 from fourseven.balancing.source_hash import PREFIX_V4, PREFIX_V6
 from fourseven.features import Feature, Picker
 from fourseven.matching.table import Field
@@ -19,6 +20,15 @@ from fourseven.matching.table import Field
 PERCENT_DEFAULT = 125  # the paper's example; 100 would allow no freedom, 200 is hardly a bound
 
 Name = Annotated[str, Setting(min_length=1)]
+BOUND_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "boolean"},
+            {"type": "string", "pattern": units.PERCENT_PATTERN},
+            {"type": "integer", "minimum": 101, "maximum": 1000},
+        ]
+    }
+)
 
 
 class Keyed(Feature):
@@ -31,7 +41,7 @@ class Keyed(Feature):
     query: Name | None = None
     path: bool = False
     host: bool = False
-    bounded_load: Annotated[int, Setting(gt=100, le=1000)] | None = None
+    bounded_load: Annotated[int, Setting(gt=100, le=1000), BOUND_SCHEMA] | None = None
 
     @classmethod
     def from_file(cls, value: Any) -> Any:
@@ -53,9 +63,7 @@ class Keyed(Feature):
         """`true` is the default bound; `125%` and `125` are the same."""
         if isinstance(value, bool):
             return PERCENT_DEFAULT if value else None
-        if isinstance(value, str) and value.endswith("%") and value[:-1].strip().isdecimal():
-            return int(value[:-1])
-        return value
+        return units.percentage(value) if isinstance(value, str) else value
 
     def named(self) -> list[str]:
         """Which of the fields name a key."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,6 +42,8 @@ SERVERS_SHOWN = 8  # a line
 @click.option("-H", "--header", "headers", multiple=True, help="A header line: 'Name: value'.")
 @click.option("--from", "client", default="127.0.0.1", help="Where the connection comes from.")
 @click.option("--body", help="The body: text, or @file.")
+@click.option("--sni", help="The name in the ClientHello; else the host of an https URL.")
+@click.option("--alpn", multiple=True, help="A protocol that the ClientHello offers.")
 @click.option("--listener", "wanted", help="Which listener takes it; else the URL's port says.")
 @click.option("--all", "everything", is_flag=True, help="Every route, however many there are.")
 @click.option("--no-host", is_flag=True, help="Of the file alone: this host is not asked.")
@@ -53,6 +55,8 @@ def explain(  # noqa: PLR0917 - click passes each by its name
     headers: tuple[str, ...],
     client: str,
     body: str | None,
+    sni: str | None,
+    alpn: tuple[str, ...],
     wanted: str | None,
     everything: bool,
     no_host: bool,
@@ -73,7 +77,9 @@ def explain(  # noqa: PLR0917 - click passes each by its name
     if url is None:
         raise click.UsageError("a request is METHOD URL, e.g. GET http://example.com/path")
     listener = listener_for(plan, url, wanted)
-    verdict = judge(plan, listener, asked(method, url, headers, client, body))
+    question = asked(method, url, headers, client, body)
+    question = replace(question, sni=_name_of(url) if sni is None else sni.lower(), alpn=alpn)
+    verdict = judge(plan, listener, question)
     if form == "json":
         print(json.dumps(asdict(verdict), indent=2, ensure_ascii=False))
         return
@@ -101,6 +107,17 @@ def asked(method: str, url: str, headers: tuple[str, ...], client: str, body: st
         lines.append(f"Content-Length: {len(content)}")
     head = "\r\n".join([*lines, *headers, "", ""])
     return Asked(head.encode("utf-8", "surrogateescape"), content, client)
+
+
+def _name_of(url: str) -> str:
+    """The name that a client of this URL asks for; none without TLS, and none for an address."""
+    split = urlsplit(url)
+    host = split.hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host if split.scheme == "https" else ""
+    return ""
 
 
 def _body(body: str | None) -> bytes:
@@ -223,7 +240,12 @@ def _ending(verdict: Verdict) -> list[tuple[str, str]]:
         return []
     if not verdict.route:
         return [
-            ("answer", "404, no route takes it" if verdict.seen else "closed, no route takes it")
+            (
+                "answer",
+                "404, no route takes it"
+                if "method" in verdict.seen
+                else "closed, no route takes it",
+            )
         ]
     if verdict.answered:
         return [("answer", f"{verdict.route} answers by itself; no server sees it")]

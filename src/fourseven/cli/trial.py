@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fourseven.balancing.probe import Probe as PickProbe
@@ -50,6 +50,8 @@ class Asked:
     head: bytes
     body: bytes
     peer: str
+    sni: str = ""  # what its ClientHello says
+    alpn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,18 @@ class Verdict:
 
 def judge(plan: Plan, listener: ListenerPlan, asked: Asked) -> Verdict:
     """The whole trial of one request at one listener."""
+    if listener.hello_routes:
+        early = judge(plan, at_hello(listener), asked)
+        if any(one.passthrough and one.name == early.route for one in listener.routes):
+            return early
     relayed = listener.mode != ListenerMode.MODE_HTTP
     head: dict[str, Any] = {} if relayed else read(listener, asked)
     if head.get("result", 1) <= 0:
         return _refused(listener, asked, head)
     client = asked.peer if relayed else client_of(listener, asked)
+    if client != asked.peer:  # at the hello nobody spoke for him
+        never = [replace(one, match=Any_()) if one.passthrough else one for one in listener.routes]
+        listener = replace(listener, routes=tuple(never))
     scene = Scene(listener, asked, head, client)
     attempts = tuple(_attempts(listener, scene))
     taken = attempts[-1].number if attempts and attempts[-1].taken else -1
@@ -131,6 +140,17 @@ def judge(plan: Plan, listener: ListenerPlan, asked: Asked) -> Verdict:
         algorithm=chosen.algorithm if chosen else "",
         server=server,
         why=why,
+    )
+
+
+def at_hello(listener: ListenerPlan) -> ListenerPlan:
+    """The same listener, as it is before it is clear whether TLS ends."""
+    return replace(
+        listener,
+        mode=ListenerMode.MODE_RELAY_TCP,
+        layer="L4 + peek: TLS is passed through",
+        routes=listener.routes[: listener.hello_routes],
+        hello_routes=0,
     )
 
 
@@ -170,6 +190,11 @@ class Scene:
         prefix = asked.body[: listener.body_prefix_max] if listener.body_prefix_max else None
         self.client = client
         self.message: dict[str, Any] = {"client": client}
+        if asked.sni:
+            self.message["sni"] = asked.sni.encode()
+        if asked.alpn:
+            names = [name.encode() for name in asked.alpn]
+            self.message["alpn"] = b"".join(bytes([len(name)]) + name for name in names)
         if head:
             self.message |= {
                 "method": head["method"],
@@ -203,7 +228,7 @@ class Scene:
 
     def seen(self) -> dict[str, str]:
         """The parts of the canonical request that routes mostly look at."""
-        keys = ("method", "host", "path", "query")
+        keys = ("sni", "method", "host", "path", "query")
         return {key: text(self.message[key]) for key in keys if self.message.get(key) is not None}
 
 

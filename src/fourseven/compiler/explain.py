@@ -103,6 +103,8 @@ def _listener(
         costs.append(HIDES[plan.plane])
     if plan.tls is not None:
         costs.append(_tls_cost(plan.tls))
+    if plan.hello:
+        costs.append("each connection's TLS ClientHello is waited for and looked at first")
     if plan.body_prefix_max:
         costs.append(f"up to {plan.body_prefix_max} bytes of a body wait for a payload match")
     return ListenerReport(
@@ -142,7 +144,9 @@ def _routes(config: Config, plan: ListenerPlan) -> list[RouteReport]:
         RouteReport(
             name=route.name,
             match=match_as_written(config, name, i),
-            filters=tuple(form.feature.key for form in written[i].filters),
+            filters=("TLS as it is",)
+            if route.passthrough
+            else tuple(form.feature.key for form in written[i].filters),
             backends=route.backends,
             source=route.source,
         )

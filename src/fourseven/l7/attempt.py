@@ -28,6 +28,7 @@ from cython.cimports.fourseven.l7.records import (
 from cython.cimports.fourseven.l7.request import forward_request
 from cython.cimports.fourseven.l7.retry import (
     FAILED_CONNECT,
+    FAILED_OURS,
     stream_failed,
 )
 from cython.cimports.fourseven.l7.upstream import (
@@ -64,7 +65,7 @@ def try_server(worker, session):
         return
     stream.upstream = upstream_take(worker, session)
     if stream.upstream is cython.NULL:
-        stream_failed(worker, session, FAILED_CONNECT)
+        stream_failed(worker, session, FAILED_OURS if stream.ours else FAILED_CONNECT)
         return
     send_request(worker, session)
 

@@ -98,6 +98,7 @@ cdef struct Stream:
     Body response
     # tries
     uint8_t tries
+    uint8_t ours                # no connection for want of our own descriptors or memory
     uint8_t stale               # pooled connections that proved dead
     uint32_t tried_count
     uint32_t tried[TRIED_MAX]
@@ -140,6 +141,7 @@ cdef struct Session:
     uint64_t window_bytes       # bytes in this rate window
     uint64_t window_start_ms
     uint8_t fin_sent            # tunnel: we have closed our half towards the client
+    Upstream *kept              # idle connections to servers that speak of this client alone
     Arrived *arrived            # what was read before it was served; NULL: nothing
     Secure *tls                 # NULL: without TLS
     Http2 *http2                # HTTP/2: what it carries
@@ -234,6 +236,8 @@ cdef struct Upstream:
     uint8_t keep_alive
     uint8_t fin_sent            # tunnel: we have closed our half towards the server
     uint8_t pooled
+    uint8_t proxy               # version of the PROXY header that it began with; 0: none
+    uint8_t unintroduced        # it is still to be sent
     uint32_t scanned
     uint32_t response_timeout_ms    # the backend's, for it may be gone from the file
     uint32_t read_timeout_ms

@@ -8,12 +8,13 @@ from fourseven.worker.worker cimport Buffer, Worker
 
 # Why a try at a server failed.
 cpdef enum Failure:
-    FAILED_CONNECT = 0      # refused, unreachable, no descriptor
+    FAILED_CONNECT = 0      # refused, unreachable
     FAILED_CONNECT_TIME = 1
     FAILED_RESET = 2        # closed or reset before the answer was whole
     FAILED_TIME = 3         # no answer in time
     FAILED_ANSWER = 4       # not HTTP, or against its rules
     FAILED_TLS = 5          # connected, but no TLS: Upstream.tls says why
+    FAILED_OURS = 6         # we have no descriptor or no memory: no fault of the server
 
 # The server's connection failed: another try, an answer of our own, or the end of the client's.
 cdef void stream_failed "fourseven_stream_failed"(Worker *worker, Session *session, uint8_t failure) noexcept nogil

@@ -24,6 +24,7 @@ from cython.cimports.fourseven.l7.retry import (
     FAILED_ANSWER,
     FAILED_CONNECT,
     FAILED_CONNECT_TIME,
+    FAILED_OURS,
     FAILED_RESET,
     FAILED_TIME,
     FAILED_TLS,
@@ -58,7 +59,7 @@ def stream_failed(worker, session, failure):
     status: uint16_t = 502
     failure = tls_failure(stream, failure)
     count_failure(worker, stream, failure)
-    if failure != FAILED_CONNECT and failure != FAILED_TLS:
+    if failure != FAILED_CONNECT and failure != FAILED_TLS and failure != FAILED_OURS:
         ewma_update(slot_of(worker, stream.slot), monotonic_ns() - stream.started_ns, worker.now_ns)
     if stream.response_begun:
         session.broken = 1  # the client must see that the answer is not whole
@@ -67,6 +68,8 @@ def stream_failed(worker, session, failure):
         leave_server(worker, stream)
         if failure == FAILED_TIME or failure == FAILED_CONNECT_TIME:
             status = 504
+        elif failure == FAILED_OURS:
+            status = 503
         session.state = SESSION_HEAD
         answer(worker, session, status)
         return
@@ -111,7 +114,7 @@ def may_retry(session, failure):
         return False
     if stream.request.framing == FRAMING_CHUNKED:
         return False
-    if failure == FAILED_ANSWER or failure == FAILED_TIME:
+    if failure == FAILED_ANSWER or failure == FAILED_TIME or failure == FAILED_OURS:
         return False
     stale: cython.bint = stream.upstream is not cython.NULL and stream.upstream.reused
     if not (stale and not stream.stale) and stream.tries >= stream.backend.retries:
@@ -126,7 +129,7 @@ def count_failure(worker, stream, failure):
     if stream.tls_fault:
         count(cython.address(counters.tls_failed), 1)
         count(cython.address(worker.counters.tls_server_faults[stream.tls_fault]), 1)
-    if failure == FAILED_TLS:
+    if failure == FAILED_TLS or failure == FAILED_OURS:
         return
     if failure == FAILED_CONNECT or failure == FAILED_CONNECT_TIME:
         count(cython.address(counters.connect_errors), 1)

@@ -55,6 +55,7 @@ from cython.cimports.fourseven.l7.stream import (
 )
 from cython.cimports.fourseven.l7.tls import tls_flush, tls_open, tls_read, tls_send, tls_step
 from cython.cimports.fourseven.l7.tunnel import tunnel_step
+from cython.cimports.fourseven.l7.upstream import upstream_drop
 from cython.cimports.fourseven.l7.waits import session_timer, settle
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
 from cython.cimports.fourseven.native.linux import (
@@ -141,6 +142,8 @@ def session_close(worker, session):
     if session.http2 is not cython.NULL:
         http2_drop(worker, session)
     session.state = SESSION_CLOSED
+    while session.kept is not cython.NULL:
+        upstream_drop(worker, session.kept)
     unwatch(worker, cython.address(session.source))
     timer_clear(worker, cython.address(session.timer))
     buffer_free(worker, session.in_.buffer)

@@ -1,6 +1,6 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
-from fourseven.l7.records cimport Session, Upstream
+from fourseven.l7.records cimport Session, Stream, Upstream
 from fourseven.worker.worker cimport Dead, Source, Timer, Worker
 
 cdef extern from *:
@@ -38,7 +38,9 @@ cdef int32_t send_secure(
 cdef uint32_t slot_generation(Worker *worker, uint32_t slot) noexcept nogil
 cdef Upstream *take_idle(Worker *worker, uint32_t slot, uint64_t identity) noexcept nogil
 cdef void leave_pool(Worker *worker, Upstream *upstream) noexcept nogil
-cdef Upstream *connect_new(Worker *worker, uint32_t slot) noexcept nogil
+cdef Upstream *connect_new(Worker *worker, Stream *stream) noexcept nogil
+cdef Upstream *take_kept(Worker *worker, Session *session, uint64_t identity) noexcept nogil
+cdef int32_t introduced(Upstream *upstream) noexcept nogil
 cdef Upstream *upstream_new(Worker *worker) noexcept nogil
 cdef int32_t open_socket(Worker *worker, uint32_t slot) noexcept nogil
 cdef void upstream_ready(Worker *worker, Source *source, uint32_t events) noexcept nogil

@@ -7,18 +7,23 @@ connection is watched: a server that closes it, or speaks unasked, takes it out 
 A non-blocking connect on the same host is often complete when it returns, so we write at once and
 only wait if the socket says so: a new connection then costs no turn of the loop.
 
+A connection that began with a PROXY header speaks of one client. It is kept in a list of that
+client's session instead, and closed with it.
+
 Laws: a connection goes back only after a whole exchange, with nothing unread and nothing unsent
 (an answer that nobody asked for would be taken for the next one's: response splitting). Its slot's
 `generation` must still be the one it was made for.
 """
 
 import cython
+from cython.cimports.fourseven.l4.choose import exhausted
 from cython.cimports.fourseven.l7.records import (
     SESSION_EXCHANGE,
     Http,
     Session,
     Stream,
     Upstream,
+    carrier_of,
     http_of,
     session_unsent,
     slot_of,
@@ -63,6 +68,7 @@ from cython.cimports.fourseven.native.linux import (
 )
 from cython.cimports.fourseven.snapshot.layout import SLOTS_MAX, Slot
 from cython.cimports.fourseven.tls.outward import TlsOutward, outward_identity
+from cython.cimports.fourseven.worker.introduce import introduce
 from cython.cimports.fourseven.worker.secure import (
     HANDSHAKE_DONE,
     HANDSHAKE_LATER,
@@ -105,10 +111,13 @@ def upstream_take(worker, session):
     identity: uint64_t = 0
     if outward is not cython.NULL:
         identity = outward_identity(outward, stream.slot)
-    if not stream.stale:
+    stream.ours = 0
+    if not stream.stale and stream.backend.proxy_protocol:
+        upstream = take_kept(worker, session, identity)
+    elif not stream.stale:
         upstream = take_idle(worker, stream.slot, identity)
     if upstream is cython.NULL:
-        upstream = connect_new(worker, stream.slot)
+        upstream = connect_new(worker, stream)
         if upstream is not cython.NULL and outward is not cython.NULL:
             upstream.identity = identity
             upstream.tls = secure_connect(
@@ -121,6 +130,7 @@ def upstream_take(worker, session):
             )
             if upstream.tls is cython.NULL:
                 upstream_drop(worker, upstream)
+                stream.ours = 1
                 return cython.NULL
     if upstream is cython.NULL:
         return upstream
@@ -160,6 +170,28 @@ def take_idle(worker, slot, identity):
     return upstream
 
 
+def take_kept(worker, session, identity):
+    """Of the connections that speak of this client, one to the server that was picked."""
+    upstream: cython.pointer[Upstream] = carrier_of(session).kept
+    after: cython.pointer[Upstream]
+    slot: uint32_t = session.stream.slot
+    version: uint32_t = session.stream.backend.proxy_protocol
+    while upstream is not cython.NULL:
+        after = upstream.next
+        if upstream.slot == slot:
+            leave_pool(worker, upstream)
+            if (
+                upstream.generation == slot_generation(worker, slot)
+                and upstream.identity == identity
+                and upstream.proxy == version
+            ):
+                upstream.reused = 1
+                return upstream
+            upstream_drop(worker, upstream)
+        upstream = after
+    return upstream
+
+
 def leave_pool(worker, upstream):
     upstream.link[0] = upstream.next
     if upstream.next is not cython.NULL:
@@ -187,16 +219,19 @@ def upstream_release(worker, upstream):
     ):
         upstream_drop(worker, upstream)
         return
+    pool = cython.address(http.idle[upstream.slot])
+    if upstream.proxy:
+        pool = cython.address(carrier_of(upstream.session).kept)
     buffer_free(worker, buffer)
     upstream.in_.buffer = cython.NULL
     upstream.session = cython.NULL
     upstream.scanned = 0
     upstream.pooled = 1
-    upstream.next = http.idle[upstream.slot]
-    upstream.link = cython.address(http.idle[upstream.slot])
+    upstream.next = pool[0]
+    upstream.link = pool
     if upstream.next is not cython.NULL:
         upstream.next.link = cython.address(upstream.next)
-    http.idle[upstream.slot] = upstream
+    pool[0] = upstream
     http.idle_count[upstream.slot] += 1
     count(cython.address(worker.counters.upstream_idle), 1)
     timer_put_off(worker, cython.address(upstream.timer), worker.now_ms + upstream.idle_timeout_ms)
@@ -258,11 +293,15 @@ def upstream_drop_idle(worker):
 # ---- connect ----
 
 
-def connect_new(worker, slot):
+def connect_new(worker, stream):
+    """`ours` says whose fault it is that there is none."""
+    slot: uint32_t = stream.slot
     fd: int32_t = open_socket(worker, slot)
     upstream: cython.pointer[Upstream]
     if fd < 0:
+        stream.ours = exhausted(-fd)
         return cython.NULL
+    stream.ours = 1
     upstream = upstream_new(worker)
     if upstream is cython.NULL:
         close(fd)
@@ -274,10 +313,13 @@ def connect_new(worker, slot):
     upstream.slot = slot
     upstream.generation = slot_generation(worker, slot)
     upstream.connecting = 1
+    upstream.proxy = stream.backend.proxy_protocol
+    upstream.unintroduced = upstream.proxy
     if watch(worker, cython.address(upstream.source)) != 0:
         upstream_drop(worker, upstream)
         return cython.NULL
     count(cython.address(worker.slot_counters[slot].connects), 1)
+    stream.ours = 0
     return upstream
 
 
@@ -301,15 +343,18 @@ def open_socket(worker, slot):
         cython.pointer[cython.const[sockaddr]], cython.address(target.sockaddr[0])
     )
     one: cython.int = 1
+    error: int32_t
     fd: int32_t = socket(name.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     if fd < 0:
+        error = errno
         count(cython.address(worker.counters.memory_refused), 1)
-        return -1
+        return -error
     if name.sa_family != AF_UNIX:
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, cython.address(one), cython.sizeof(one))
     if connect(fd, name, target.sockaddr_size) < 0 and errno != EINPROGRESS:
+        error = errno
         close(fd)
-        return -1
+        return -error
     return fd
 
 
@@ -436,8 +481,28 @@ def read_secure(worker, upstream):
     return size
 
 
+def introduced(upstream):
+    """The PROXY header goes before everything else, TLS too; as a send of nothing."""
+    carrier: cython.pointer[Session] = carrier_of(upstream.session)
+    said: int32_t = introduce(
+        upstream.source.fd,
+        upstream.unintroduced,
+        cython.address(carrier.peer),
+        carrier.source.fd,
+        carrier.arrived,
+        cython.NULL if carrier.tls is cython.NULL else carrier.tls.ssl,
+    )
+    if said > 0:
+        upstream.unintroduced = 0
+    return said
+
+
 def upstream_send(worker, upstream, at, size):
     sent: cython.Py_ssize_t
+    if upstream.unintroduced:
+        sent = introduced(upstream)
+        if sent <= 0:
+            return cython.cast(int32_t, sent)
     if upstream.tls is not cython.NULL:
         sent = send_secure(worker, upstream, at, size)
         if sent <= 0:
