@@ -16,13 +16,15 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fourseven.cli.run import RUNTIME_DIR
-from fourseven.control import remains, runtime
+from fourseven.control import remains
 from fourseven.errors import FoursevenError
+from fourseven.l4 import pins
 from fourseven.l4.kernel_plan import MAPPED, TRANSPORTS, End, address_bits
 from fourseven.l4.kernel_plane import (
     CLOSED,
@@ -104,8 +106,9 @@ def flows(  # noqa: PLR0917 - click passes each by its name
 
 def everywhere(chosen: str | None, wanted: FlowFilter, opened: ExitStack) -> Iterator[Row]:
     """The flows of each plane that is there."""
+    homes = [pins.home_name(Path(chosen).resolve())] if chosen is not None else []
     try:
-        for name, plane in remains.look(list(runtime.candidates(chosen)), every=chosen is None):
+        for name, plane in remains.look(homes):
             opened.callback(plane.close, remove=False)
             for one in plane.flows(wanted):
                 yield name, one

@@ -1,7 +1,7 @@
 """What stands in the kernel by a fourseven, seen from outside of it: to look at, or to take away.
 
     found()             each home of this network namespace, and which planes are there
-    look(runtimes)      each plane as it is, to be asked for flows and counts; nothing changes
+    look(names)         each plane as it is, to be asked for flows and counts; nothing changes
     clean(home)         takes all of it out of the kernel
 
 `fourseven flows` and `l4 clean` work by this, whether a fourseven runs or not; and the tables of
@@ -12,15 +12,9 @@ Law: who only looks changes nothing; what is in use is removed by its owner alon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator
 
-from fourseven.compiler.compile import compile_plan
-from fourseven.config.load import loads
-from fourseven.control.host import facts_for
-from fourseven.control.runtime import Runtime
-from fourseven.l4 import host, pins, plane
-from fourseven.l4.kernel_plan import kernel_plan
+from fourseven.l4 import pins, plane
 from fourseven.l4.kernel_plane import Home, KernelPlane
 from fourseven.l4.nftables import plane as nftables
 from fourseven.l4.nftables import table
@@ -32,6 +26,11 @@ OPENERS: dict[str, Opener] = {
     "tcx": lambda home: plane.BpfPlane(home, "tcx"),
     "xdp": lambda home: plane.BpfPlane(home, "xdp"),
     "nftables": nftables.open_plane,
+}
+LOOKERS: dict[str, Opener] = {
+    "tcx": lambda home: plane.BpfPlane(home, "tcx", look=True),
+    "xdp": lambda home: plane.BpfPlane(home, "xdp", look=True),
+    "nftables": nftables.open_plane,  # asks, and no more until a plan is applied
 }
 REMOVERS: dict[str, Remover] = {
     "tcx": lambda home: plane.remove(home, "tcx"),
@@ -53,27 +52,11 @@ def found() -> list[tuple[Home, list[str]]]:
     return homes
 
 
-def look(runtimes: list[Path], every: bool) -> Iterator[tuple[str, KernelPlane]]:
-    """(name of the plane, the plane) of each that is there: of these runtime directories, and with
-    `every` of all that are pinned.
-
-    What is pinned says all by itself. nftables' flows are those of conntrack that are ours by the
-    file in force, so its runtime directory must be among these.
-    """
-    known = {pins.home_name(path.resolve()): Runtime(path) for path in runtimes}
+def look(names: Collection[str] = ()) -> Iterator[tuple[str, KernelPlane]]:
+    """(name of the plane, the plane) of each that is there, in these homes; none named: in all."""
     for home, planes in found():
-        for one in planes:
-            if one != "nftables" and (every or home.name in known):
-                yield one, plane.BpfPlane(home, one, look=True)
-            elif home.name in known and (kept := known[home.name].in_force()) is not None:
-                yield one, _nftables(home, *kept)
-
-
-def _nftables(home: Home, file: str, raw: bytes) -> KernelPlane:
-    looking = nftables.open_plane(home)  # asks and no more until a plan is applied
-    config = loads(raw, file)
-    looking.plan = kernel_plan(compile_plan(config, facts_for(config)), "nftables", host.own())
-    return looking
+        for one in planes if not names or home.name in names else ():
+            yield one, LOOKERS[one](home)
 
 
 def clean(home: Home) -> list[str]:

@@ -80,18 +80,13 @@ class Runtime:
             json.dump({"file": str(file), "content": raw.decode("latin-1")}, stream)
         fresh.rename(self._good)
 
-    def in_force(self) -> tuple[str, bytes] | None:
-        """The file's name and content, of a supervisor that runs or was killed."""
-        try:
-            kept = json.loads(self._good.read_text())
-            return kept["file"], kept["content"].encode("latin-1")
-        except (OSError, ValueError, KeyError):
-            return None
-
     def remembered(self, file: Path) -> bytes | None:
         """What was in force under this name when a supervisor was killed."""
-        kept = self.in_force()
-        return kept[1] if kept is not None and kept[0] == str(file) else None
+        try:
+            kept = json.loads(self._good.read_text())
+            return kept["content"].encode("latin-1") if kept["file"] == str(file) else None
+        except (OSError, ValueError, KeyError):
+            return None
 
 
 def make(chosen: str | None) -> Runtime:
