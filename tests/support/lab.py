@@ -299,9 +299,9 @@ class Lab:
     def offload(self, names: Iterable[str], command: int, on: int) -> None:
         """Switches an offload of their interfaces."""
         for name in names:
-            devices = self.interfaces() if name == BALANCER else ["eth"]
             with self.inside(name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-                for device in devices:
+                links = [link for _, link in socket.if_nameindex() if link not in ("lo", "bridge")]
+                for device in self.interfaces() if name == BALANCER else links:
                     value = ctypes.create_string_buffer(struct.pack("=II", command, on), 8)
                     where = ctypes.addressof(value)
                     request = struct.pack("=16sQ16x", device.encode(), where)
