@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Self
 
+from bench import certificate
 from bench.figures import parse_wrk, wrk_errors
 from bench.works import Work, route_target
 from fourseven.demo.processes import Failed
@@ -48,10 +51,35 @@ def wrk(
     command = ["wrk", "-t1", f"-c{work.connections}", f"-d{max(1, round(seconds))}s"]
     command += ["--timeout", f"{TIMEOUT_SECONDS}s", "-s", str(HERE / "wrk.lua")]
     command += ["-H", "Connection: close"] if work.close else []
-    command += [f"http://{address}:{port}{work.path}"]
+    command += [f"http{'s' if work.setup.tls else ''}://{address}:{port}{work.path}"]
     environment = {**os.environ, "BENCH_TARGETS": str(targets)} if targets else None
     found = parse_wrk(run(command, cores, seconds + TIMEOUT_SECONDS + 5, environment))
     return {**found, "errors": wrk_errors(found)}
+
+
+def resumed(port: int, work: Work, seconds: float, cores: set[int]) -> dict:
+    """One connection after the other, each resuming the one before, by openssl's own tool.
+
+    TLS 1.2, for there it resumes by what the first handshake gave; the cost is the same kind.
+    """
+    command = ["openssl", "s_time", "-connect", f"{ADDRESS}:{port}", "-www", work.path, "-reuse"]
+    command += ["-tls1_2", "-time", str(max(1, round(seconds)))]
+    text = run(command, cores, seconds + TIMEOUT_SECONDS + 5, None)
+    found = re.search(r"(\d+) connections in (\d+) real seconds", text)
+    if found is None:
+        raise Failed(f"openssl s_time said {text[-300:]!r}")
+    count = int(found[1])
+    wait_us = 1e6 * int(found[2]) / max(count, 1)
+    again = text.count("r")  # it prints r for each that was resumed, * for each that was not
+    errors = "" if again >= count else f"{count - again} handshakes were not resumed"
+    return {
+        "requests": count,
+        "bytes": 0,
+        "duration_us": 1e6 * int(found[2]),
+        "p50_us": wait_us,
+        "p99_us": wait_us,
+        "errors": errors,
+    }
 
 
 def paced(port: int, work: Work, rate: int, seconds: float, cores: set[int]) -> dict:
@@ -87,9 +115,16 @@ def write_targets(routes: int, file: Path) -> Path:
     return file
 
 
-def ask(port: int, path: str, host: str = "bench.example.test") -> tuple[int, bytes, int]:
+def connect(port: int, tls: bool) -> socket.socket:
+    connection = socket.create_connection((ADDRESS, port), timeout=TIMEOUT_SECONDS)
+    return certificate.unverified().wrap_socket(connection) if tls else connection
+
+
+def ask(
+    port: int, path: str, host: str = certificate.HOST, tls: bool = False
+) -> tuple[int, bytes, int]:
     """One request over a socket of its own: status, body, and the bytes of the whole answer."""
-    with socket.create_connection((ADDRESS, port), timeout=TIMEOUT_SECONDS) as connection:
+    with connect(port, tls) as connection:
         connection.sendall(request(path, host))
         return read_answer(connection)
 
@@ -123,13 +158,13 @@ def receive(connection: socket.socket) -> bytes:
 class Idle:
     """Connections that have each had one answer and now wait. Use it as a context."""
 
-    def __init__(self, port: int, path: str) -> None:
-        self.port, self.path = port, path
+    def __init__(self, port: int, path: str, tls: bool = False) -> None:
+        self.port, self.path, self.tls = port, path, tls
         self.open: list[socket.socket] = []
 
     def add(self, count: int) -> None:
         for _ in range(count):
-            connection = socket.create_connection((ADDRESS, self.port), timeout=TIMEOUT_SECONDS)
+            connection = connect(self.port, self.tls)
             self.open.append(connection)
             connection.sendall(request(self.path))
             if read_answer(connection)[0] != 200:
@@ -142,7 +177,7 @@ class Idle:
             connection.setblocking(False)
             try:
                 count += bool(connection.recv(1))
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantReadError):
                 count += 1
             except OSError:
                 continue

@@ -30,6 +30,7 @@ from bench.works import (
     RATE,
     RATE_PER_SECOND,
     RELAY,
+    RESUMED,
     THROUGHPUT,
     WORKS,
     Work,
@@ -37,7 +38,7 @@ from bench.works import (
 )
 from fourseven.demo.processes import Child, Failed, free_port, open_files
 
-FORWARDED = b"127.0.0.1 http bench.example.test"  # what the origin must be told by each proxy
+FORWARDED = "127.0.0.1 {} bench.example.test"  # what the origin must be told by each proxy
 IDLE_MIN = 2_000  # fewer cannot be told from the noise of a process's memory
 FILES_SPARE = 1_000  # descriptors that a proxy needs besides its clients: upstream, logs
 QUIET_PERCENT = 5  # beyond, caches and batches are no longer ours alone, and figures drift
@@ -105,6 +106,7 @@ class Bench:
             folder.chmod(0o755)  # nginx's worker is another user when root starts it
             with self.started(work, origin, folder) as proxies:
                 steps = {THROUGHPUT: self.throughput, RATE: self.rate, IDLE: self.idle}
+                steps[RESUMED] = self.throughput
                 steps[work.measure](work, proxies, origin, folder)
         for proxy in proxies.values():
             self.say(work, proxy)
@@ -145,10 +147,15 @@ class Bench:
                 proxy = proxies[name]
                 seconds = self.seconds if turn >= 0 else 1
                 before = origin.counts(), proxy.server.cpu_us(), Clock(proxy, origin)
-                load = loads.wrk(proxy.port, work, seconds, self.load_cores, targets)
+                if work.measure == RESUMED:
+                    load = loads.resumed(proxy.port, work, seconds, self.load_cores)
+                else:
+                    load = loads.wrk(proxy.port, work, seconds, self.load_cores, targets)
                 cpu = proxy.server.cpu_us() - before[1]
                 others = before[2].others_percent()
-                served = load["bytes"] / proxy.answer_bytes if not routes else load["requests"]
+                served = load["bytes"] / proxy.answer_bytes
+                if routes or work.measure == RESUMED:
+                    served = load["requests"]
                 errors = load["errors"] or reuse_error(work, before[0], origin.counts())
                 if turn >= 0:
                     proxy.samples.append(sample(served, load, cpu, errors, others))
@@ -174,7 +181,7 @@ class Bench:
             self.failed = True
             return
         for name, proxy in proxies.items():
-            with loads.Idle(proxy.port, work.path) as idle:
+            with loads.Idle(proxy.port, work.path, work.setup.tls) as idle:
                 idle.add(100)  # pools and caches are taken before the first figure
                 before = proxy.server.memory()
                 idle.add(work.connections)
@@ -185,12 +192,15 @@ class Bench:
                 print(f"  {name} kept only {alive} of {work.connections} connections", flush=True)
                 self.failed = True
                 continue
-            self.memory[name] = Memory((total - before) / work.connections, total)
+            self.memory[memory_name(work, name)] = Memory(
+                (total - before) / work.connections, total
+            )
 
     def say(self, work: Work, proxy: Proxy) -> None:
         name = proxy.peer.name
-        if name in self.memory and work.measure == IDLE:
-            grown, total = self.memory[name].grown_bytes, self.memory[name].total_bytes
+        kept = self.memory.get(memory_name(work, name))
+        if kept is not None and work.measure == IDLE:
+            grown, total = kept.grown_bytes, kept.total_bytes
             print(f"  {name:10} {grown:10,.0f} bytes a connection, {total:,} in all", flush=True)
         if work.measure == IDLE:
             return
@@ -208,6 +218,10 @@ class Bench:
             f"  ({found.rounds} rounds, spread {found.spread_percent:.0f} %)",
             flush=True,
         )
+
+
+def memory_name(work: Work, peer: str) -> str:
+    return f"{peer}, TLS" if work.setup.tls else peer
 
 
 class Clock:
@@ -246,7 +260,8 @@ def verify(work: Work, port: int) -> int:
     host, path = "bench.example.test", work.path
     if work.setup.routes:
         host, path = route_target(work.setup.routes - 1)
-    status, got, answer_bytes = loads.ask(port, path, host)
+    tls = work.setup.tls
+    status, got, answer_bytes = loads.ask(port, path, host, tls)
     if status != 200 or got != body(work.size):
         raise Failed(f"GET {path}: status {status}, {len(got)} bytes, not the origin's answer")
     if work.setup.routes:
@@ -254,9 +269,10 @@ def verify(work: Work, port: int) -> int:
         if status < 400:
             raise Failed(f"a request that no route takes got {status}")
     elif work.setup.kind != RELAY:
-        told = loads.ask(port, "/headers")[1]
-        if told != FORWARDED:
-            raise Failed(f"the origin was told {told!r}, not {FORWARDED!r}")
+        told = loads.ask(port, "/headers", tls=tls)[1]
+        wanted = FORWARDED.format("https" if tls else "http").encode()
+        if told != wanted:
+            raise Failed(f"the origin was told {told!r}, not {wanted!r}")
     return answer_bytes
 
 

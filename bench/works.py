@@ -11,7 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 HTTP, RELAY, ROUTES = "http", "relay", "routes"  # how a proxy can be set up
-THROUGHPUT, RATE, IDLE = "throughput", "rate", "idle"  # how a work can be measured
+THROUGHPUT, RATE, IDLE, RESUMED = (
+    "throughput",
+    "rate",
+    "idle",
+    "resumed",
+)  # how a work can be measured
 
 ROUTES_FEW, ROUTES_MANY = 10, 10_000
 IDLE_CONNECTIONS = 10_000  # the descriptor limit of a common container is 20,000
@@ -26,6 +31,7 @@ class Setup:
     port: int = 0
     origin_port: int = 0
     routes: int = 0
+    tls: bool = False  # clients speak TLS
     buffers: bool = False  # give a peer that has small ones by default buffers for a whole answer
 
     def at(self, port: int, origin_port: int) -> Setup:
@@ -44,7 +50,7 @@ class Work:
     size: int = 128
     connections: int = 64
     close: bool = False
-    floor: float = 0.0  # the least ratio to the better peer that issue 2 asks for
+    floor: float = 0.0  # the least ratio to the better peer that the issues ask for
     aim: float = 0.0
 
 
@@ -56,6 +62,7 @@ def route_target(number: int) -> tuple[str, str]:
 
 
 WEB = Setup(HTTP)
+SECURE = Setup(HTTP, tls=True)
 BUFFERED = Setup(HTTP, buffers=True)
 FEW = Setup(ROUTES, routes=ROUTES_FEW)
 MANY = Setup(ROUTES, routes=ROUTES_MANY)
@@ -87,6 +94,19 @@ WORKS = (
     Work("10", "10 routes, the late ones hit", FEW),
     Work("10000", "10,000 routes, the late ones hit", MANY),
     Work("relay", "relay (Layer 4), 64 keep-alive connections", Setup(RELAY), floor=1.0, aim=1.3),
+    Work("tls-128B", "TLS: 128 B answers, 64 keep-alive connections", SECURE, floor=1.15, aim=1.3),
+    Work(
+        "tls-64KiB", "TLS: 64 KiB answers", SECURE, path="/65536", size=1 << 16, floor=1.0, aim=1.2
+    ),
+    Work("tls-new", "TLS: a full handshake per request", SECURE, close=True, floor=1.0, aim=1.2),
+    Work(
+        "tls-resumed",
+        "TLS: a resumed handshake per request",
+        SECURE,
+        measure=RESUMED,
+        connections=1,
+    ),
     Work("rate", "added latency at 20,000 requests a second", WEB, measure=RATE),
     Work("idle", "memory per idle connection", WEB, measure=IDLE, connections=IDLE_CONNECTIONS),
+    Work("tls-idle", "memory per idle TLS connection", SECURE, measure=IDLE, connections=3_000),
 )

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from bench import certificate
 from bench.peers.peer import Peer
 from bench.works import RELAY, Setup, route_target
 
@@ -18,6 +19,7 @@ class Fourseven(Peer):
 
     def configure(self, setup: Setup, folder: Path) -> dict[str, str]:  # noqa: ARG002
         lines = ["workers: 1", "listeners:", "  web:", f"    bind: 127.0.0.1:{setup.port}"]
+        lines += [f"    tls: {{certificates: [{certificate.FILE}]}}"] if setup.tls else []
         if setup.kind == RELAY:
             lines.append("    backend: origin")
         else:

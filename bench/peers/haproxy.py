@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench import certificate
 from bench.peers.peer import Peer, first_line
 from bench.works import RELAY, Setup, route_target
 
@@ -23,7 +24,7 @@ defaults
     timeout http-keep-alive 1h
     timeout http-request 1h
 frontend web
-    bind 127.0.0.1:{port} {defer} backlog 4096
+    bind 127.0.0.1:{port} {tls} {defer} backlog 4096
 {rules}
 backend origin
 {reuse}
@@ -32,7 +33,7 @@ backend origin
 
 FORWARDED = """\
     option forwardfor
-    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Forwarded-Proto {scheme}
     http-request set-header X-Forwarded-Host %[req.hdr(host)]\
 """
 
@@ -47,6 +48,7 @@ class Haproxy(Peer):
         text = TEXT.format(
             mode="tcp" if relay else "http",
             port=setup.port,
+            tls=f"ssl crt {folder / certificate.FILE}" if setup.tls else "",
             defer="" if relay else "defer-accept",
             rules="\n".join(rules(setup, folder, relay)),
             reuse="" if relay else "    http-reuse always",
@@ -67,7 +69,8 @@ class Haproxy(Peer):
 
 
 def rules(setup: Setup, folder: Path, relay: bool) -> list[str]:
-    found = [] if relay else [FORWARDED]
+    scheme = "https" if setup.tls else "http"
+    found = [] if relay else [FORWARDED.replace("{scheme}", scheme)]
     if not setup.routes:
         return [*found, "    default_backend origin"]
     host = f"req.hdr(host),lower,map_str({folder}/hosts.map)"

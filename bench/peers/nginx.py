@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench import certificate
 from bench.peers.peer import Peer, first_line
 from bench.works import RELAY, Setup, route_target
 
@@ -92,7 +93,7 @@ class Nginx(Peer):
                 port=setup.port,
                 origin_port=setup.origin_port,
                 buffers=BUFFERS if setup.buffers else "",
-                servers="\n".join(servers(setup)),
+                servers="\n".join([*secured(setup, folder), *servers(setup)]),
             ),
         )
         return {"nginx.conf": text}
@@ -113,8 +114,17 @@ def stream_module() -> str:
     return f"load_module {module};\n" if module.exists() else ""
 
 
+def secured(setup: Setup, folder: Path) -> list[str]:
+    """Its session cache is off by default; tickets are on, as with the others."""
+    if not setup.tls:
+        return []
+    file = folder / certificate.FILE
+    keys = f"    ssl_certificate {file};\n    ssl_certificate_key {file};"
+    return [keys, "    ssl_protocols TLSv1.2 TLSv1.3;"]
+
+
 def servers(setup: Setup) -> list[str]:
-    listen = f"listen 127.0.0.1:{setup.port}"
+    listen = f"listen 127.0.0.1:{setup.port}" + (" ssl" if setup.tls else "")
     rest = "return 404" if setup.routes else "proxy_pass http://origin"
     by_host, locations = [], [f"location / {{ {rest}; }}"]
     for number in range(setup.routes):

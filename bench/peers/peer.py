@@ -17,6 +17,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from bench import certificate
 from bench.works import Setup
 
 
@@ -57,6 +58,8 @@ class Peer(ABC):
     def write(self, setup: Setup, folder: Path) -> Path:
         """Writes the configuration; gives the file that the command is given."""
         texts = self.configure(setup, folder)
+        if setup.tls:
+            texts[certificate.FILE] = certificate.pem()
         for name, text in texts.items():
             (folder / name).write_text(text)
         return folder / next(iter(texts))

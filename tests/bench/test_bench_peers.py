@@ -15,7 +15,9 @@ HERE = [peer for peer in PEERS.values() if shutil.which(peer.program) and not pe
 
 
 @pytest.mark.parametrize("peer", HERE, ids=lambda peer: peer.name)
-@pytest.mark.parametrize("setup", sorted(SETUPS, key=str), ids=lambda s: f"{s.kind}-{s.routes}")
+@pytest.mark.parametrize(
+    "setup", sorted(SETUPS, key=str), ids=lambda s: f"{s.kind}-{s.routes}{s.tls}"
+)
 def test_a_peer_accepts_its_configuration(peer: Peer, setup, tmp_path):
     file = peer.write(setup.at(port=18_080, origin_port=18_081), tmp_path)
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **peer.environment()}
