@@ -148,7 +148,7 @@ class Bench:
                 seconds = self.seconds if turn >= 0 else 1
                 before = origin.counts(), proxy.server.cpu_us(), Clock(proxy, origin)
                 if work.measure == RESUMED:
-                    load = loads.resumed(proxy.port, work, seconds, self.load_cores)
+                    load = loads.resumed(proxy.port, seconds, self.load_cores)
                 else:
                     load = loads.wrk(proxy.port, work, seconds, self.load_cores, targets)
                 cpu = proxy.server.cpu_us() - before[1]

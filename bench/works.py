@@ -101,12 +101,12 @@ WORKS = (
     Work("tls-new", "TLS: a full handshake per request", SECURE, close=True, floor=1.0, aim=1.2),
     Work(
         "tls-resumed",
-        "TLS: a resumed handshake per request",
+        "TLS: a resumed handshake, no request",
         SECURE,
         measure=RESUMED,
         connections=1,
     ),
     Work("rate", "added latency at 20,000 requests a second", WEB, measure=RATE),
     Work("idle", "memory per idle connection", WEB, measure=IDLE, connections=IDLE_CONNECTIONS),
-    Work("tls-idle", "memory per idle TLS connection", SECURE, measure=IDLE, connections=3_000),
+    Work("tls-idle", "memory per idle TLS connection", SECURE, measure=IDLE, connections=2_000),
 )
