@@ -60,8 +60,8 @@ def wrk(
 def resumed(port: int, seconds: float, cores: set[int]) -> dict:
     """One handshake after the other, each resuming the first one, by openssl's own tool.
 
-    No request follows: the tool knows HTTP/1.0 alone, without a Host. TLS 1.2, since there it resumes
-    by what the first handshake gave; the cost is of the same kind.
+    No request follows: the tool knows HTTP/1.0 alone, without a Host. TLS 1.2, since there it
+    resumes by what the first handshake gave; the cost is of the same kind.
     """
     command = ["openssl", "s_time", "-connect", f"{ADDRESS}:{port}", "-reuse"]
     command += ["-tls1_2", "-time", str(max(1, round(seconds)))]
