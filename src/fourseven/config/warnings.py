@@ -13,6 +13,7 @@ import ipaddress
 import time
 from collections.abc import Callable, Iterator
 
+from fourseven.compiler.hello import looks_at_hello
 from fourseven.compiler.layer import decide
 from fourseven.compiler.planes import PREFERRED, can
 from fourseven.compiler.ranges import said
@@ -94,11 +95,9 @@ def everybody_trusted(config: Config, _: Plan) -> Iterator[Problem]:
 def routes_without_http(config: Config, _: Plan) -> Iterator[Problem]:
     """Somebody who writes routes may believe that requests are looked at."""
     for name, listener in config.listeners.items():
-        if (
-            listener.routes
-            and listener.protocol == "auto"
-            and decide(config, name).need < Need.REQUEST
-        ):
+        need = decide(config, name).need
+        meant = listener.protocol != "auto" or looks_at_hello(listener, need)
+        if listener.routes and need < Need.REQUEST and not meant:
             text = "no rule here looks at a request, so connections are relayed at Layer 4; "
             text += "write protocol: http for Layer 7, or protocol: tcp to say that it is meant"
             yield _warning(config, ("listeners", name, "routes"), text)
