@@ -75,8 +75,8 @@ BARS = (
 )
 
 EXTRAS = {  # measured by themselves: extras.py
-    "change": "until a change of one server in 1,000 is in the data path",
     "rest": "the control plane at rest",
+    "change": "until a change of one server in 1,000 is in the data path",
     "flood": "established and new connections under a flood of SYNs",
 }
 CHANGE_MS = 50  # at most
