@@ -197,7 +197,7 @@ class HealthPlan:
     fall: int = 3
     port: int = 0
     panic_percent: int = 0
-    on_down: str = "keep"  # or cut
+    on_down: Literal["keep", "cut"] = "keep"  # what becomes of its flows in the kernel planes
 
 
 @dataclass(frozen=True, slots=True)

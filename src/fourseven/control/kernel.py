@@ -112,7 +112,9 @@ class KernelPlanes:
     def _cut(self, key: Key) -> None:
         """Ends the flows of a server that is down: their clients connect anew, elsewhere."""
         server = end(key[1])
-        for name, one in self._planes.items() if server is not None else ():
+        if server is None:  # a name or a path: no kernel plane serves it
+            return
+        for name, one in self._planes.items():
             try:
                 if flows := one.cut((key[0], server)):
                     logs.say("kernel.cut", plane=name, backend=key[0], server=key[1], flows=flows)

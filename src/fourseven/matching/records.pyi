@@ -15,6 +15,7 @@ class Field(IntEnum):
     FIELD_BODY_TYPE = 11
     FIELD_SNI = 12
     FIELD_ALPN = 13
+    FIELD_CERTIFICATE = 14
 
 class Test(IntEnum):
     TEST_PRESENT = 0

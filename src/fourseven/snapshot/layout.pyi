@@ -48,6 +48,9 @@ class PartKind(IntEnum):
     PART_PEER_ADDRESS = 14
     PART_PORT = 15
     PART_GROUP = 16
+    PART_CERTIFICATE = 17
+    PART_VERIFIED = 18
+    PART_SECURE = 19
 
 class ActionKind(IntEnum):
     ACTION_SET_HEADER = 0
