@@ -342,3 +342,21 @@ def test_what_cannot_be_forced_is_one_line():
     lines = [line for line in said.splitlines() if "cannot serve" in line]
     assert len(lines) == 2  # a line each for the two listeners
     assert "listeners.tcp.plane: tcx cannot serve this listener: it cannot balance by" in lines[0]
+
+
+def test_what_stands_in_a_namespace_that_is_gone_is_cleaned_from_another():
+    with running("routed", V4, plane="tcx") as scene:
+        service = scene.service
+        scene.connect()
+        assert pins.orphans() == []  # it lives
+        with scene.lab.inside(BALANCER):
+            ((_, home),) = pins.homes()
+        engine = service.engine()
+        os.kill(service.process.pid, signal.SIGKILL)
+        os.kill(engine, signal.SIGKILL)
+        service.process.wait()
+        assert pins.orphans() == []  # its namespace does
+        scene.lab.unpin = lambda: None  # the lab would clean up behind it
+    until(lambda: home in pins.orphans())
+    assert pins.sweep() >= 1
+    assert not home.exists()

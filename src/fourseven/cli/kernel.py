@@ -79,7 +79,8 @@ def dump(file: str, verify: bool) -> None:
 def clean() -> None:
     """Takes what fourseven left in the kernel out of it: programs, tables, pins, nftables' rules.
 
-    Only of this network namespace, only what is fourseven's own, and not while its owner runs.
+    Of this network namespace and of those that are gone; only what is fourseven's own, and not while
+    its owner runs.
     """
     busy = []
     for home, planes in remains.found():
@@ -88,6 +89,8 @@ def clean() -> None:
             continue
         remains.clean(home)
         print(f"removed: {', '.join(planes) or 'an empty directory'} of {home.name}")
+    if many := pins.sweep():
+        print(f"removed: what {many} had left whose network namespaces are gone")
     if busy:
         raise FoursevenError(f"{', '.join(busy)} runs; stop it, and nothing of it is left")
 

@@ -162,6 +162,9 @@ class KernelPlanes:
                 logs.warn("kernel.left", plane=name, why=str(error))
         if self._home is None and home.pins is not None:
             pins.leave(home.pins)
+        with contextlib.suppress(OSError):  # what is not ours to remove was looked at, no more
+            if many := pins.sweep():
+                logs.say("kernel.removed", homes=many, why="their network namespaces are gone")
 
     # ---- the host ----
 

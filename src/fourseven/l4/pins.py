@@ -28,6 +28,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from fourseven.l4.bpf.kernel import Link
+
 ROOT = Path("/sys/fs/bpf")
 OURS = "fourseven"
 BPF_FS = 0xCAFE4A11  # BPF_FS_MAGIC
@@ -95,6 +97,50 @@ def homes() -> list[tuple[str, Path]]:
     before = f"{namespace()}-"
     folders = sorted((ROOT / OURS).glob(f"{before}*")) if is_bpf(ROOT) else []
     return [(folder.name.removeprefix(before), folder) for folder in folders]
+
+
+def orphans() -> list[Path]:
+    """Directories of network namespaces that are gone, as a container leaves them that was killed.
+
+    A number alone proves nothing, for the processes of a namespace may be hidden from us; so each
+    of its programs must have lost its interface as well.
+    """
+    folders = list((ROOT / OURS).iterdir()) if is_bpf(ROOT) and (ROOT / OURS).is_dir() else []
+    living = _living() if folders else set()
+    return [
+        folder
+        for folder in sorted(folders)
+        if folder.name.partition("-")[0] not in living and _is_loose(folder)
+    ]
+
+
+def sweep() -> int:
+    """Removes what stands in network namespaces that are gone; how many homes there were."""
+    gone = orphans()
+    for folder in gone:
+        for inner in folder.iterdir():
+            empty(inner)
+        leave(folder)
+    return len(gone)
+
+
+def _living() -> set[str]:
+    """The numbers of the network namespaces that a process or a mount holds, as far as we see."""
+    found = set()
+    for one in Path("/proc").glob("[0-9]*/ns/net"):
+        with contextlib.suppress(OSError):  # the process has ended
+            found.add(str(one.stat().st_ino))
+    mounts = Path("/proc/self/mountinfo").read_text()
+    return found | set(re.findall(r" net:\[(\d+)\] ", mounts))
+
+
+def _is_loose(folder: Path) -> bool:
+    """Was there a program, and does none stand before an interface any more?"""
+    links = list(folder.rglob("link-*"))
+    with contextlib.ExitStack() as opened:
+        return bool(links) and not any(
+            opened.enter_context(Link.open(one)).interface() for one in links
+        )
 
 
 def empty(folder: Path) -> None:
