@@ -24,7 +24,7 @@ build/built: .venv/ready setup.py $(NATIVE)
 	@touch $@
 
 test: build
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest $(or $(ARGS),-n 2 --dist loadgroup)
 
 check: build
 	@$(RUN) tools/check.py
