@@ -1,5 +1,6 @@
 """`fourseven demo` from outside: what it prints, and that nothing is left, however it ends."""
 
+import contextlib
 import os
 import re
 import select
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from fourseven.demo.scene import SETS, TOUR
+from support.network import needs_lab
 
 MARK = "FOURSEVEN_TEST_MARK"  # inherited by all that the demo starts, so that it can be found
 PATIENCE_SECONDS = 60
@@ -51,6 +53,25 @@ class Demo:
         self.text += self.process.stdout.read().decode()
         return self.process.wait(PATIENCE_SECONDS)
 
+    def balancer_of(self, plane):
+        """The process id of the balancer that serves by a kernel plane, once it does."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < until:
+            for pid in self.family():
+                with contextlib.suppress(OSError):
+                    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                    files = [Path(os.fsdecode(word)) for word in words if word.endswith(b".yaml")]
+                    logs = [file.with_suffix(".log") for file in files if file.stem == plane]
+                    if logs and "engine.ready" in logs[0].read_text():
+                        return pid
+            time.sleep(0.02)
+        raise AssertionError(f"{plane} never served")
+
+    def networks(self):
+        """The numbers of the network namespaces that it made."""
+        family = networks(Path(f"/proc/{pid}") for pid in self.family())
+        return family - networks([Path("/proc/self")])
+
     def family(self):
         """Every living process that has the mark."""
         found = []
@@ -67,6 +88,19 @@ class Demo:
         return found
 
 
+def networks(processes):
+    found = set()
+    for process in processes:
+        with contextlib.suppress(OSError):
+            found.add(os.stat(process / "ns/net").st_ino)
+    return found
+
+
+def numbers(pins):
+    """Of the network namespaces that have pins there."""
+    return {int(one.name.partition("-")[0]) for one in pins.glob("*")}
+
+
 @pytest.fixture
 def demo():
     started = []
@@ -77,10 +111,14 @@ def demo():
 
     yield start
     for one in started:
-        for pid in one.family():
-            os.kill(pid, signal.SIGKILL)
-        one.process.stdout.close()
-        one.process.wait()
+        sweep(one)
+
+
+def sweep(run):
+    for pid in run.family():
+        os.kill(pid, signal.SIGKILL)
+    run.process.stdout.close()
+    run.process.wait()
 
 
 def rows(text):
@@ -92,11 +130,21 @@ def rows(text):
     ]
 
 
-def test_the_demo_shows_where_each_request_went_and_what_it_costs(demo):
-    run = demo("--quick")
-    text = run.read_until("make bench")
-    assert run.end() == 0, run.text
-    assert run.family() == []
+@pytest.fixture(scope="module")
+def shown():
+    """What one demo printed that ran to its end."""
+    run = Demo("--quick")
+    try:
+        text = run.read_until("make bench")
+        assert run.end() == 0, run.text
+        assert run.family() == []
+        yield text
+    finally:
+        sweep(run)
+
+
+def test_the_demo_shows_where_each_request_went_and_what_it_costs(shown):
+    text = shown
     first = [row for row in rows(text) if row[0]]
     for visit in TOUR:
         row = next(row for row in first if row[0] == visit.title)
@@ -108,13 +156,58 @@ def test_the_demo_shows_where_each_request_went_and_what_it_costs(demo):
     for name, form in {
         "requests a second, one worker": r"[\d,]+",
         "CPU time per request": r"\d+\.\d µs",
+        "the same with client and origin": r"\d+\.\d µs",
         "added latency, p50 at 5,000/s": r"[+-]\d+ µs",
         "added latency, p99 at 5,000/s": r"[+-]\d+ µs",
-        "memory per resting connection": r"-?[\d,]+ bytes",
+        "memory per resting connection": r"-?[\d,]+ bytes|in the kernel",
     }.items():
         cells = next(row for row in first if row[0] == name)[1:]
         assert all(re.fullmatch(form, cell) for cell in cells), cells
     assert "requests failed" not in text
+
+
+@needs_lab()
+def test_where_root_permits_the_kernel_planes_are_in_the_table(shown):
+    header = next(line for line in shown.splitlines() if "Layer 7 (HTTP)" in line)
+    titles = [cell.strip() for cell in header.split("┃")[1:-1]]
+    assert titles[1:] == [
+        "Layer 4 (kernel: tcx)",
+        "Layer 4 (kernel: nftables)",
+        "Layer 4 (relay)",
+        "Layer 7 (HTTP)",
+    ]
+    found = {row[0]: row[1:] for row in rows(shown)}
+    own = [float(cell.split()[0]) for cell in found["CPU time per request"]]
+    path = [float(cell.split()[0]) for cell in found["the same with client and origin"]]
+    assert max(own[:2]) < min(own[2:]) / 4  # nothing reached a process
+    assert max(path[:2]) < min(path[2:])
+
+
+@needs_lab()
+@pytest.mark.parametrize(
+    "plane,number",
+    [
+        ("tcx", signal.SIGINT),
+        ("tcx", signal.SIGTERM),
+        ("tcx", signal.SIGKILL),
+        ("nftables", signal.SIGKILL),
+    ],
+)
+def test_a_signal_while_a_kernel_plane_serves_leaves_nothing(demo, plane, number):
+    run = demo("--quick")
+    run.read_until("Where each request went")
+    balancer = run.balancer_of(plane)
+    spaces = run.networks()
+    assert len(spaces) >= 2  # the client's is empty between two loads
+    pins = "sys/fs/bpf/fourseven"
+    assert not spaces & numbers(Path("/", pins))  # while they live these are nobody else's
+    assert numbers(Path(f"/proc/{balancer}/root", pins)) & spaces
+    run.process.send_signal(number)
+    until = time.monotonic() + PATIENCE_SECONDS
+    while run.family() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert run.family() == []  # and so no namespace: it has no name, and nobody is in it
+    assert run.end() == (-number if number == signal.SIGKILL else 130)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

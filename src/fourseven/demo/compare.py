@@ -1,10 +1,14 @@
 """Layer 4 against Layer 7, measured on this machine.
 
-One file has two listeners in front of one origin: a relay, and one whose routes look into the
-request. An engine with one worker serves it. The same requests go to the origin directly, through
-the relay, and through the router. The balancer has a core to itself where there are two; the load
-and the origin share the other. So the rate is what one core of the balancer gives with a busy
-neighbour, and the robust figure is the balancer's CPU time per request.
+The same requests go to one origin directly and through a listener: served by a kernel plane (where
+`network` finds that it can be), by the relay, and by routes that look into the request. An engine
+with one worker serves one of them at a time. The balancer has a core to itself where there are two;
+the load and the origin share the other. So the rate is what one core of the balancer gives with a
+busy neighbour, and the robust figures are CPU times per request.
+
+In the kernel planes no process of the balancer has anything to do: packets are rewritten by the
+core that sends them. Only the CPU time of the whole path (load, origin, balancer, and the kernel's
+work on packets, which is charged to whoever runs) can be compared with the other ways.
 
 The load is modest on purpose: one thread, keep-alive connections, one request repeated, seconds
 rather than minutes. `make bench` is the thorough one.
@@ -18,13 +22,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fourseven.demo.processes import Child, Failed, free_port, open_files
+from fourseven.demo.network import Place
+from fourseven.demo.processes import Child, Failed, cpu_us, free_port, open_files
 
-ADDRESS = "127.0.0.1"
 CONNECTIONS = 64
 RATE_PER_SECOND = 5_000  # far below saturation: latency then is the path's, not the queue's
 IDLE_CONNECTIONS = 2_000  # enough to tell bytes per connection from noise
@@ -33,18 +37,20 @@ WARM_SECONDS = 0.3
 
 FILE = """\
 workers: 1
+shutdown_timeout: 1s
 listeners:
-  relay: {{bind: {address}:{layer4}, backend: origin}}
-  router:
-    bind: {address}:{layer7}
-    routes:
-      - {{match: {{path: /videos/}}, backend: origin}}
-      - {{match: {{path: /billing/}}, backend: origin}}
-      - {{match: {{device: mobile}}, backend: origin}}
-      - {{backend: origin}}
+  measured: {{bind: {bind}, {rest}}}
 backends:
-  origin: {{servers: ["{address}:{origin}"]}}
+  origin: {{servers: ["{origin}"], return_path: masquerade}}
 """
+SIMPLE = "backend: origin, plane: {plane}"
+ROUTES = """\
+routes: [
+    {match: {path: /videos/}, backend: origin},
+    {match: {path: /billing/}, backend: origin},
+    {match: {device: mobile}, backend: origin},
+    {backend: origin}]"""
+RELAY, HTTP = "relay", "HTTP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,9 @@ class Figures:
     requests_per_second: float
     p50_us: float
     p99_us: float
+    path_us: float  # of all who take part
     cpu_us: float = 0.0
-    idle_bytes: float = 0.0
+    idle_bytes: float | None = None  # None: no process holds anything
     errors: int = 0
 
 
@@ -66,59 +73,119 @@ class Comparison:
     layer7: Figures
     cores: int
     memory: int  # bytes of the balancer's processes at the end of Layer 7
+    planes: dict[str, Figures]  # of the kernel
+    apart: bool  # in a network of its own, not on loopback
+    notes: tuple[str, ...]  # why a plane is not here
 
 
 def compare(
+    place: Place,
     folder: Path,
-    start: Callable[[Path, Path, set[int]], Child],
+    start: Callable[[Path, Path, set[int], Sequence[str]], Child],
     seconds: float,
     tell: Callable[[str], None],
 ) -> Comparison:
-    """`start(file, log, cores)` runs the balancer; everything is gone when this returns."""
+    """`start(file, log, cores, program)` runs the balancer; everything is gone at the return."""
     open_files()
     balancer_cores, load_cores = split_cores()
+    command = [sys.executable, "-m", "fourseven.demo.traffic", "origin", "--address", place.origin]
+    found, notes, memory = {}, list(place.notes), 0
     with contextlib.ExitStack() as stack:
-        command = [sys.executable, "-m", "fourseven.demo.traffic", "origin"]
-        origin = Child(command, folder / "origin.log", cores=load_cores, speaks=True)
+        with place.server():
+            origin = Child(command, folder / "origin.log", cores=load_cores, speaks=True)
         stack.callback(origin.stop)
-        ports = {"origin": int(origin.read_line()), "layer4": free_port(), "layer7": free_port()}
-        file = folder / "measured.yaml"
-        file.write_text(FILE.format(address=ADDRESS, **ports))
+        port = int(origin.read_line())
         tell("measuring the direct way")
-        direct = measure(ports["origin"], None, seconds, load_cores)
-        found = []
-        for name, title in (("layer4", "Layer 4"), ("layer7", "Layer 7")):
-            tell(f"measuring {title}")
-            # One for each layer: what the first took of memory, the second would get for nothing.
-            balancer = start(file, folder / f"{name}.log", balancer_cores)
-            stack.callback(balancer.stop)
-            balancer.wait_for_port(ports[name])
-            found.append(measure(ports[name], balancer, seconds, load_cores))
-            memory = balancer.memory()
-            balancer.stop()
-        layer4, layer7 = found
-        return Comparison(direct, layer4, layer7, len(os.sched_getaffinity(0)), memory)
+        direct = Way(place, origin, load_cores, place.origin, port).measure(seconds)
+        for name in (*place.planes, RELAY, HTTP):
+            tell(f"measuring {name}")
+            way = Way(place, origin, load_cores, place.front, free_port())
+            file = folder / f"{name}.yaml"
+            file.write_text(way.file(name, port))
+            # One for each: what the first took of memory, the second would get for nothing.
+            with place.balancer():
+                way.balancer = start(file, folder / f"{name}.log", balancer_cores, place.program)
+            try:
+                way.wait()
+                found[name] = way.measure(seconds, resting=name not in place.planes)
+                memory = way.balancer.memory()
+            except Failed as failed:
+                if name not in place.planes:
+                    raise
+                notes.append(f"No {name}: {str(failed).strip().splitlines()[-1]}")
+            finally:
+                way.balancer.stop()
+    cores = len(os.sched_getaffinity(0))
+    relay, http = found.pop(RELAY), found.pop(HTTP)
+    return Comparison(direct, relay, http, cores, memory, found, place.apart, tuple(notes))
 
 
-def measure(port: int, balancer: Child | None, seconds: float, cores: set[int]) -> Figures:
-    load(port, 0.0, WARM_SECONDS, cores)
-    before = balancer.cpu_us() if balancer else 0.0
-    fast = load(port, 0.0, seconds, cores)
-    cpu = balancer.cpu_us() - before if balancer else 0.0
-    paced = load(port, RATE_PER_SECOND, seconds, cores)
-    return Figures(
-        requests_per_second=1e6 * fast["requests"] / fast["duration_us"],
-        p50_us=paced["p50_us"],
-        p99_us=paced["p99_us"],
-        cpu_us=cpu / fast["requests"] if fast["requests"] else 0.0,
-        idle_bytes=idle_bytes(port, balancer) if balancer else 0.0,
-        errors=int(fast["errors"] + paced["errors"]),
-    )
+@dataclass(slots=True)
+class Way:
+    """One way from the client to the origin; without a balancer it is the direct one."""
+
+    place: Place
+    origin: Child
+    cores: set[int]  # of the load
+    address: str
+    port: int
+    balancer: Child | None = None
+
+    def file(self, name: str, origin_port: int) -> str:
+        """What the balancer is to serve: one listener, in the way of that name."""
+        rest = ROUTES if name == HTTP else SIMPLE.format(plane=name)
+        origin = f"{self.place.origin}:{origin_port}"
+        return FILE.format(bind=f"{self.address}:{self.port}", rest=rest, origin=origin)
+
+    def wait(self) -> None:
+        """Until it is served, and by the plane that it is to be: before, the relay answers."""
+        assert self.balancer is not None
+        self.balancer.wait_for_words("engine.ready")
+        with self.place.client():
+            self.balancer.wait_for_port(self.port, self.address)
+
+    def measure(self, seconds: float, resting: bool = False) -> Figures:
+        self.load(0.0, WARM_SECONDS)
+        balancer, others = self.balancer_us(), self.others_us()
+        fast = self.load(0.0, seconds)
+        balancer, others = self.balancer_us() - balancer, self.others_us() - others
+        paced = self.load(RATE_PER_SECOND, seconds)
+        count = fast["requests"] or 1
+        return Figures(
+            requests_per_second=1e6 * fast["requests"] / fast["duration_us"],
+            p50_us=paced["p50_us"],
+            p99_us=paced["p99_us"],
+            path_us=(balancer + others + fast["cpu_us"]) / count,
+            cpu_us=balancer / count,
+            idle_bytes=self.idle_bytes() if resting else None,
+            errors=int(fast["errors"] + paced["errors"]),
+        )
+
+    def load(self, rate: float, seconds: float) -> dict[str, float]:
+        with self.place.client():
+            return load(self.address, self.port, rate, seconds, self.cores)
+
+    def balancer_us(self) -> float:
+        return self.balancer.cpu_us() if self.balancer else 0.0
+
+    def others_us(self) -> float:
+        """Of the origin, and of the kernel's threads for packets; the load counts its own."""
+        return self.origin.cpu_us() + sum(map(cpu_us, packet_threads()))
+
+    def idle_bytes(self) -> float:
+        """How much the balancer grows by for each connection that had an answer and now waits."""
+        assert self.balancer is not None
+        # A relay holds two descriptors for each connection.
+        count = min(IDLE_CONNECTIONS, (open_files() - FILES_SPARE) // 3)
+        with self.place.client(), idle(self.address, self.port, count // 10):
+            before = self.balancer.memory()  # pools and caches were taken before
+            with idle(self.address, self.port, count):
+                return (self.balancer.memory() - before) / count
 
 
-def load(port: int, rate: float, seconds: float, cores: set[int]) -> dict[str, float]:
+def load(address: str, port: int, rate: float, seconds: float, cores: set[int]) -> dict[str, float]:
     """Runs the load tool as a process of its own."""
-    command = [sys.executable, "-m", "fourseven.demo.traffic", "load", ADDRESS, str(port)]
+    command = [sys.executable, "-m", "fourseven.demo.traffic", "load", address, str(port)]
     command += ["--connections", str(CONNECTIONS), "--rate", str(rate), "--seconds", str(seconds)]
     done = subprocess.run(
         command,
@@ -134,22 +201,12 @@ def load(port: int, rate: float, seconds: float, cores: set[int]) -> dict[str, f
     return found
 
 
-def idle_bytes(port: int, balancer: Child) -> float:
-    """How many bytes the balancer grows by for each connection that had an answer and now waits."""
-    # A relay holds two descriptors for each connection.
-    count = min(IDLE_CONNECTIONS, (open_files() - FILES_SPARE) // 3)
-    with idle(port, count // 10):  # pools and caches are taken before the first figure
-        before = balancer.memory()
-        with idle(port, count):
-            return (balancer.memory() - before) / count
-
-
 @contextlib.contextmanager
-def idle(port: int, count: int) -> Iterator[None]:
+def idle(address: str, port: int, count: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for _ in range(count):
-            target = (ADDRESS, port)
-            connection = stack.enter_context(socket.create_connection(target, timeout=10))
+            made = socket.create_connection((address, port), timeout=10)
+            connection = stack.enter_context(made)
             connection.sendall(b"GET / HTTP/1.1\r\nHost: demo.example.test\r\n\r\n")
             if not connection.recv(65_536).startswith(b"HTTP/1.1 200"):
                 raise Failed("a connection that was to rest got no answer")
@@ -160,3 +217,13 @@ def split_cores() -> tuple[set[int], set[int]]:
     """The balancer's core and the load's; the same one when there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     return {allowed[-1]}, set(allowed[:1])
+
+
+def packet_threads() -> list[int]:
+    """The kernel's threads that take over packets when there are many."""
+    found = []
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if comm.read_text().startswith("ksoftirqd/"):
+                found.append(int(comm.parent.name))
+    return found

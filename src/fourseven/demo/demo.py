@@ -4,8 +4,9 @@ It plays the part of a user with two hands: starts the servers, writes a file, r
 on it as a child process, and talks to it from outside. The reason for each decision comes from the
 compiler's `explain`, the place from the server that answered; the two must agree.
 
-Laws: loopback only, no privileges, free ports, one temporary folder. Everything started is stopped
-by its process id when the demo ends, however it ends.
+Laws: free ports of loopback, and no privileges; where there are some, the comparison has a network
+of its own (`network`). One temporary folder. Everything started is stopped by its process id when
+the demo ends, however it ends.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,12 +25,13 @@ from rich.console import Console
 from rich.syntax import Syntax
 
 from fourseven.demo.compare import compare
+from fourseven.demo.network import PROGRAM, place
 from fourseven.demo.processes import Child, free_port
 from fourseven.demo.scene import LISTENERS, SETS, TOUR, Visit, curl, demo_file
 from fourseven.demo.show import Reason, comparison_table, conclusion, tour_table
 from fourseven.demo.tour import Seen, send
 
-SECONDS, QUICK_SECONDS = 2.0, 0.5  # of each measurement; there are six
+SECONDS, QUICK_SECONDS = 2.0, 0.5  # of each measurement; there are two of each way
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,9 @@ def demo(
         seen = [send(visit, stage.ports) for visit in TOUR]
         console.print(tour_table([(one, reason(one.visit)) for one in seen]))
         right = report_wrong(console, seen, stage)
-        with console.status("measuring") as status:
+        with console.status("measuring") as status, place() as there:
             seconds = QUICK_SECONDS if quick else SECONDS
-            found = compare(stage.folder, run_fourseven, seconds, status.update)
+            found = compare(there, stage.folder, run_fourseven, seconds, status.update)
         console.print(comparison_table(found))
         console.print(conclusion(found))
         if keep:
@@ -93,9 +95,11 @@ def running(folder: Path) -> Iterator[Stage]:
         yield Stage(folder, file, ports)
 
 
-def run_fourseven(file: Path, log: Path, cores: set[int]) -> Child:
+def run_fourseven(
+    file: Path, log: Path, cores: set[int], program: Sequence[str] = PROGRAM
+) -> Child:
     """`fourseven run` as a user starts it, apart from any other that runs on this machine."""
-    command = [sys.executable, "-m", "fourseven", "run", str(file)]
+    command = [sys.executable, *program, "run", str(file)]
     return Child([*command, "--runtime-dir", str(log) + ".run"], log, cores=cores)
 
 

@@ -19,7 +19,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fourseven.errors import FoursevenError
@@ -80,18 +80,29 @@ class Child:
     def log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
 
-    def wait_for_port(self, port: int) -> None:
+    def wait_for_port(self, port: int, address: str = "127.0.0.1") -> None:
         """Returns once something answers on the port; raises with the log when it ended."""
-        until = time.monotonic() + START_PATIENCE_SECONDS
-        while time.monotonic() < until:
-            if self.process.poll() is not None:
-                break
+
+        def listens() -> bool:
             with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                socket.create_connection((address, port), timeout=1).close()
+                return True
+            return False
+
+        self.wait_until(listens, f"does not listen on {port}")
+
+    def wait_for_words(self, words: str) -> None:
+        """Returns once its log has them."""
+        told = words.encode()
+        self.wait_until(lambda: told in self.log.read_bytes(), f"did not say {words}")
+
+    def wait_until(self, ready: Callable[[], bool], failure: str) -> None:
+        until = time.monotonic() + START_PATIENCE_SECONDS
+        while time.monotonic() < until and self.process.poll() is None:
+            if ready():
                 return
             time.sleep(0.02)
-        command = " ".join(self.command)
-        raise Failed(f"{command} does not listen on {port}:\n{self.log_tail()}")
+        raise Failed(f"{' '.join(self.command)} {failure}:\n{self.log_tail()}")
 
     def pids(self) -> list[int]:
         return tree(self.process.pid)

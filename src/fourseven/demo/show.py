@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.markup import escape
 from rich.table import Table
 
-from fourseven.demo.compare import RATE_PER_SECOND, Comparison
+from fourseven.demo.compare import RATE_PER_SECOND, Comparison, Figures
 from fourseven.demo.tour import Seen
 
 
@@ -35,68 +35,82 @@ def tour_table(rows: Sequence[tuple[Seen, Reason]]) -> Table:
 
 
 def comparison_table(found: Comparison) -> Table:
+    """A column for each way, the lowest first."""
     table = Table(title="Layer 4 against Layer 7, on this machine", title_justify="left")
     table.add_column("")
+    for plane in found.planes:
+        table.add_column(f"Layer 4 (kernel: {plane})")
     table.add_column("Layer 4 (relay)")
     table.add_column("Layer 7 (HTTP)")
-    for name, four, seven in [*WORDS[:2], *figures(found), *WORDS[2:]]:
-        table.add_row(name, four, seven)
+    words = [(name, *[kernel] * len(found.planes), *more) for name, kernel, *more in WORDS]
+    for row in (*words[:2], *figures(found), *words[2:]):
+        table.add_row(*row)
     return table
 
 
-WORDS = (
+WORDS = (  # of a kernel plane, the relay, Layer 7
     (
         "what is inspected",
+        "addresses and ports of a packet",
         "addresses and ports of a connection; not one byte of it",
         "method, host, path, query, headers, cookies, device, payload",
     ),
     (
         "routing basis",
+        "the listener; a server for each flow",
         "the listener; a server for each connection",
         "the first route that matches; a server for each request",
     ),
     (
         "flexibility",
+        "any protocol over TCP or UDP; packets are rewritten and reach no process",
         "any protocol over TCP or UDP, encrypted or not; nothing is changed or retried",
         "HTTP: rewrites, redirects, headers, retries, canaries, reuse of connections",
     ),
 )
 
 
-def figures(found: Comparison) -> list[tuple[str, str, str]]:
+def figures(found: Comparison) -> list[tuple[str, ...]]:
     """The measured rows; latency is what the balancer adds to the direct way."""
+    ways = [*found.planes.values(), found.layer4, found.layer7]
 
-    def both(name: str, form: str, field: str) -> tuple[str, str, str]:
-        values = (getattr(found.layer4, field), getattr(found.layer7, field))
-        return name, form.format(values[0]), form.format(values[1])
+    def each(name: str, form: Callable[[Figures], str]) -> tuple[str, ...]:
+        return (name, *map(form, ways))
 
-    def added(name: str, field: str) -> tuple[str, str, str]:
-        direct = getattr(found.direct, field)
-        values = (getattr(found.layer4, field) - direct, getattr(found.layer7, field) - direct)
-        return name, f"{values[0]:+.0f} µs", f"{values[1]:+.0f} µs"
+    def resting(way: Figures) -> str:
+        return "in the kernel" if way.idle_bytes is None else f"{way.idle_bytes:,.0f} bytes"
 
+    pace = f"{RATE_PER_SECOND:,}/s"
+    direct = found.direct
     return [
-        both("requests a second, one worker", "{:,.0f}", "requests_per_second"),
-        both("CPU time per request", "{:.1f} µs", "cpu_us"),
-        added(f"added latency, p50 at {RATE_PER_SECOND:,}/s", "p50_us"),
-        added(f"added latency, p99 at {RATE_PER_SECOND:,}/s", "p99_us"),
-        both("memory per resting connection", "{:,.0f} bytes", "idle_bytes"),
+        each("requests a second, one worker", lambda way: f"{way.requests_per_second:,.0f}"),
+        each("CPU time per request", lambda way: f"{way.cpu_us:.1f} µs"),
+        each("the same with client and origin", lambda way: f"{way.path_us:.1f} µs"),
+        each(f"added latency, p50 at {pace}", lambda way: f"{way.p50_us - direct.p50_us:+.0f} µs"),
+        each(f"added latency, p99 at {pace}", lambda way: f"{way.p99_us - direct.p99_us:+.0f} µs"),
+        each("memory per resting connection", resting),
     ]
 
 
 def conclusion(found: Comparison) -> str:
-    """The table in a sentence, and how far to trust it."""
+    """The table in sentences, and how far to trust it."""
     ratio = found.layer7.cpu_us / found.layer4.cpu_us if found.layer4.cpu_us else 0.0
     said = [
         f"Looking into each request costs {ratio:.1f} times the CPU of passing it on. Direct, the "
         f"origin gives {found.direct.requests_per_second:,.0f} requests a second with a p50 of "
-        f"{found.direct.p50_us:.0f} µs; the balancer's processes hold "
-        f"{found.memory / 2**20:.0f} MiB."
+        f"{found.direct.p50_us:.0f} µs, for {found.direct.path_us:.1f} µs of CPU with the client; "
+        f"the balancer's processes hold {found.memory / 2**20:.0f} MiB."
     ]
+    if found.apart:
+        said.append(
+            "Client, balancer and origin each had a network namespace; direct means that the "
+            "balancer's routes packets. What a kernel plane does is charged to client and origin, "
+            "on their core; the relay and HTTP had a core besides."
+        )
     if found.cores < 2:
         said.append("One core served load, origin and balancer alike, so the rates are low.")
-    errors = found.direct.errors + found.layer4.errors + found.layer7.errors
-    if errors:
+    ways = (found.direct, *found.planes.values(), found.layer4, found.layer7)
+    if errors := sum(way.errors for way in ways):
         said.append(f"[red]{errors} requests failed, so these figures prove nothing.[/]")
     said.append("A short measurement with a modest load: `make bench` is the thorough one.")
-    return " ".join(said)
+    return "\n".join([*map(escape, found.notes), " ".join(said)])

@@ -12,6 +12,7 @@ import contextlib
 import json
 import socket
 import sys
+import time
 from collections.abc import Sequence
 
 from fourseven.demo.load import offer
@@ -49,8 +50,10 @@ def run_load(options: argparse.Namespace) -> int:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setblocking(False)
             connections.append(connection.fileno())
+        before = time.process_time()
         found = offer(connections, request, options.rate, options.seconds)
-    print(json.dumps(summary(*found)))
+        cpu_us = 1e6 * (time.process_time() - before)
+    print(json.dumps({**summary(*found), "cpu_us": cpu_us}))
     return 0
 
 
