@@ -22,15 +22,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fourseven")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Two processes: the lab mostly waits, the rest mostly works (pytest-xdist, --dist loadgroup).
 
     No finer: tests of one process share ports, fixtures and a view of what is left behind.
     """
-    for item in items:
-        group = "lab" if "lab" in item.path.relative_to(item.config.rootpath).parts else "rest"
-        item.add_marker(pytest.mark.xdist_group(group))
+    lab = "lab" in item.path.relative_to(item.config.rootpath).parts
+    item.add_marker(pytest.mark.xdist_group("lab" if lab else "rest"))
 
 
 def pytest_report_header() -> str:

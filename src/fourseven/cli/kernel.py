@@ -79,8 +79,8 @@ def dump(file: str, verify: bool) -> None:
 def clean() -> None:
     """Takes what fourseven left in the kernel out of it: programs, tables, pins, nftables' rules.
 
-    Of this network namespace and of those that are gone; only what is fourseven's own, and not while
-    its owner runs.
+    Of this network namespace and of those that are gone; only what is fourseven's own, and not
+    while its owner runs.
     """
     busy = []
     for home, planes in remains.found():
