@@ -38,6 +38,7 @@ LEVELS = {
     "config": 5,
     "compiler": 5,
     "forms": 4,
+    "forms_admin": 4,
     "model": 4,  # its fields are what the registry lists
     "registry": 4,
     "scalars": 1,

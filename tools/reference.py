@@ -50,6 +50,7 @@ FORMS = {
     "backends.<name>.tls": model.BackendTls,
     "backends.<name>.health": model.Health,
     "kernel": model.Kernel,
+    "admin": model.Admin,
 }
 REGISTRY: dict[str, tuple[str, tuple[type[Feature], ...]]] = {
     "Matches": ("`match: {…}`; every key of one match must hold.", MATCHES),

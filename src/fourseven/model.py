@@ -47,6 +47,7 @@ from pydantic import (
 from fourseven.errors import Problem, Severity
 from fourseven.features import Need
 from fourseven.forms import Balance, Form, HealthCheck, NotEmpty, RouteFilter, RouteMatch
+from fourseven.forms_admin import Admin
 from fourseven.plan import (
     BackendPlan,
     HealthPlan,
@@ -541,6 +542,7 @@ class Config(Form):
     kernel: Kernel = Field(
         Kernel.model_validate({}), description="Layer 4 in the kernel; see docs/kernel.md."
     )
+    admin: Admin = Field(Admin.model_validate({}), description="The admin API; see docs/admin.md.")
 
     _source: Any = PrivateAttr(None)  # config.tree.Document: where everything stands; None in tests
 

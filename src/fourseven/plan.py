@@ -237,6 +237,16 @@ class KernelOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminPlan:
+    """Where the admin API listens beside its unix socket, and what it asks for there."""
+
+    bind: tuple[str, ...] = ()
+    token: bytes = field(default=b"", repr=False)
+    read_token: bytes = field(default=b"", repr=False)
+    hosts: tuple[str, ...] = ()  # that a browser may name
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that the data planes need to know."""
 
@@ -246,3 +256,4 @@ class Plan:
     workers: int = 0  # 0: one for each core
     shutdown_timeout_ms: int = 30_000  # how long a drain waits before it cuts
     warnings: tuple[str, ...] = field(default=())
+    admin: AdminPlan = AdminPlan()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fourseven.cli.trial import Asked, client_of
+from fourseven.control.trial import Asked, client_of
 from fourseven.l7.preview import Preview
 from fourseven.plan import ListenerPlan
 from fourseven.snapshot.layout import ForwardedMode, ListenerMode

@@ -10,26 +10,22 @@ closest, or all with --all.
 
 from __future__ import annotations
 
-import ipaddress
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from fourseven.addresses import bind_parts
-from fourseven.cli.trial import Asked, Attempt, Verdict, judge
 from fourseven.compiler.compile import compile_plan
 from fourseven.compiler.explain import ListenerReport, RouteReport, match_as_written, report
 from fourseven.config.load import load
 from fourseven.control.host import facts_for
+from fourseven.control.question import asked, verdict_on
+from fourseven.control.trial import Attempt, Verdict
 from fourseven.l4.facts import UNASKED
 from fourseven.model import Config
-from fourseven.plan import ListenerPlan, Plan
-from fourseven.snapshot.layout import ListenerMode
 
 ROUTES_SHOWN = 30  # a screen; --all shows the rest
 SERVERS_SHOWN = 8  # a line
@@ -76,89 +72,25 @@ def explain(  # noqa: PLR0917 - click passes each by its name
         return
     if url is None:
         raise click.UsageError("a request is METHOD URL, e.g. GET http://example.com/path")
-    listener = listener_for(plan, url, wanted)
-    question = asked(method, url, headers, client, body)
-    question = replace(question, sni=_name_of(url) if sni is None else sni.lower(), alpn=alpn)
-    verdict = judge(plan, listener, question)
+    content = _content(body)
+    try:
+        question = asked(method, url, headers, client, content)
+        verdict = verdict_on(plan, question, url, wanted=wanted, sni=sni, alpn=alpn)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     if form == "json":
         print(json.dumps(asdict(verdict), indent=2, ensure_ascii=False))
         return
     show_verdict(console, config, f"{method} {url}", verdict, everything)
 
 
-def asked(method: str, url: str, headers: tuple[str, ...], client: str, body: str | None) -> Asked:
-    """The bytes that a client would send. What is odd in them is left for the reader to judge."""
-    try:
-        ipaddress.ip_address(client)
-    except ValueError:
-        raise click.UsageError(
-            f"--from {client!r} is no IP address; write e.g. 203.0.113.9"
-        ) from None
-    split = urlsplit(url)
-    if not split.netloc:
-        raise click.UsageError(f"{url!r} is no URL; write e.g. http://example.com/path")
-    target = url.partition("://")[2].removeprefix(split.netloc).partition("#")[0]
-    lines = [f"{method} {target if target.startswith('/') else '/' + target} HTTP/1.1"]
-    named = {line.partition(":")[0].strip().lower() for line in headers}
-    if "host" not in named:
-        lines.append(f"Host: {split.netloc}")
-    content = _body(body)
-    if body is not None and not named & {"content-length", "transfer-encoding"}:
-        lines.append(f"Content-Length: {len(content)}")
-    head = "\r\n".join([*lines, *headers, "", ""])
-    return Asked(head.encode("utf-8", "surrogateescape"), content, client)
-
-
-def _name_of(url: str) -> str:
-    """The name that a client of this URL asks for; none without TLS, and none for an address."""
-    split = urlsplit(url)
-    host = split.hostname or ""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host if split.scheme == "https" else ""
-    return ""
-
-
-def _body(body: str | None) -> bytes:
-    if body is None:
-        return b""
-    if not body.startswith("@"):
-        return body.encode()
+def _content(body: str | None) -> bytes | None:
+    if body is None or not body.startswith("@"):
+        return None if body is None else body.encode()
     try:
         return Path(body[1:]).read_bytes()
     except OSError as error:
         raise click.UsageError(f"--body {body}: {error.strerror}") from None
-
-
-def listener_for(plan: Plan, url: str, wanted: str | None) -> ListenerPlan:
-    """The listener that --listener names, or that is bound to the URL's port, or the only one."""
-    if wanted is not None:
-        for listener in plan.listeners:
-            if listener.name == wanted:
-                return listener
-        raise click.UsageError(f"there is no listener {wanted!r}; {_names(plan)}")
-    try:
-        split = urlsplit(url)
-        port = split.port or (443 if split.scheme == "https" else 80)
-    except ValueError as error:
-        raise click.UsageError(f"{url!r}: {error}") from None
-    bound = [one for one in plan.listeners if port in _ports(one)]
-    http = [one for one in plan.listeners if one.mode == ListenerMode.MODE_HTTP]
-    for candidates in (bound, http):
-        if len(candidates) == 1:
-            return candidates[0]
-    raise click.UsageError(
-        f"no listener is bound to port {port}; add --listener NAME: {_names(plan)}"
-    )
-
-
-def _ports(listener: ListenerPlan) -> set[int]:
-    return {bind_parts(bind)[2] for bind in listener.bind if bind.startswith("tcp:")}
-
-
-def _names(plan: Plan) -> str:
-    return "there are " + ", ".join(listener.name for listener in plan.listeners)
 
 
 # ---- printing ----

@@ -1,7 +1,7 @@
 """Why a request goes where it goes, in `explain`'s own words.
 
 The file that the balancer serves is compiled here once more, and each request of the tour is put on
-trial with the code that serves (cli.trial). So the demo never explains what did not happen: the
+trial with the code that serves (control.trial). So the demo never explains what did not happen: the
 backend of the verdict and the server that answered stand in one row.
 """
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from fourseven.cli.trial import Asked, Attempt, Verdict, judge
 from fourseven.compiler.compile import compile_plan
 from fourseven.compiler.explain import match_as_written
 from fourseven.config.load import load
+from fourseven.control.trial import Asked, Attempt, Verdict, judge
 from fourseven.demo.scene import Visit
 from fourseven.demo.show import Reason
 

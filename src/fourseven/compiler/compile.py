@@ -1,5 +1,5 @@
 """From the model to the plan. The same model and the same facts of a host give the same plan: only
-the files of certificates are read (`tls`, `outward`).
+the files of certificates and tokens are read (`tls`, `outward`, `admin`).
 
 Each part has its file: `layer` decides how a listener is served, `routes`, `listeners` and
 `backends` say what is done there, `ranges` spells out ranges of ports, and `planes` chooses who
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fourseven.compiler.admin import compile_admin
 from fourseven.compiler.backends import compile_backend
 from fourseven.compiler.listeners import compile_listener
 from fourseven.compiler.outward import compile_outward
@@ -30,6 +31,7 @@ def compile_plan(config: Config, facts: Facts = UNASKED) -> Plan:
     problems: list[Problem] = []
     whole = [compile_listener(config, name, problems) for name in config.listeners]
     backends = _backends(config, problems)
+    admin = compile_admin(config, problems)
     if problems:
         raise ConfigErrors(problems)
     ranged = {one.name for one in backends if width(server.address for server in one.servers) > 1}
@@ -47,6 +49,7 @@ def compile_plan(config: Config, facts: Facts = UNASKED) -> Plan:
         ),
         workers=config.workers,
         shutdown_timeout_ms=config.shutdown_timeout_ms,
+        admin=admin,
     )
 
 

@@ -7,7 +7,8 @@ file, with its like of another key, is shown to those who ask for none of the na
 The profiles are Mozilla's (Server Side TLS 5.7): `modern` is TLS 1.3 alone, `intermediate` serves
 every client of the last ten years. TLS 1.3 has only good ciphers, so they have no key here.
 
-Law: here and in `outward` alone the compiler reads files; the same files give the same plan.
+Law: here, in `outward` and in `admin` alone the compiler reads files; the same files give the same
+plan.
 """
 
 from __future__ import annotations

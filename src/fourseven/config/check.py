@@ -79,6 +79,15 @@ def same_bind_twice(config: Config) -> Iterator[Problem]:
         group.append((bind, name))
 
 
+def admin_on_a_listener(config: Config) -> Iterator[Problem]:
+    """The admin API needs a socket of its own."""
+    for i, bind in enumerate(config.admin.bind):
+        for name, _, other in _binds(config):
+            if _socket_group(bind) == _socket_group(other) and _overlap(bind, other):
+                what = f"{bind} is taken by {other} of listener {name!r}; give one another port"
+                yield config.problem(("admin", "bind", i), what)
+
+
 def _binds(config: Config) -> Iterator[tuple[str, int, str]]:
     """(listener, index, bind); without port 0, since each gets a free port of its own."""
     for name, listener in config.listeners.items():
@@ -172,6 +181,7 @@ def _filters_below(config: Config, route: Route, at: Path) -> Iterator[Problem]:
 Rule = Callable[[Config], Iterator[Problem]]
 ERRORS: tuple[Rule, ...] = (
     same_bind_twice,
+    admin_on_a_listener,
     range_without_its_like,
     same_name_twice,
     layer_cannot_be,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fourseven.cli.explain import asked
-from fourseven.cli.trial import judge
 from fourseven.compiler.compile import compile_plan
+from fourseven.control.question import asked
+from fourseven.control.trial import judge
 from fourseven.matching.records import Field, Test
 from fourseven.matching.rows import pack_list
 from fourseven.model import Config
@@ -39,7 +39,8 @@ def trial(
 ):
     routes = tuple(RoutePlan(f"r{i}", match, source=f"f:{i}") for i, match in enumerate(matches))
     plan = ListenerPlan("web", (), ListenerMode.MODE_HTTP, routes, **listener)
-    return judge(Plan((plan,), ()), plan, asked(method, url, headers, client, body))
+    content = body.encode() if body is not None else None
+    return judge(Plan((plan,), ()), plan, asked(method, url, headers, client, content))
 
 
 def misses(*matches, **said):
