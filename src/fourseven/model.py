@@ -210,6 +210,12 @@ class Backend(Form):
     health: Health | None = Field(
         None, description="How servers are checked; left out: all are taken as well."
     )
+    slow_start_ms: Time = Field(
+        _BACKEND.slow_start_ms,
+        alias="slow_start",
+        description="How long a server that comes back, or is new, takes to get its whole share of"
+        " new work; 0: it has it at once.",
+    )
     return_path: ReturnPath = Field(
         _BACKEND.return_path,
         description="How answers come back in a plane of the kernel. masquerade: servers see an"

@@ -183,6 +183,7 @@ class ServerPlan:
     address: str  # host:port, [v6]:port or unix:/path
     weight: int = 1
     max_in_flight: int = 0
+    known_as: str = ""  # what a hash orders it by, where that is not its address
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,8 @@ class BackendPlan:
     retries: int = 1
     health: HealthPlan | None = None
     tls: OutwardPlan | None = None
+    balance: Any = None  # features.Algorithm: asked anew when servers or weights change
+    slow_start_ms: int = 0  # from a server's (re)birth to its whole share; 0: at once
     # routed and direct: in planes of the kernel alone
     return_path: Literal["masquerade", "routed", "direct"] = "masquerade"
 

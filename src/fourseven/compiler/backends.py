@@ -38,6 +38,8 @@ def compile_backend(name: str, backend: Backend) -> BackendPlan:
         retries=backend.retries,
         return_path=backend.return_path,
         health=compile_health(backend.health) if backend.health is not None else None,
+        balance=algorithm,
+        slow_start_ms=backend.slow_start_ms,
     )
 
 

@@ -29,7 +29,7 @@ def spread_backend(plan: BackendPlan) -> Iterator[BackendPlan]:
         return
     for at in range(ports):
         servers = (
-            replace(server, address=all_[min(at, len(all_) - 1)])
+            replace(server, address=all_[min(at, len(all_) - 1)], known_as=server.address)
             for server in plan.servers
             for all_ in (spread(server.address),)
         )

@@ -4,14 +4,16 @@ Starts `python -m fourseven.control.engine` with one end of a channel, answers i
 and says when it has ended. What is said on the channel:
 
     to the engine                           from the engine
-    load   id file content                  open     id wants          (listener, bind, copies)
+    load   id file content words            open     id wants          (listener, bind, copies)
     opened id problems shares + sockets     loaded   id wants problems ... the file is in force
     drain  deadline_ms keep                 refused  id kind problems  the old one stays in force
     ping                                    draining                   it takes no new connections
                                             pong
+                                            words    words             what an operator has said
 
 `wants` names every socket of the file; `shares` names those that come with the message, which are
-the ones that this engine does not have yet.
+the ones that this engine does not have yet. `words` is what an operator has said of servers: an
+engine hands it out at each change, and takes it from its first `load`.
 
 Laws: a question has one answer, `loaded`, `refused`, or the engine's end. An engine has its own
 session, so that a Ctrl-C in a terminal reaches the supervisor alone.
@@ -25,6 +27,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from fourseven.control import logs
 from fourseven.control.channel import Channel, Message
@@ -46,6 +49,7 @@ class Child:
         self._answer: asyncio.Future[Message] | None = None
         self._question = 0
         self._has: set[str] = set()  # keys of the sockets that were sent and are in use
+        self.words: list[Any] = []  # control.servers.Servers.words
         self.wants: tuple[Want, ...] = ()  # what the file in force, or being loaded, needs
         self.draining = asyncio.Event()
         self.pong = asyncio.Event()
@@ -83,7 +87,8 @@ class Child:
         self._answer = self._loop.create_future()
         self._question += 1
         content = raw.decode("latin-1")  # every byte has a character, and JSON carries those
-        self.channel.send({"type": "load", "id": self._question, "file": file, "content": content})
+        load = {"type": "load", "id": self._question, "file": file, "content": content}
+        self.channel.send({**load, "words": self.words})
         before = self.wants, set(self._has)
         try:
             answer = await asyncio.wait_for(self._answer, ANSWER_TIMEOUT_S)
@@ -113,6 +118,8 @@ class Child:
                 self._resolve(message)
             case "draining":
                 self.draining.set()
+            case "words":
+                self.words = message["words"]
             case "pong":
                 self.pong.set()
 

@@ -111,8 +111,8 @@ class DataPlane:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def publish(self, plan, fds) -> None:
-        """Makes the plan the current one.
+    def publish(self, plan, fds, out=frozenset()) -> None:
+        """Makes the plan the current one. Servers in `out`, (backend, address), begin unusable.
 
         `fds` gives for each listener's name its sockets: one for each TCP bind, and one for each
         worker for a UDP bind, in the order of `bind`. ValueError or OSError (a server's name that
@@ -132,7 +132,8 @@ class DataPlane:
         for backend in plan.backends:
             for server in backend.servers:
                 number = self.numbers.slot(backend.name, server)
-                self.set_server(number, (server, addresses[backend.name, server.address]))
+                key = (backend.name, server.address)
+                self.set_server(number, (server, addresses[key], key not in out))
         self.generation += 1
         self.cell.swap(snapshot)
         self.plan = plan
@@ -141,7 +142,7 @@ class DataPlane:
     def set_server(self, number, server):
         """What control knows of a server, into its slot."""
         slot: cython.pointer[Slot] = cython.address(self.cell.shared.slots[number])
-        said, sockaddr = server
+        said, sockaddr, usable = server
         raw: bytes = sockaddr
         at: cython.p_const_char = raw
         store_relaxed_u32(cython.address(slot.max_in_flight), said.max_in_flight)
@@ -149,14 +150,22 @@ class DataPlane:
             memset(cython.address(slot.sockaddr[0]), 0, 112)
             memcpy(cython.address(slot.sockaddr[0]), at, len(raw))
             slot.sockaddr_size = len(raw)
-            store_release_u32(cython.address(slot.usable), 1)
+            store_release_u32(cython.address(slot.usable), usable)
         return 0
 
-    def set_usable(self, backend: str, address: str, usable: bool) -> None:
-        """Whether new work may go to a server of the current plan; what runs there goes on."""
+    def order(self, backend: str, address: str, order) -> None:
+        """What a server of the current plan may do from now on (health.standing.Order); what runs
+        there goes on."""
         number = self.numbers.slots.taken[backend, address]
         slot: cython.pointer[Slot] = cython.address(self.cell.shared.slots[number])
-        store_release_u32(cython.address(slot.usable), usable)
+        store_release_u32(cython.address(slot.usable), order.usable)
+
+    def in_flight(self, backend: str, address: str) -> int:
+        """Requests (L7) or connections (L4) at a server just now; 0 for one that is not known."""
+        number = self.numbers.slots.taken.get((backend, address), -1)
+        if number < 0:
+            return 0
+        return load_i64(cython.address(self.cell.shared.slots[number].in_flight))
 
     def rotate_tickets(self) -> None:
         """A new key for TLS tickets; those of the last two stay good."""

@@ -20,21 +20,24 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Any, Protocol
 
+from fourseven.compiler.anew import with_weights
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
 from fourseven.config.warnings import warnings_of
 from fourseven.control import logs
 from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
-from fourseven.control.health import Health, Key
+from fourseven.control.health import Key
 from fourseven.control.host import facts_for
 from fourseven.control.kernel import KernelPlanes, merged
+from fourseven.control.servers import Servers
 from fourseven.control.sockets import Want
 from fourseven.errors import ConfigErrors, FoursevenError
+from fourseven.health.standing import Order
 from fourseven.plan import ListenerPlan, OutwardPlan, Plan, TlsPlan
 from fourseven.snapshot.layout import WORKERS_MAX, ListenerMode
 
@@ -44,6 +47,7 @@ RECLAIM_S = 0.1  # a retired snapshot waits for a turn of each worker, mostly mi
 # even on a machine that is short of cores, a woken thread runs within this.
 LET_GO_S = 2.0
 DRAIN_LOOK_S = 0.05
+REPUBLISH_S = 0.05  # changes of weights within this are published together
 CERTIFICATES_LOOK_S = 2.0  # one stat for each file: nothing; a renewal is in force soon after
 TICKET_KEY_S = 4 * 3600.0  # as long as a ticket lives (tls/site); two older keys are accepted
 DEFER_ACCEPT_S = (
@@ -57,8 +61,9 @@ class Plane(Protocol):
     fatal_fd: int
 
     def start(self) -> None: ...
-    def publish(self, plan: Plan, fds: dict[str, list[int]]) -> None: ...
-    def set_usable(self, backend: str, address: str, usable: bool) -> None: ...
+    def publish(self, plan: Plan, fds: dict[str, list[int]], out: Set[Key]) -> None: ...
+    def order(self, backend: str, address: str, order: Order) -> None: ...
+    def in_flight(self, backend: str, address: str) -> int: ...
     def reclaim(self) -> int: ...
     def rotate_tickets(self) -> None: ...
     def drain(self) -> None: ...
@@ -87,7 +92,7 @@ class Engine:
     ) -> None:
         self._new_plane = new_plane
         self._kernel = KernelPlanes(home)
-        self._plan: Plan | None = None  # in force
+        self._plan: Plan | None = None  # in force, as the file has it
         self._read_plan = read_plan
         self._loop = asyncio.get_running_loop()
         self._channel = Channel(sock, self._received, self._orphaned)
@@ -97,8 +102,10 @@ class Engine:
         self._loading: tuple[int, Plan] | None = None
         self._read: tuple[bytes, str] = (b"", "")  # the file of the last load, and its name
         self._certificates: tuple[Plan, bytes, str, Watch] | None = None  # of what is in force
-        self._health = Health(self._usable)
-        self._down: set[Key] = set()  # what the data plane knows of them
+        self.servers = Servers(self)
+        self._out: set[Key] = set()  # servers without new work
+        self._cut: set[Key] = set()  # those whose flows end
+        self._republishing = False
         self._deadline_ms = 30_000
         self._told: dict[str, dict[str, Any]] = {}  # what the log knows of each listener
         self._reclaiming = False
@@ -133,6 +140,8 @@ class Engine:
         self._loading = None
         identity = message["id"]
         try:
+            if self._plan is None:
+                self.servers.recall(message.get("words", ()))
             self._read = message["content"].encode("latin-1"), message["file"]
             plan = self._read_plan(*self._read)
         except ConfigErrors as errors:
@@ -213,16 +222,24 @@ class Engine:
             self._plane.start()
             self._loop.call_later(CERTIFICATES_LOOK_S, self._look_at_certificates)
             self._loop.call_later(TICKET_KEY_S, self._rotate_tickets)
-        self._kernel.publish(plan, self._down)
+        weighed = with_weights(plan, self.servers.weights)
+        out = self.servers.out(plan)
+        self._kernel.publish(weighed, out)
         try:
-            self._publish_workers(heard(plan), fresh)
+            self._publish_workers(heard(weighed), fresh, out)
         except BaseException:
             if self._plan is not None:
-                self._kernel.publish(self._plan, self._down)
+                before = with_weights(self._plan, self.servers.weights)
+                self._kernel.publish(before, self.servers.out(self._plan))
             raise
         self._plan = plan
+        self.servers.use(plan)
+        self._out, self._cut = set(), set()
+        self.tell(self.servers.orders)  # to each: a slot may remember an earlier life
 
-    def _publish_workers(self, plan: Plan, fresh: dict[str, list[int]]) -> None:
+    def _publish_workers(
+        self, plan: Plan, fresh: dict[str, list[int]], out: Set[Key]
+    ) -> None:
         assert self._plane is not None
         there = self._fds | fresh
         wants = wants_of(plan, self._workers)
@@ -235,10 +252,7 @@ class Engine:
         # A protocol in which the server speaks first must not wait for the client: off before,
         # on after.
         defer_accept(kept, [key for key, client in waiting.items() if not client], 0)
-        self._plane.publish(plan, by_listener)
-        down = self._health.use(plan)
-        self._down = servers_of(plan) - down  # each is told: a slot may remember an earlier life
-        self._usable(down)
+        self._plane.publish(plan, by_listener, out)
         defer_accept(kept, [key for key, client in waiting.items() if client], DEFER_ACCEPT_S)
         lost = {key: fds for key, fds in there.items() if key not in kept}
         self._fds = kept
@@ -247,13 +261,42 @@ class Engine:
         if not self._reclaiming:
             self._reclaim()
 
-    def _usable(self, down: set[Key]) -> None:
-        """Tells the data plane which servers may not have new work, where that has changed."""
+    # ---- the servers (control.servers.Outlet) ----
+
+    def tell(self, changed: dict[Key, Order]) -> None:
+        """The data planes hear what these servers may do."""
         assert self._plane is not None
-        for backend, address in down ^ self._down:
-            self._plane.set_usable(backend, address, (backend, address) not in down)
-        self._down = set(down)
-        self._kernel.usable(self._down)
+        for key, order in changed.items():
+            self._plane.order(*key, order)
+            (self._out.discard if order.usable else self._out.add)(key)
+            (self._cut.add if order.cut else self._cut.discard)(key)
+        self._kernel.usable(self._out, self._cut)
+
+    def reweigh(self) -> None:
+        """Other weights: the plan is published anew, once for all that change together."""
+        if not self._republishing:
+            self._republishing = True
+            self._loop.call_later(REPUBLISH_S, self._republish)
+
+    def keep(self, words: list[Any]) -> None:
+        """The supervisor keeps the operator's words for the next engine."""
+        self._channel.send({"type": "words", "words": words})
+
+    def in_flight(self, keys: set[Key]) -> dict[Key, int]:
+        """Requests, connections and flows at these servers."""
+        assert self._plane is not None
+        workers = {key: self._plane.in_flight(*key) for key in keys}
+        kernel = self._kernel.in_flight(keys)
+        return {key: count + kernel.get(key, 0) for key, count in workers.items()}
+
+    def _republish(self) -> None:
+        self._republishing = False
+        if self._plan is None or self._draining:
+            return
+        try:
+            self._publish(self._plan, {})
+        except (FoursevenError, ValueError, OSError, MemoryError) as error:
+            logs.fail("servers.kept", why=f"the data plane refuses the change: {error}")
 
     def _reclaim(self) -> None:
         """Frees old snapshots; comes again while some are still in use."""
@@ -343,7 +386,7 @@ class Engine:
             return
         if busy:
             logs.warn("drain.cut", connections=busy)
-        self._health.stop()
+        self.servers.stop()
         self._kernel.close(remove=True)
         if self._plane is not None:
             self._loop.remove_reader(self._plane.fatal_fd)
@@ -371,11 +414,6 @@ def wants_of(plan: Plan, workers: int) -> list[Want]:
         for bind in listener.bind
         if bind not in listener.unheard
     ]
-
-
-def servers_of(plan: Plan) -> set[Key]:
-    """Every server of a plan."""
-    return {(one.name, server.address) for one in plan.backends for server in one.servers}
 
 
 def _secured(plan: Plan) -> list[TlsPlan | OutwardPlan]:

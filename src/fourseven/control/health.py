@@ -1,17 +1,14 @@
-"""Health checks at work: who is asked, what it amounts to, and who is told.
+"""Health checks at work: who is asked, what it amounts to, and who hears of it.
 
 The schedule (health.schedule) says when, the check (health.http, ...) asks, the judgement
-(health.state) counts. This file runs them on control's loop and tells the data planes which servers
-may have new work:
+(health.state) counts. This file runs them on control's loop. What follows from a judgement is not
+decided here but in control.servers, which is told of each server whose state has changed.
 
-    usable = up, or nobody knows better
+A server that stays in the file keeps what is known of it over a reload, as long as it is checked
+the same way.
 
-A backend of which fewer than `panic` percent are up is served by all of its servers: most likely
-the check is wrong or the net is, and the few that are left would only be crushed. A server that
-stays in the file keeps what is known of it over a reload, as long as it is checked the same way.
-
-Laws: one thread. The data planes hear of changes alone, and after each publish of what is not
-usable. An exception in a check is a failed check, never a fault of ours that stops the checking.
+Laws: one thread. An exception in a check is a failed check, never a fault of ours that stops the
+checking.
 """
 
 from __future__ import annotations
@@ -24,72 +21,48 @@ from fourseven.control import logs
 from fourseven.health.connect import Target, why
 from fourseven.health.schedule import Pace, Schedule
 from fourseven.health.state import Judgement, State
-from fourseven.plan import BackendPlan, HealthPlan, Plan
+from fourseven.plan import HealthPlan, Plan
 
 Key = tuple[str, str]  # (backend, the server's address)
-Tell = Callable[[set[Key]], None]
 
 
-class Seen(NamedTuple):
-    """What is known of a server, for people."""
+class Asked(NamedTuple):
+    """The last check of a server."""
 
-    state: str
-    reason: str  # of the last failure
-    usable: bool
+    at: float  # when it ended, monotonic
+    took_s: float
+    failure: str  # empty: all well
 
 
 class Health:
-    """All checks of one engine. `tell` gets every server that may not have new work."""
+    """All checks of one engine. `changed` hears of each server whose state is another."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, changed: Callable[[Key], None]) -> None:
+        self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._schedule = Schedule(self._start)
         self._checks: dict[Key, HealthPlan] = {}
-        self._judged: dict[Key, Judgement] = {}
-        self._backends: tuple[BackendPlan, ...] = ()
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._told: set[Key] = set()
+        self.judged: dict[Key, Judgement] = {}  # of every server that is checked
+        self.asked: dict[Key, Asked] = {}  # those that were, so far
 
-    def use(self, plan: Plan) -> set[Key]:
-        """From now on the servers of this plan; those of them that may not have new work."""
-        self._backends = tuple(one for one in plan.backends if one.health is not None)
-        checks = dict(_checks(self._backends))
+    def use(self, plan: Plan) -> None:
+        """From now on the servers of this plan."""
+        checks = dict(_checks(plan))
         kept = {key for key, check in checks.items() if _asks_alike(check, self._checks.get(key))}
         for key in self._checks.keys() - kept:
             self._forget(key)
         for key, check in checks.items():
             if key not in kept:
-                self._judged[key] = Judgement(check.rise, check.fall)
-            self._judged[key].rise, self._judged[key].fall = check.rise, check.fall
+                self.judged[key] = Judgement(check.rise, check.fall)
+            self.judged[key].rise, self.judged[key].fall = check.rise, check.fall
         self._checks = checks
         paces = {key: _pace(check) for key, check in checks.items()}
         now = self._loop.time()
         self._schedule.use({key: pace for key, pace in paces.items() if key in kept}, now)
         self._schedule.use(paces, now)
-        self._told = self.down()
         self._look()
-        return self._told
-
-    def down(self) -> set[Key]:
-        """The servers that may not have new work."""
-        found: set[Key] = set()
-        for backend in self._backends:
-            assert backend.health is not None
-            keys = {(backend.name, server.address) for server in backend.servers}
-            down = {key for key in keys if not self._judged[key].in_use}
-            if 100 * (len(keys) - len(down)) >= backend.health.panic_percent * len(keys):
-                found |= down
-        return found
-
-    def seen(self) -> dict[Key, Seen]:
-        """Every server that is checked."""
-        down = self.down()
-        return {
-            key: Seen(one.state.value, one.reason, key not in down)
-            for key, one in self._judged.items()
-        }
 
     def stop(self) -> None:
         """No more checks."""
@@ -116,39 +89,40 @@ class Health:
     async def _check(self, key: Key) -> None:
         check = self._checks[key]
         failure = ""
+        began = self._loop.time()
         try:
             async with asyncio.timeout(check.timeout_ms / 1000):
                 await check.check.ask(Target(key[1], check.port))
         except Exception as error:  # whatever it is: the server did not prove that it is well
             failure = why(error)
         del self._tasks[key]
+        now = self._loop.time()
+        self.asked[key] = Asked(now, now - began, failure)
         self._took(key, failure)
 
     def _took(self, key: Key, failure: str) -> None:
-        judged = self._judged[key]
+        judged = self.judged[key]
         before = judged.state
         judged.result(failure)
         self._schedule.done(key, judged.in_doubt, self._loop.time())
         if judged.state is not before:
-            self._changed(key, judged.state, failure)
+            self._say(key, judged.state, failure)
+            self._changed(key)
         self._look()
 
-    def _changed(self, key: Key, state: State, failure: str) -> None:
+    def _say(self, key: Key, state: State, failure: str) -> None:
         fields = {"backend": key[0], "server": key[1], "state": state.value}
         if failure:
             logs.warn("health.changed", **fields, why=failure)
         else:
             logs.say("health.changed", **fields)
-        down = self.down()
-        if down != self._told:
-            self._told = down
-            self._tell(down)
 
     def _forget(self, key: Key) -> None:
         task = self._tasks.pop(key, None)
         if task is not None:
             task.cancel()
-        self._judged.pop(key, None)
+        self.judged.pop(key, None)
+        self.asked.pop(key, None)
 
 
 def _asks_alike(one: HealthPlan, other: HealthPlan | None) -> bool:
@@ -160,8 +134,8 @@ def _pace(check: HealthPlan) -> Pace:
     return Pace(check.interval_ms / 1000, check.fast_interval_ms / 1000)
 
 
-def _checks(backends: tuple[BackendPlan, ...]) -> Iterator[tuple[Key, HealthPlan]]:
-    for backend in backends:
-        assert backend.health is not None
-        for server in backend.servers:
-            yield (backend.name, server.address), backend.health
+def _checks(plan: Plan) -> Iterator[tuple[Key, HealthPlan]]:
+    for backend in plan.backends:
+        if backend.health is not None:
+            for server in backend.servers:
+                yield (backend.name, server.address), backend.health

@@ -2,7 +2,7 @@
 
     planes = KernelPlanes(name, log)       nothing is touched yet
     planes.publish(plan, down)             adopts what a predecessor left; all planes or none
-    planes.usable(down)                    servers that may not have new work
+    planes.usable(down, cut)               servers without new work, and whose flows end
     planes.drain(); planes.busy()          a stop
     planes.close(remove)                   remove=False: the kernel goes on without us
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -57,6 +57,7 @@ class KernelPlanes:
         self._planes: dict[str, KernelPlane] = {}
         self._plan: Plan | None = None
         self._down: frozenset[Key] = frozenset()
+        self._cuts: frozenset[Key] = frozenset()
         self._own: tuple[int, ...] = ()
         self._watch: socket.socket | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -99,18 +100,33 @@ class KernelPlanes:
             for name in self._planes:
                 self._tick(name)
 
-    def usable(self, down: set[Key]) -> None:
-        """Other servers may not have new work: they leave the tables, their flows go on."""
-        if self._plan is None or frozenset(down) == self._down:
+    def usable(self, down: set[Key], cut: Collection[Key] = ()) -> None:
+        """Other servers may not have new work: they leave the tables, their flows go on, but for
+        those of the servers in `cut`, once each time that one comes to be there."""
+        if self._plan is None:
             return
-        new, self._down = down - self._down, frozenset(down)
-        for name in self._planes:
-            self._again(name)
-        for key in new & _cut_when_down(self._plan):
+        new, self._cuts = frozenset(cut) - self._cuts, frozenset(cut)
+        if frozenset(down) != self._down:
+            self._down = frozenset(down)
+            for name in self._planes:
+                self._again(name)
+        for key in new:
             self._cut(key)
 
+    def in_flight(self, keys: Collection[Key]) -> dict[Key, int]:
+        """Flows at these servers, as far as kernel planes serve them."""
+        sums: dict[Key, int] = {}
+        wanted = {(key[0], found): key for key in keys if (found := end(key[1])) is not None}
+        for one in self._planes.values() if wanted else ():
+            with contextlib.suppress(FoursevenError, OSError):
+                servers = one.counters().servers
+                for server, key in wanted.items():
+                    if server in servers:
+                        sums[key] = sums.get(key, 0) + servers[server].flows_active
+        return sums
+
     def _cut(self, key: Key) -> None:
-        """Ends the flows of a server that is down: their clients connect anew, elsewhere."""
+        """Ends the flows of a server: their clients connect anew, elsewhere."""
         server = end(key[1])
         if server is None:  # a name or a path: no kernel plane serves it
             return
@@ -277,15 +293,6 @@ class KernelPlanes:
         if remove and self._home is not None and self._home.pins is not None:
             pins.leave(self._home.pins)
         self._home = None
-
-
-def _cut_when_down(plan: Plan) -> set[Key]:
-    return {
-        (one.name, server.address)
-        for one in plan.backends
-        if one.health is not None and one.health.on_down == "cut"
-        for server in one.servers
-    }
 
 
 def own_addresses() -> tuple[int, ...]:

@@ -73,6 +73,7 @@ class Supervisor:
         self._children: set[Child] = set()
         self._current: Child | None = None
         self._good: bytes = b""
+        self._words: list[Any] = []  # an operator's, of the engine that was the last current one
         self._deadline_ms = 30_000
         self._crashes = 0
         self._restarts = 0
@@ -187,6 +188,7 @@ class Supervisor:
         if not isinstance(raw, bytes):
             return raw
         child = Child(self._command, self._sockets, self._ended)
+        child.words = self._words if self._current is None else self._current.words
         self._children.add(child)
         if self._stopping:
             child.drain(0, keep=False)
@@ -219,7 +221,7 @@ class Supervisor:
     def _ended(self, child: Child) -> None:
         self._children.discard(child)
         if child is self._current:
-            self._current = None
+            self._current, self._words = None, child.words
             lived = asyncio.get_running_loop().time() - child.started
             self._crashes = 0 if lived >= LIVED_S else self._crashes
             if not self._stopping:
