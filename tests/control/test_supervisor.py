@@ -185,6 +185,17 @@ def test_a_killed_engine_is_replaced_on_the_same_socket(play):
     play(scene)
 
 
+def test_what_an_operator_said_goes_to_the_next_engine(play):
+    async def scene(stage: Stage) -> None:
+        stage.start("remember this")
+        await stage.told("READY=1")
+        os.kill(await stage.served_by(), signal.SIGKILL)
+        await stage.told("READY=1")
+        assert await stage.served_by() == 0  # it knew the word
+
+    play(scene)
+
+
 def test_a_reload_that_crashes_the_engine_brings_back_what_was_in_force(play):
     async def scene(stage: Stage) -> None:
         stage.start("serve")

@@ -1,6 +1,7 @@
 """An engine without a data plane, for tests of the supervisor: the file's content is its script.
 
 serve            asks for a socket, and accepts and answers with its own process id
+remember WORD    serves, and tells the supervisor WORD, unless it was told so by it
 refuse TEXT      the file is wrong
 greedy           asks for a socket that cannot be had
 crash            ends while it loads
@@ -40,6 +41,9 @@ class FakeEngine:
             problems = [f"{message['file']}:1:1: {text}"]
             self.say("refused", message, kind="config", problems=problems)
             return
+        if self.script == "remember" and message["words"] != [text]:
+            self.channel.send({"type": "words", "words": [text]})
+            self.script = "told"
         self.say("open", message, wants=BINDS.get(self.script, SERVE))
 
     def opened(self, message: Message, fds: list[int]) -> None:
@@ -56,7 +60,7 @@ class FakeEngine:
     def accept(self) -> None:
         assert self.listening is not None
         client, _ = self.listening.accept()
-        client.sendall(b"%d" % os.getpid())
+        client.sendall(b"%d" % (0 if self.script == "remember" else os.getpid()))
         client.close()
 
     def drain(self, message: Message, fds: list[int]) -> None:

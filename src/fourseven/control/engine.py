@@ -237,9 +237,7 @@ class Engine:
         self._out, self._cut = set(), set()
         self.tell(self.servers.orders)  # to each: a slot may remember an earlier life
 
-    def _publish_workers(
-        self, plan: Plan, fresh: dict[str, list[int]], out: Set[Key]
-    ) -> None:
+    def _publish_workers(self, plan: Plan, fresh: dict[str, list[int]], out: Set[Key]) -> None:
         assert self._plane is not None
         there = self._fds | fresh
         wants = wants_of(plan, self._workers)

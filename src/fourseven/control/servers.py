@@ -6,13 +6,13 @@ for. Changes within one turn of the loop go out together.
 
     usable = able, or the backend is in panic and the operator has not taken the server out
 
-Panic: of a backend of which fewer than `panic` percent are able, all are used. Most likely the check
-is wrong or the net is, and the few that are left would only be crushed. Those that the operator took
-out do not count, and are never used.
+Panic: of a backend of which fewer than `panic` percent are able, all are used. Most likely the
+check is wrong or the net is, and the few that are left would only be crushed. Those that the
+operator took out do not count, and are never used.
 
-What is known of a server is kept over a reload if it stays. The operator's words are kept as long as
-their backend is there, and `keep` hands them out at each change: the supervisor gives them to the
-next engine (`recall`), so that a crash brings nothing back that somebody took out.
+What is known of a server is kept over a reload if it stays. The operator's words are kept as long
+as their backend is there, and `keep` hands them out at each change: the supervisor gives them to
+the next engine (`recall`), so that a crash brings nothing back that somebody took out.
 
 Laws: one thread. A word of the operator holds whatever the checks say. Nothing here scans all
 servers because one of them has changed.
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, Protocol
 from fourseven.control import logs
 from fourseven.control.health import Health, Key
 from fourseven.errors import FoursevenError
-from fourseven.health.standing import WHOLE, Order, Row, Said, Word
+from fourseven.health.standing import NOTHING, WHOLE, Order, Row, Said, Word
 from fourseven.plan import BackendPlan, Plan
 from fourseven.scalars import WEIGHT_MAX
 
@@ -119,7 +119,6 @@ class Servers:
             self._groups[backend.name] = self._group(backend, before.get(backend.name))
         self._restless = {key for key in self._restless if self._row(key) is not None}
         self._changed.clear()
-        self._wake()
 
     def _group(self, backend: BackendPlan, before: Group | None) -> Group:
         group = Group(backend)
@@ -132,18 +131,21 @@ class Servers:
             row.weight, row.slow_start_ms = server.weight, backend.slow_start_ms
             row.cut_when_down = health is not None and health.on_down == "cut"
             row.judged = self.health.judged.get(key)
-            row.word = self._words.get(key, Word())
+            row.word = self._words.get(key, NOTHING)
             if old and server.address not in old and row.able:
                 self._begin(key, row)  # it comes to others that have all the work
             if not row.slow_start_ms:
                 row.began = None
+            if not row.asked_for and key not in self._restless:  # an engine before us was told
+                self._restless.add(key)
+                self._wake(DRAIN_LOOK_S)
             group.rows[server.address] = row
             row.counted = (False, False)
             group.count(row)
         group.panic = group.in_panic
-        for address, row in group.rows.items():
+        for row in group.rows.values():
             row.order = row.ordered(now, group.panic)
-            self._stands((backend.name, address), row)
+            self._stands(row)
         return group
 
     @property
@@ -158,7 +160,7 @@ class Servers:
 
     def _expected(self, key: Key) -> bool:
         row = self._row(key)
-        word = self._words.get(key, Word())
+        word = self._words.get(key, NOTHING)
         return row.order.usable if row is not None else word.said is Said.ENABLE
 
     @property
@@ -180,7 +182,7 @@ class Servers:
         until = None
         if word is Said.DRAIN and deadline_s is not None:
             until = self._loop.time() + max(deadline_s, 0.0)
-        before = self._words.get(key, Word())
+        before = self._words.get(key, NOTHING)
         self._take(key, before._replace(said=word, until=until))
         fields = {"deadline_s": deadline_s} if until is not None else {}
         logs.say("server.operated", backend=key[0], server=key[1], word=word.value, **fields)
@@ -190,7 +192,7 @@ class Servers:
         self._known(key)
         if weight is not None and not 0 <= weight <= WEIGHT_MAX:
             raise FoursevenError(f"{weight} is no weight; write one from 0 to {WEIGHT_MAX}")
-        self._take(key, self._words.get(key, Word())._replace(weight=weight))
+        self._take(key, self._words.get(key, NOTHING)._replace(weight=weight))
         logs.say("server.weighed", backend=key[0], server=key[1], weight=self._weight(key))
         self._outlet.reweigh()
 
@@ -213,7 +215,7 @@ class Servers:
         row.word, row.idle = word, False
         self._restless.add(key)  # it leaves by itself
         self._settle(key, row)
-        self._wake()
+        self._wake(_again_s(row, self._loop.time()))
         self._outlet.keep(self.words())
 
     def _known(self, key: Key) -> Row:
@@ -265,7 +267,7 @@ class Servers:
             self._order((key[0], address), one, panic)
 
     def _order(self, key: Key, row: Row, panic: bool) -> None:
-        self._stands(key, row)
+        self._stands(row)
         order = row.ordered(self._loop.time(), panic)
         if order == row.order:
             return
@@ -284,23 +286,22 @@ class Servers:
         if row.slow_start_ms:
             row.began = self._loop.time()
             self._restless.add(key)
-            self._wake()
+            self._wake(STEP_S)
 
-    def _stands(self, key: Key, row: Row) -> None:
+    def _stands(self, row: Row) -> None:
         state, _ = row.stands()
         if state != row.state:
             row.state, row.since = state, self._loop.time()
 
     # ---- time ----
 
-    def _wake(self) -> None:
-        """Looks again soon, as long as time alone changes anything."""
+    def _wake(self, wait_s: float) -> None:
+        """Looks again after this time at the latest."""
         if self._timer is not None:
+            if self._timer.when() <= self._loop.time() + wait_s:
+                return
             self._timer.cancel()
-            self._timer = None
-        if self._restless:
-            waits = {_again_s(row, self._loop.time()) for _, row in self._restive()}
-            self._timer = self._loop.call_later(min(waits), self._look)
+        self._timer = self._loop.call_later(wait_s, self._look)
 
     def _look(self) -> None:
         self._timer = None
@@ -315,7 +316,8 @@ class Servers:
             elif row.began is None:
                 self._restless.discard(key)
             self._order(key, row, self._groups[key[0]].panic)
-        self._wake()
+        if waits := {_again_s(row, now) for _, row in self._restive()}:
+            self._wake(min(waits))
 
     def _drained(self, key: Key, row: Row, idle: bool) -> None:
         """Says so once, when the last thing at a server has ended."""
@@ -358,7 +360,7 @@ class Servers:
         )
 
     def _weight(self, key: Key) -> int:
-        row, weight = self._known(key), self._words.get(key, Word()).weight
+        row, weight = self._known(key), self._words.get(key, NOTHING).weight
         return row.weight if weight is None else weight
 
     # ---- rows ----

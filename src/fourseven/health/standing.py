@@ -50,6 +50,9 @@ class Word(NamedTuple):
         return self.said is Said.ENABLE and self.weight is None
 
 
+NOTHING = Word()
+
+
 class Order(NamedTuple):
     """What a data plane is told of a server."""
 
@@ -67,7 +70,7 @@ class Row:
     slow_start_ms: int = 0
     cut_when_down: bool = False
     judged: Judgement | None = None  # None: nobody checks it
-    word: Word = Word()
+    word: Word = NOTHING
     ejected: str = ""  # why; empty: it is not
     began: float | None = None  # its slow start; None: it has its whole share
     idle: bool = False  # it drains, and nothing is in flight at it
