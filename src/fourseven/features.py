@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from fourseven.plan import Action, Expression
+from fourseven.plan import Action, Expression, GatePlan
 
 
 class Need(IntEnum):
@@ -75,6 +75,14 @@ class Filter(Feature):
 
     def request_actions(self) -> tuple[Action, ...]:
         """What is done to the request before it is forwarded (or the answer, if terminal)."""
+        return ()
+
+    def gates(self) -> tuple[GatePlan, ...]:
+        """What the request must pass before all actions (l7.gates)."""
+        return ()
+
+    def backends(self) -> tuple[str, ...]:
+        """Backends that the step speaks to by itself, by name; they must stand in the file."""
         return ()
 
     def response_actions(self) -> tuple[Action, ...]:

@@ -71,6 +71,32 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPlan:
+    """What something is counted or chosen by."""
+
+    field: int  # matching.table.Field
+    name: bytes = b""  # which header, cookie, query parameter
+    prefix_v4: int = 32
+    prefix_v6: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class GatePlan:
+    """A filter that may answer or hold up a request; what its parts mean is the gate's own."""
+
+    kind: int  # snapshot.layout.GateKind
+    numbers: tuple[int, ...] = ()  # at most 8
+    keys: tuple[KeyPlan, ...] = ()
+    texts: tuple[bytes, ...] = ()
+    networks: tuple[str, ...] = ()  # CIDRs
+    value: tuple[Part, ...] = ()
+    backend: str = ""  # that it asks, or sends copies to
+    # Bytes that it keeps over snapshots, its GateState included; 0: none. While size, kind and
+    # place (listener, route, which one of its kind) stay, so do the bytes.
+    state_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RoutePlan:
     """One route: when it matches, what is done, and where the request goes."""
 
@@ -81,6 +107,7 @@ class RoutePlan:
     response_actions: tuple[Action, ...] = ()
     source: str = ""  # file:line:column, for explain
     passthrough: bool = False  # TLS is not ended: the server's bytes go to the client as they are
+    gates: tuple[GatePlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def obey(plane: DataPlane, fds: dict[str, list[int]]) -> None:
 
     def counters() -> dict[str, Any]:
         seen = plane.counters()
-        seen["servers"] = {" ".join(key): row for key, row in seen["servers"].items()}
+        for rows in ("servers", "routes"):
+            seen[rows] = {" ".join(key): row for key, row in seen[rows].items()}
         return seen
 
     commands = {

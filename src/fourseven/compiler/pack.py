@@ -25,8 +25,11 @@ from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import (
     ARRIVAL_HELLO,
     ARRIVAL_PROXY,
+    NO_BACKEND,
     Action,
     Choice,
+    Gate,
+    Key,
     Part,
     Template,
     pick_fn,
@@ -77,7 +80,7 @@ def fill_listeners(arena, snapshot, plan, numbers, fds, backends, tickets):
         cython.pointer[Listener], arena_take(arena, cython.sizeof(Listener) * (count or 1))
     )
     for said in plan.listeners:
-        pack_listener(arena, cython.address(shared), said, backends)
+        pack_listener(arena, cython.address(shared), said, numbers, backends)
         shared.tls = cython.NULL
         if said.tls is not None:
             shared.tls = site_build(arena, said.tls, tickets)
@@ -123,7 +126,7 @@ def pack_backend(arena, backend, plan, numbers, shared):
     return 0
 
 
-def pack_listener(arena, listener, plan, backends):
+def pack_listener(arena, listener, plan, numbers, backends):
     at: cython.int
     listener.name = arena_text(arena, plan.name.encode())
     listener.mode = plan.mode
@@ -145,6 +148,10 @@ def pack_listener(arena, listener, plan, backends):
     )
     for at, route in enumerate(plan.routes):
         pack_route(arena, cython.address(listener.routes[at]), route, at, backends)
+        listener.routes[at].stable = numbers.route(plan.name, route.name)
+        pack_gates(
+            arena, cython.address(listener.routes[at]), route, plan.name, numbers.kept, backends
+        )
     listener.trusted_count = len(plan.trusted)
     listener.trusted = pack_cidrs(arena, plan.trusted)
     listener.forwarded = plan.forwarded
@@ -222,6 +229,77 @@ def pack_route(arena, route, plan, number, backends):
     route.response_action_count = len(plan.response_actions)
     route.response_actions = pack_actions(arena, plan.response_actions)
     return 0
+
+
+def pack_gates(arena, route, plan, listener, states, backends):
+    at: cython.int
+    gate: cython.pointer[Gate]
+    route.gate_count = len(plan.gates)
+    route.gates = cython.cast(
+        cython.pointer[Gate], arena_take(arena, cython.sizeof(Gate) * (len(plan.gates) or 1))
+    )
+    for at, (key, said) in enumerate(states_of(listener, plan)):
+        gate = cython.address(route.gates[at])
+        pack_gate(arena, gate, said, backends)
+        gate.state = cython.NULL
+        if said.state_size:
+            gate.state = states.take(key, said.state_size)
+    return 0
+
+
+def states_of(listener, route):
+    """(key, gate) of each gate: which state it finds again after a reload."""
+    found = []
+    seen: dict = {}
+    for gate in route.gates:
+        nth = seen.get(gate.kind, 0)
+        seen[gate.kind] = nth + 1
+        found.append(((listener, route.name, gate.kind, nth), gate))
+    return found
+
+
+def pack_gate(arena, gate, plan, backends):
+    at: cython.int
+    gate.kind = plan.kind
+    gate.backend = backends[plan.backend] if plan.backend else NO_BACKEND
+    gate.state_size = plan.state_size
+    if len(plan.numbers) > 8:
+        raise ValueError(f"a gate has {len(plan.numbers)} numbers; 8 are the most")
+    for at in range(8):
+        gate.numbers[at] = plan.numbers[at] if at < len(plan.numbers) else 0
+    gate.key_count = len(plan.keys)
+    gate.keys = pack_keys(arena, plan.keys)
+    gate.text_count = len(plan.texts)
+    gate.texts = pack_texts(arena, plan.texts)
+    gate.network_count = len(plan.networks)
+    gate.networks = pack_cidrs(arena, plan.networks)
+    gate.value = pack_template(arena, plan.value)
+    return 0
+
+
+def pack_keys(arena, keys):
+    at: cython.int
+    packed: cython.pointer[Key] = cython.NULL
+    if keys:
+        packed = cython.cast(cython.pointer[Key], arena_take(arena, cython.sizeof(Key) * len(keys)))
+    for at, key in enumerate(keys):
+        packed[at].field = key.field
+        packed[at].prefix_v4 = key.prefix_v4
+        packed[at].prefix_v6 = key.prefix_v6
+        packed[at].name = arena_text(arena, key.name)
+    return packed
+
+
+def pack_texts(arena, texts):
+    at: cython.int
+    packed: cython.pointer[Span] = cython.NULL
+    if texts:
+        packed = cython.cast(
+            cython.pointer[Span], arena_take(arena, cython.sizeof(Span) * len(texts))
+        )
+    for at, text in enumerate(texts):
+        packed[at] = arena_text(arena, text)
+    return packed
 
 
 def pack_actions(arena, actions):

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from fourseven.compiler.prefix import prefix_of
 from fourseven.errors import Problem
+from fourseven.features import Filter
 from fourseven.forms import MatchForm
 from fourseven.matching.rows import lower_rows
 from fourseven.model import Config, Route
-from fourseven.plan import Action, All, Any_, Expression, Not, RoutePlan
+from fourseven.plan import Action, All, Any_, Expression, GatePlan, Not, RoutePlan
 from fourseven.scalars import Path
-from fourseven.snapshot.layout import ActionKind, PartKind
+from fourseven.snapshot.layout import GATES_MAX, ActionKind, PartKind
 
 ALWAYS = All()
 TELLING = (PartKind.PART_CERTIFICATE, PartKind.PART_VERIFIED)
@@ -63,8 +64,16 @@ def _route(route: Route, name: str, source: str) -> RoutePlan:
         request_actions=tuple(action for step in steps for action in step.request_actions()),
         response_actions=tuple(action for step in steps for action in step.response_actions()),
         source=source,
+        gates=_gates(steps),
         passthrough=route.tls == "passthrough",
     )
+
+
+def _gates(steps: list[Filter]) -> tuple[GatePlan, ...]:
+    gates = tuple(gate for step in steps for gate in step.gates())
+    if len(gates) > GATES_MAX:
+        raise ValueError(f"{len(gates)} gates on one route; {GATES_MAX} are the most")
+    return gates
 
 
 def expression(match: MatchForm) -> Expression:

@@ -62,6 +62,24 @@ def _items(value: Any) -> Iterable[tuple[str, Any]]:
     return value.items() if isinstance(value, dict) else ()
 
 
+def unknown_backends_of_filters(config: Config) -> Iterator[Problem]:
+    """A filter may ask a backend by itself."""
+    for path, backend in _asked_by_filters(config):
+        if backend not in config.backends:
+            what = f"there is no backend {backend!r}; {did_you_mean(backend, set(config.backends))}"
+            yield config.problem(path, what)
+
+
+def _asked_by_filters(config: Config) -> Iterator[tuple[Path, str]]:
+    return (
+        (("listeners", name, "routes", i, "filters", j), backend)
+        for name, listener in config.listeners.items()
+        for i, route in enumerate(listener.routes)
+        for j, form in enumerate(route.filters)
+        for backend in form.feature.backends()
+    )
+
+
 def errors_of(config: Config) -> list[Problem]:
     """What makes a well-formed file unusable."""
     return [problem for rule in ERRORS for problem in rule(config)]
@@ -186,4 +204,5 @@ ERRORS: tuple[Rule, ...] = (
     same_name_twice,
     layer_cannot_be,
     filter_cannot_be,
+    unknown_backends_of_filters,
 )

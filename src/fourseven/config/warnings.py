@@ -46,7 +46,10 @@ def unused_backend(config: Config, _: Plan) -> Iterator[Problem]:
         name
         for listener in config.listeners.values()
         for route in listener.all_routes
-        for name, _ in route.choices
+        for name in (
+            *(name for name, _ in route.choices),
+            *(name for form in route.filters for name in form.feature.backends()),
+        )
     }
     for name in config.backends:
         if name not in used:

@@ -40,8 +40,10 @@ from cython.cimports.fourseven.worker.worker import (
     MODES,
     RUNNING,
     STOPPING,
+    BackendCounters,
     ListenerCounters,
     Plane,
+    RouteCounters,
     SlotCounters,
     Worker,
     WorkerCounters,
@@ -57,6 +59,7 @@ from fourseven.control.address import resolve
 from fourseven.control.numbers import Numbers
 from fourseven.protocols.http1 import Fault
 from fourseven.worker.secure import TlsFault
+from fourseven.worker.worker import Reason
 
 
 @cython.cclass
@@ -203,6 +206,16 @@ class DataPlane:
         """Whether no session is open at this listener."""
         return load_i64(cython.address(self.cell.shared.listeners[number].sessions)) == 0
 
+    def route(self, number: cython.int) -> bool:
+        """Whether no request speaks of this route any more."""
+        at: cython.int
+        begun: cython.longlong = 0
+        for at in range(self.worker_count):
+            counters = cython.address(self.workers[at].route_counters[number])
+            begun += load_relaxed(cython.address(counters.begun))
+            begun -= load_relaxed(cython.address(counters.ended))
+        return begun == 0
+
     def drain(self) -> None:
         """Accept nothing more, close what is idle, let the rest finish."""
         store_release_u32(cython.address(self.cell.shared.draining), 1)
@@ -233,8 +246,9 @@ class DataPlane:
     def counters(self) -> dict:
         """What has been counted since the start, summed over the workers.
 
-        `{"workers": {...}, "listeners": {name: {...}}, "servers": {(backend, address): {...}}}`;
-        the names are those of worker.h, and a server also has `in_flight` and `ewma_ns`.
+        `{"workers": {...}, "listeners": {name: {...}}, "routes": {(listener, route): {...}},
+        "backends": {name: {...}}, "servers": {(backend, address): {...}}}`; the names are those of
+        worker.h. A server also has `in_flight` and `ewma_ns`, a backend `in_flight`.
         """
         workers: dict = {}
         counted: dict
@@ -263,7 +277,17 @@ class DataPlane:
         for (name, _, _), number in self.numbers.listeners.taken.items():
             add_listener(self, listeners.setdefault(name, {}), number)
         servers = {key: server_counters(self, n) for key, n in self.numbers.slots.taken.items()}
-        return {"workers": workers, "listeners": listeners, "servers": servers}
+        routes = {key: route_counters(self, n) for key, n in self.numbers.routes.taken.items()}
+        backends = {
+            key: backend_counters(self, n) for key, n in self.numbers.backends.taken.items()
+        }
+        return {
+            "workers": workers,
+            "listeners": listeners,
+            "routes": routes,
+            "backends": backends,
+            "servers": servers,
+        }
 
     def fatal(self) -> int:
         """The errno of a worker that could not go on, or 0."""
@@ -298,6 +322,36 @@ def server_counters(plane: DataPlane, number: cython.int) -> dict:
     for at in range(plane.worker_count):
         counters = cython.address(plane.workers[at].slot_counters[number])
         read_words(cython.address(now), counters, cython.sizeof(SlotCounters))
+        add(sums, now)
+    return sums
+
+
+@cython.cfunc
+def route_counters(plane: DataPlane, number: cython.int) -> dict:
+    at: cython.int
+    now = cython.declare(RouteCounters)
+    sums: dict = {}
+    for at in range(plane.worker_count):
+        counters = cython.address(plane.workers[at].route_counters[number])
+        read_words(cython.address(now), counters, cython.sizeof(RouteCounters))
+        add(sums, now)
+    sums["reasons"] = {
+        reason.name.removeprefix("REASON_").lower(): n
+        for reason, n in zip(Reason, sums["reasons"], strict=False)
+    }
+    return sums
+
+
+@cython.cfunc
+def backend_counters(plane: DataPlane, number: cython.int) -> dict:
+    at: cython.int
+    now = cython.declare(BackendCounters)
+    sums: dict = {
+        "in_flight": load_i64(cython.address(plane.cell.shared.backends[number].in_flight))
+    }
+    for at in range(plane.worker_count):
+        counters = cython.address(plane.workers[at].backend_counters[number])
+        read_words(cython.address(now), counters, cython.sizeof(BackendCounters))
         add(sums, now)
     return sums
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
+from fourseven.compiler.pack import states_of
 from fourseven.plan import Plan, ServerPlan
-from fourseven.snapshot.layout import BACKENDS_MAX, LISTENERS_MAX, SLOTS_MAX
+from fourseven.snapshot.layout import BACKENDS_MAX, LISTENERS_MAX, ROUTES_MAX, SLOTS_MAX
+from fourseven.snapshot.states import States
 
 
 class Numbering:
@@ -49,6 +51,7 @@ class Idle(Protocol):
     def slot(self, number: int) -> bool: ...
     def backend(self, number: int) -> bool: ...
     def listener(self, number: int) -> bool: ...
+    def route(self, number: int) -> bool: ...
 
 
 class Numbers:
@@ -59,6 +62,8 @@ class Numbers:
         self.backends = Numbering("backends", BACKENDS_MAX)
         self.listeners = Numbering("bound addresses", LISTENERS_MAX)
         self.states = Numbering("listeners", LISTENERS_MAX)
+        self.routes = Numbering("routes", ROUTES_MAX)
+        self.kept = States()  # what gates keep over snapshots
 
     def slot(self, backend: str, server: ServerPlan) -> int:
         """A server is the same one while its backend and its address stay."""
@@ -67,6 +72,10 @@ class Numbers:
     def backend(self, name: str) -> int:
         """Of the backend's counters and turn."""
         return self.backends.take(name)
+
+    def route(self, listener: str, name: str) -> int:
+        """Of what is counted for it; routes of one name are counted together."""
+        return self.routes.take((listener, name))
 
     def listener(self, name: str, bind: str, mode: int) -> int:
         """Of one socket; another mode is another plane, so another number."""
@@ -93,8 +102,18 @@ class Numbers:
             sockets | {key for key in self.listeners.taken if self.state_of(key) not in quiet},
             lambda _: True,
         )
+        routes: set[Hashable] = {(one.name, r.name) for one in plan.listeners for r in one.routes}
+        self.routes.release(routes, idle.route)
         self.backends.release(backends, idle.backend)
         self.states.release(names, idle.listener)
+        self.kept.release(
+            {
+                (key, gate.state_size)
+                for one in plan.listeners
+                for route in one.routes
+                for key, gate in states_of(one.name, route)
+            }
+        )
         return self.slots.release(slots, idle.slot)
 
     def state_of(self, socket: Hashable) -> int:

@@ -6,9 +6,11 @@ from fourseven.protocols.message cimport Request
 from fourseven.snapshot.layout cimport Backend, Listener, Route
 from fourseven.worker.worker cimport Buffer, Worker
 
-# Ends the request with an answer of our own, and the connection with it.
-cdef void stream_refuse "fourseven_stream_refuse"(Worker *worker, Session *session, uint16_t status) noexcept nogil
-cdef void answer(Worker *worker, Session *session, uint16_t status) noexcept nogil
+# Ends the request with an answer of our own, and the connection with it. `reason` is a worker.Reason.
+cdef void stream_refuse "fourseven_stream_refuse"(
+    Worker *worker, Session *session, uint16_t status, uint8_t reason
+) noexcept nogil
+cdef void answer(Worker *worker, Session *session, uint16_t status, uint8_t reason) noexcept nogil
 cdef void answer_action(Worker *worker, Session *session) noexcept nogil
 cdef void after_answer(Worker *worker, Session *session) noexcept nogil
 cdef bint body_at_hand(Session *session) noexcept nogil

@@ -9,6 +9,7 @@ session. After it the stream holds nothing: no server, no pin.
 
 import cython
 from cython.cimports.fourseven.l7.attempt import leave_server
+from cython.cimports.fourseven.l7.ended import stream_ended
 from cython.cimports.fourseven.l7.heads import (
     HEAD_REFUSED,
     HeadContext,
@@ -37,12 +38,12 @@ from cython.cimports.fourseven.protocols.message import (
 )
 from cython.cimports.fourseven.snapshot.layout import ACTION_REDIRECT, ACTION_RESPOND
 from cython.cimports.fourseven.worker.secure import fault_words
-from cython.cimports.fourseven.worker.worker import Buffer
+from cython.cimports.fourseven.worker.worker import REASON_ACTION, REASON_REWRITE, Buffer
 from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.string import memset
 
 
-def answer(worker, session, status):
+def answer(worker, session, status, reason):
     """An error page; the connection goes on if the request's body is all here."""
     context = cython.declare(HeadContext)
     http: cython.pointer[Http] = http_of(worker)
@@ -52,6 +53,7 @@ def answer(worker, session, status):
         stream.keep_alive = 0
         session.lingering = 1
     stream.status = status
+    stream.reason = reason
     stream_context(worker, session, cython.address(context))
     if status >= 502 and stream.tls_fault:
         context.hint = fault_words(stream.tls_fault)
@@ -79,9 +81,10 @@ def answer_action(worker, session):
         cython.address(http.out[0]), OUT_CAPACITY, worker.request, cython.address(context)
     )
     if size < 0:
-        answer(worker, session, 400 if size == HEAD_REFUSED else 500)
+        answer(worker, session, 400 if size == HEAD_REFUSED else 500, REASON_REWRITE)
         return
     session.stream.status = terminal_status(session.stream.route)
+    session.stream.reason = REASON_ACTION
     session_write(worker, session, cython.address(http.out[0]), size)
     after_answer(worker, session)
 
@@ -95,24 +98,27 @@ def terminal_status(route):
     return 0
 
 
-def stream_refuse(worker, session, status):
+def stream_refuse(worker, session, status, reason):
     stream: cython.pointer[Stream] = cython.address(session.stream)
     if session.state == SESSION_EXCHANGE:
         leave_server(worker, stream)
         session.state = SESSION_HEAD
         if stream.response_begun:
             session.broken = 1
+            stream.reason = reason
+            stream_ended(worker, session)
             return
     if stream.pinned is cython.NULL:
         stream.listener = session.listener.plan
     stream.request.done = 0  # what follows in this connection is not to be trusted
     stream.request.framing = FRAMING_CHUNKED
-    answer(worker, session, status)
+    answer(worker, session, status, reason)
 
 
 def after_answer(worker, session):
     stream: cython.pointer[Stream] = cython.address(session.stream)
     count(cython.address(session.listener.counters.status[stream.status // 100 % 6]), 1)
+    stream_ended(worker, session)
     stream_unpin(worker, stream)
     if session.state == SESSION_CLOSED:
         return
@@ -145,6 +151,13 @@ def stream_context(worker, session, context):
     context.scratch = worker.scratch
     context.client_keep_alive = stream.keep_alive
     context.client_version = stream.version
+    context.retry_after_s = stream.retry_after_s
+    if stream.said is not cython.NULL:
+        context.said.at = stream.said.at
+        context.said.size = stream.said.end
+    if stream.told is not cython.NULL:
+        context.told.at = stream.told.at
+        context.told.size = stream.told.end
     if stream.id_size > 0:
         context.request_id.at = cython.address(stream.id[0])
         context.request_id.size = stream.id_size

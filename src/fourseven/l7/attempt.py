@@ -38,7 +38,9 @@ from cython.cimports.fourseven.l7.upstream import (
 from cython.cimports.fourseven.native.atomics import (
     count,
     fetch_add_i64,
+    fetch_add_u32,
     load_relaxed_u32,
+    store_relaxed_u32,
 )
 from cython.cimports.fourseven.protocols.chunked import (
     CHUNKED_KEEP,
@@ -52,6 +54,11 @@ from cython.cimports.fourseven.snapshot.layout import TRIED_MAX, Pick, Slot
 from cython.cimports.fourseven.worker.tools import (
     random_next,
 )
+from cython.cimports.fourseven.worker.worker import (
+    REASON_HEAD_SIZE,
+    REASON_NO_SERVER,
+    REASON_REWRITE,
+)
 from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
 
 
@@ -60,8 +67,12 @@ def try_server(worker, session):
     session.state = SESSION_EXCHANGE
     if not stream.in_flight and pick_server(worker, session) < 0:
         count(cython.address(worker.counters.pick_failed), 1)
+        count(cython.address(worker.backend_counters[stream.backend_number].pick_failed), 1)
         session.state = SESSION_HEAD
-        answer(worker, session, 502 if stream.tries else 503)
+        if stream.tries:
+            answer(worker, session, 502, stream.last_failure)
+        else:
+            answer(worker, session, 503, REASON_NO_SERVER)
         return
     stream.upstream = upstream_take(worker, session)
     if stream.upstream is cython.NULL:
@@ -101,6 +112,8 @@ def pick_server(worker, session):
         pick.tried[pick.tried_count] = number
         pick.tried_count += 1
     stream.slot = number
+    stream.backed = 1
+    stream.picked_ns = worker.now_ns
     stream.in_flight = 1
     stream.backend_state = stream.backend.state
     fetch_add_i64(cython.address(stream.backend_state.in_flight), 1)
@@ -123,9 +136,13 @@ def send_request(worker, session):
     if size < 0:
         leave_server(worker, stream)
         session.state = SESSION_HEAD
-        answer(worker, session, 400 if size == HEAD_REFUSED else 431)
+        if size == HEAD_REFUSED:
+            answer(worker, session, 400, REASON_REWRITE)
+        else:
+            answer(worker, session, 431, REASON_HEAD_SIZE)
         return
     count(cython.address(worker.slot_counters[stream.slot].requests), 1)
+    count(cython.address(worker.backend_counters[stream.backend_number].requests), 1)
     if stream.request.framing == FRAMING_CHUNKED:
         chunked_start(cython.address(stream.request.chunked), CHUNKED_KEEP)
     forward_request(worker, session, size)
@@ -138,6 +155,14 @@ def drop_expect(request):
     for at in range(request.header_count):
         if request.headers[at].known == HEADER_EXPECT:
             request.headers[at].drop = 1
+
+
+def server_said(slot, good):
+    """Counts errors in a row, for those who judge servers by their answers."""
+    if not good:
+        fetch_add_u32(cython.address(slot.errors_row), 1)
+    elif load_relaxed_u32(cython.address(slot.errors_row)):
+        store_relaxed_u32(cython.address(slot.errors_row), 0)
 
 
 def leave_server(worker, stream):

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fourseven.matching.table cimport MatchScratch
 from fourseven.protocols.message cimport Span
@@ -15,4 +15,7 @@ cdef struct HeadContext:
     uint8_t client_version          # 10, 11 or 20
     uint8_t body_framing            # Framing of the body that follows *towards the other side*
     uint64_t body_size              # with FRAMING_LENGTH
+    Span said                       # whole lines for the answer's head
+    Span told                       # ... for the request's
+    uint32_t retry_after_s          # of an answer of our own; 0: the usual
     const char *hint                # of an answer of our own; NULL: the status's

@@ -122,6 +122,7 @@ def write_request_head(out, capacity, request, context):
     if edits.count:
         values_of(cython.address(values), request, context)
         put_edits(cython.address(to), cython.address(edits), cython.address(values))
+    put_span(cython.address(to), cython.address(context.told))
     put_text(cython.address(to), b"\r\n")
     return written(cython.address(to))
 
@@ -311,6 +312,8 @@ def write_response_head(out, capacity, response, request, context):
         put_response_framing(cython.address(to), response, context)
         put_connection(cython.address(to), context)
     put_response_edits(cython.address(to), cython.address(edits), request, context)
+    if not interim:
+        put_span(cython.address(to), cython.address(context.said))
     put_text(cython.address(to), b"\r\n")
     return written(cython.address(to))
 
@@ -385,8 +388,11 @@ def write_answer(out, capacity, status, method_id, context):
     if known == 405:
         put_text(cython.address(to), b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n")
     if known == 503 or known == 429:
-        put_text(cython.address(to), b"Retry-After: 5\r\n")
+        put_text(cython.address(to), b"Retry-After: ")
+        put_number(cython.address(to), context.retry_after_s if context.retry_after_s else 5)
+        put_text(cython.address(to), b"\r\n")
     put_connection(cython.address(to), context)
+    put_span(cython.address(to), cython.address(context.said))
     put_text(cython.address(to), b"\r\n")
     if method_id != METHOD_HEAD:
         put_number(cython.address(to), known)
@@ -420,6 +426,7 @@ def write_action_answer(out, capacity, request, context):
     put_status_line(cython.address(to), action.status)
     put_connection(cython.address(to), context)
     put_edits(cython.address(to), cython.address(edits), cython.address(values))
+    put_span(cython.address(to), cython.address(context.said))
     if action.kind == ACTION_REDIRECT:
         result = put_redirect(cython.address(to), action, cython.address(values))
     else:

@@ -6,6 +6,7 @@ socket that stays ready would otherwise turn the loop into a spin.
 """
 
 import cython
+from cython.cimports.fourseven.l7.gates import gates_prepare
 from cython.cimports.fourseven.l7.http import Plane
 from cython.cimports.fourseven.l7.http2 import http2_drain
 from cython.cimports.fourseven.l7.records import (
@@ -48,6 +49,7 @@ PLANE = cython.declare(Plane)
 
 
 def http_plane():
+    gates_prepare()
     PLANE.start = start
     PLANE.open = open
     PLANE.accept = accept

@@ -51,7 +51,7 @@ from cython.cimports.fourseven.native.nghttp2 import (
     nghttp2_submit_rst_stream,
 )
 from cython.cimports.fourseven.worker.tools import buffer_free, buffer_large, buffer_small
-from cython.cimports.fourseven.worker.worker import Buffer
+from cython.cimports.fourseven.worker.worker import REASON_FAULT, Buffer
 from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.libc.stdlib import malloc
 from cython.cimports.libc.string import memcpy, memmove, memset
@@ -163,7 +163,7 @@ def lane_refuse(worker, lane):
     count(cython.address(worker.counters.requests), 1)
     count(cython.address(session.listener.counters.requests), 1)
     stream_clear(session)
-    stream_refuse(worker, session, status)
+    stream_refuse(worker, session, status, REASON_FAULT)
 
 
 # ---- from the client ----

@@ -7,6 +7,7 @@ in the control plane only.
 
 import ipaddress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cython
 from cython.cimports.fourseven.compiler.pack import pack_listener
@@ -31,6 +32,8 @@ from cython.cimports.fourseven.protocols.message import (
 from cython.cimports.libc.stdint import uint32_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy, memset
+
+from fourseven.snapshot.states import States
 
 
 class Refused(ValueError):
@@ -70,8 +73,10 @@ class Preview:
         memset(cython.address(self.context), 0, cython.sizeof(self.context))
         routes = () if route is None else (route,)
         names = {name: 0 for name, _ in (route.backends if routes else ())}
+        names |= {gate.backend: 0 for gate in (route.gates if routes else ())}
         plan = replace(listener, routes=routes)
-        pack_listener(self.arena, cython.address(self.listener), plan, names)
+        numbers = SimpleNamespace(route=lambda *_: 0, kept=States())
+        pack_listener(self.arena, cython.address(self.listener), plan, numbers, names)
         self.context.scratch = self.scratch
         self.context.listener = cython.address(self.listener)
         self.context.client_version = 11

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fourseven.protocols.chunked cimport Chunked
 from fourseven.protocols.message cimport Address
-from fourseven.snapshot.layout cimport Backend, BackendState, Listener, Route, Slot, Snapshot
+from fourseven.snapshot.layout cimport Backend, BackendState, GateState, Listener, Route, Slot, Snapshot
 from fourseven.snapshot.layout cimport TRIED_MAX
 from fourseven.worker.secure cimport Secure, secure_unsent
 from fourseven.worker.worker cimport Arrived, Buffer, Dead, Source, Timer, Worker, WorkerListener
@@ -21,6 +21,7 @@ cpdef enum SessionState:
     SESSION_CLOSED = 5
     SESSION_HANDSHAKE = 6   # TLS: nothing of HTTP has come yet
     SESSION_HTTP2 = 7       # it carries lanes
+    SESSION_GATE = 8        # a gate of its route holds the request up
 
 # What a session waits for; its one timer means this.
 cpdef enum Waiting:
@@ -32,6 +33,7 @@ cpdef enum Waiting:
     WAIT_SERVER = 5         # not watched yet: after a while we want to know if the client leaves
     WAIT_TUNNEL = 6
     WAIT_CLOSE = 7          # lingering
+    WAIT_GATE = 8           # until stream.gate_due_ms, or somebody calls gate_open
 
 cpdef enum:
     OUT_CAPACITY = 69632        # one head and a small body; its rest fits a large buffer
@@ -45,6 +47,7 @@ cpdef enum:
     LINGER_BYTES_MAX = 1048576  # what we read and throw away meanwhile
     REGISTER_MS = 250           # a request that takes longer has its client watched for leaving
     INTERIM_MAX = 32            # 1xx answers to one request; real servers send one or two
+    HELD_MAX = 6                # gates that must hear of a request's end, on one route
     ACCEPTS_MAX = 8             # new connections a turn: more, and one worker would take a whole burst
 
 # Bytes of a body on their way through: cooked ones stand at buffer[at : at + ready] and may be sent
@@ -69,6 +72,13 @@ cdef struct Pipe:
     int32_t write_fd
     uint32_t held           # bytes inside
     uint32_t size
+
+# A gate that let this request pass and must hear of its end (l7.gates).
+cdef struct Held:
+    GateState *state            # its `users` counts us
+    uint64_t since_ns           # when it passed
+    uint64_t note               # the gate's own
+    uint32_t kind               # GateKind
 
 cdef struct Stream:
     Upstream *upstream
@@ -103,7 +113,32 @@ cdef struct Stream:
     uint32_t tried_count
     uint32_t tried[TRIED_MAX]
     uint64_t started_ns
+    uint64_t gated_ns           # the gates have let it pass; 0: they have not
+    uint64_t picked_ns          # the last try's server was picked
     uint64_t sent_ns            # the request's last byte
+    uint64_t first_ns           # the answer's head has been read
+    uint64_t bytes_out          # to the client
+    # the route, by its stable number: it outlives the pin
+    uint32_t route_stable
+    uint32_t backend_number
+    uint8_t routed              # route_stable holds
+    uint8_t backed              # backend_number and slot hold: a server was picked
+    uint8_t reason              # worker.worker.Reason
+    uint8_t last_failure        # Reason of the last try that failed
+    uint8_t cut                 # the server broke off amid its answer
+    uint8_t ended               # stream_ended has been here
+    # gates
+    uint8_t gate                # the one that is asked now
+    uint8_t gate_ready          # what it waited for has come
+    uint8_t gate_step           # the gate's own: how far it is; 0 when it is asked first
+    uint8_t held_count
+    uint32_t retry_after_s      # of an answer of our own; 0: the usual
+    uint64_t gate_due_ms        # when it is asked again at the latest
+    uint64_t gate_note          # the gate's own, while it waits
+    void *gate_own              # likewise; whoever sets it frees it in `left`
+    Held held[HELD_MAX]
+    Buffer *said                # lines that gates add to the answer's head
+    Buffer *told                # ... and to the request's
     uint8_t tls_fault           # worker.secure.TlsFault of the last try
     uint32_t id_size
     char id[128]

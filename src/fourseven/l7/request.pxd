@@ -17,4 +17,5 @@ cdef bint request_piece(Worker *worker, Session *session) noexcept nogil
 cdef bint read_body(Worker *worker, Session *session) noexcept nogil
 cdef bint enlarge(Worker *worker, Session *session) noexcept nogil
 cdef int32_t cook_request(Session *session) noexcept nogil
+cdef uint8_t body_reason(int32_t status) noexcept nogil
 cdef void server_lost(Worker *worker, Session *session) noexcept nogil

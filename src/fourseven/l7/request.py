@@ -42,7 +42,12 @@ from cython.cimports.fourseven.protocols.message import (
     FRAMING_LENGTH,
 )
 from cython.cimports.fourseven.worker.tools import buffer_free, buffer_large, timer_put_off
-from cython.cimports.fourseven.worker.worker import Buffer
+from cython.cimports.fourseven.worker.worker import (
+    REASON_BODY_FAULT,
+    REASON_BODY_SIZE,
+    REASON_OURS,
+    Buffer,
+)
 from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.string import memcpy, memmove
 
@@ -54,12 +59,16 @@ def window_reset(session):
     session.in_.at = session.in_.raw
 
 
+def body_reason(status):
+    return REASON_BODY_SIZE if status == 413 else REASON_BODY_FAULT
+
+
 def forward_request(worker, session, head_size):
     http: cython.pointer[Http] = http_of(worker)
     upstream: cython.pointer[Upstream] = session.stream.upstream
     status: int32_t = cook_request(session)
     if status != 0:
-        stream_refuse(worker, session, status)
+        stream_refuse(worker, session, status, body_reason(status))
         return
     size: uint32_t = session.in_.ready
     if size <= JOIN_MAX and head_size + size <= OUT_CAPACITY:
@@ -110,7 +119,7 @@ def request_piece(worker, session):
     else:
         status = cook_request(session)
         if status != 0:
-            stream_refuse(worker, session, status)
+            stream_refuse(worker, session, status, body_reason(status))
             return False
         if session.in_.ready == 0 and not stream.request.done:
             return read_body(worker, session)
@@ -170,7 +179,7 @@ def read_body(worker, session):
         session.in_.at = start
         stream.replayable = 0
     if not buffer.large and not enlarge(worker, session):
-        stream_refuse(worker, session, 503)
+        stream_refuse(worker, session, 503, REASON_OURS)
         return False
     size = session_read(worker, session)
     if size > 0:

@@ -17,6 +17,7 @@ from cython.cimports.fourseven.balancing.ewma import ewma_update
 from cython.cimports.fourseven.l7.answer import (
     stream_context,
 )
+from cython.cimports.fourseven.l7.attempt import server_said
 from cython.cimports.fourseven.l7.heads import HeadContext, write_response_head
 from cython.cimports.fourseven.l7.records import (
     INTERIM_MAX,
@@ -77,6 +78,7 @@ from cython.cimports.fourseven.protocols.message import (
     Response,
 )
 from cython.cimports.fourseven.tls.site import RECORD_MAX
+from cython.cimports.fourseven.worker.latency import latency_class
 from cython.cimports.fourseven.worker.tools import buffer_free, timer_put_off
 from cython.cimports.fourseven.worker.worker import BUFFER_LARGE, FAULTS_MAX, Buffer
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
@@ -182,6 +184,8 @@ def begin_response(worker, session):
     size: int32_t
     cooked: int32_t = 0
     stream.status = response.status
+    stream.first_ns = worker.now_ns
+    server_said(slot_of(worker, stream.slot), response.status < 500)
     stream.response.framing = response.framing
     stream.response.left = response.content_length if response.framing == FRAMING_LENGTH else 0
     upstream.keep_alive = response.keep_alive and response.framing != FRAMING_CLOSE
@@ -201,11 +205,18 @@ def begin_response(worker, session):
         stream_failed(worker, session, FAILED_ANSWER)
         return
     if stream.sent_ns:
-        ewma_update(slot_of(worker, stream.slot), worker.now_ns - stream.sent_ns, worker.now_ns)
+        answered_after(worker, stream, worker.now_ns - stream.sent_ns)
     stream_unpin(worker, stream)
     stream.response_begun = 1
     put_off_reading(worker, upstream)
     send_both(worker, session, size)
+
+
+def answered_after(worker, stream, took_ns):
+    counters = cython.address(worker.backend_counters[stream.backend_number])
+    ewma_update(slot_of(worker, stream.slot), took_ns, worker.now_ns)
+    count(cython.address(counters.latency_ns), took_ns)
+    count(cython.address(counters.latencies[latency_class(took_ns)]), 1)
 
 
 def frame_response(session):
@@ -277,6 +288,7 @@ def send_both(worker, session, head_size):
             return False
         sent = 0
     count(cython.address(session.listener.counters.bytes_out), cython.cast(uint64_t, sent))
+    session.stream.bytes_out += cython.cast(uint64_t, sent)
     if sent < head_size:
         session_write(
             worker, session, cython.address(http.out[sent]), cython.cast(uint32_t, head_size - sent)
@@ -294,8 +306,7 @@ def send_record(worker, session, head_size):
     size: uint32_t = 0
     if head_size < RECORD_MAX:
         size = cython.cast(uint32_t, RECORD_MAX) - head_size
-    if size > window.ready:
-        size = window.ready
+    size = min(size, window.ready)
     memcpy(cython.address(http.out[head_size]), window.buffer.at + window.at, size)
     window.at += size
     window.ready -= size
@@ -391,8 +402,7 @@ def cook_until_close(worker, session, last):
     head: uint32_t = 0
     if window.buffer is not cython.NULL:
         size = window.buffer.end - window.raw
-    if size > OUT_CAPACITY - 64:
-        size = OUT_CAPACITY - 64
+    size = min(size, OUT_CAPACITY - 64)
     if size > 0:
         head = chunk_head(cython.address(http.out[0]), size)
         memcpy(cython.address(http.out[head]), window.buffer.at + window.raw, size)

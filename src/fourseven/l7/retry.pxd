@@ -18,6 +18,7 @@ cpdef enum Failure:
 
 # The server's connection failed: another try, an answer of our own, or the end of the client's.
 cdef void stream_failed "fourseven_stream_failed"(Worker *worker, Session *session, uint8_t failure) noexcept nogil
+cdef uint8_t failure_reason(uint8_t failure) noexcept nogil
 cdef uint8_t tls_failure(Stream *stream, uint8_t failure) noexcept nogil
 cdef bint may_retry(const Session *session, uint8_t failure) noexcept nogil
 cdef void count_failure(Worker *worker, const Stream *stream, uint8_t failure) noexcept nogil

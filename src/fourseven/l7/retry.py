@@ -13,7 +13,7 @@ from cython.cimports.fourseven.balancing.ewma import ewma_update
 from cython.cimports.fourseven.l7.answer import (
     answer,
 )
-from cython.cimports.fourseven.l7.attempt import leave_server, try_server
+from cython.cimports.fourseven.l7.attempt import leave_server, server_said, try_server
 from cython.cimports.fourseven.l7.records import (
     SESSION_HEAD,
     Stream,
@@ -50,6 +50,15 @@ from cython.cimports.fourseven.worker.secure import TLS_REFUSED, TLS_TIME
 from cython.cimports.fourseven.worker.tools import (
     monotonic_ns,
 )
+from cython.cimports.fourseven.worker.worker import (
+    REASON_BAD_ANSWER,
+    REASON_CONNECT,
+    REASON_CONNECT_TIME,
+    REASON_OURS,
+    REASON_RESET,
+    REASON_SERVER_TIME,
+    REASON_TLS,
+)
 from cython.cimports.libc.stdint import uint16_t
 
 
@@ -62,6 +71,7 @@ def stream_failed(worker, session, failure):
     if failure != FAILED_CONNECT and failure != FAILED_TLS and failure != FAILED_OURS:
         ewma_update(slot_of(worker, stream.slot), monotonic_ns() - stream.started_ns, worker.now_ns)
     if stream.response_begun:
+        stream.cut = 1
         session.broken = 1  # the client must see that the answer is not whole
         return
     if not may_retry(session, failure) or not stream_reread(worker, session):
@@ -71,9 +81,11 @@ def stream_failed(worker, session, failure):
         elif failure == FAILED_OURS:
             status = 503
         session.state = SESSION_HEAD
-        answer(worker, session, status)
+        answer(worker, session, status, failure_reason(failure))
         return
     count(cython.address(worker.counters.retries), 1)
+    count(cython.address(worker.backend_counters[stream.backend_number].retries), 1)
+    stream.last_failure = failure_reason(failure)
     stream.sent = 0
     stream.sent_ns = 0
     body_start(session, worker.request)
@@ -90,6 +102,20 @@ def stream_failed(worker, session, failure):
         stream.tries += 1
         leave_server(worker, stream)
     try_server(worker, session)
+
+
+def failure_reason(failure):
+    if failure == FAILED_CONNECT:
+        return REASON_CONNECT
+    if failure == FAILED_CONNECT_TIME:
+        return REASON_CONNECT_TIME
+    if failure == FAILED_RESET:
+        return REASON_RESET
+    if failure == FAILED_TIME:
+        return REASON_SERVER_TIME
+    if failure == FAILED_ANSWER:
+        return REASON_BAD_ANSWER
+    return REASON_TLS if failure == FAILED_TLS else REASON_OURS
 
 
 def tls_failure(stream, failure):
@@ -129,6 +155,8 @@ def count_failure(worker, stream, failure):
     if stream.tls_fault:
         count(cython.address(counters.tls_failed), 1)
         count(cython.address(worker.counters.tls_server_faults[stream.tls_fault]), 1)
+    if failure != FAILED_OURS:
+        server_said(slot_of(worker, stream.slot), False)
     if failure == FAILED_TLS or failure == FAILED_OURS:
         return
     if failure == FAILED_CONNECT or failure == FAILED_CONNECT_TIME:

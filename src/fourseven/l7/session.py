@@ -15,6 +15,7 @@ socket with unread bytes sends a reset that destroys what we said.
 """
 
 import cython
+from cython.cimports.fourseven.l7.gates import gate_step
 from cython.cimports.fourseven.l7.http2 import http2_drop, http2_preface, http2_step
 from cython.cimports.fourseven.l7.lane import (
     LANE_ROOM_MIN,
@@ -26,6 +27,7 @@ from cython.cimports.fourseven.l7.records import (
     LINGER_BYTES_MAX,
     SESSION_CLOSED,
     SESSION_EXCHANGE,
+    SESSION_GATE,
     SESSION_HANDSHAKE,
     SESSION_HEAD,
     SESSION_HTTP2,
@@ -135,7 +137,7 @@ def session_new(worker):
 def session_close(worker, session):
     if session.state == SESSION_CLOSED:
         return
-    if session.state == SESSION_EXCHANGE or session.state == SESSION_TUNNEL:
+    if session.state in (SESSION_EXCHANGE, SESSION_TUNNEL, SESSION_GATE, SESSION_PREFIX):
         stream_abort(worker, session)
     elif session.tls is not cython.NULL and not session.broken:
         secure_finish(session.tls)
@@ -216,6 +218,8 @@ def step(worker, session):
         return http2_step(worker, session)
     if session.state == SESSION_TUNNEL:
         return tunnel_step(worker, session)
+    if session.state == SESSION_GATE:
+        return gate_step(worker, session)
     if session.state == SESSION_PREFIX:
         return prefix_step(worker, session)
     if session.state == SESSION_LINGER:
@@ -425,6 +429,7 @@ def session_send(worker, session, at, size):
         if session.waiting == WAIT_CLIENT:
             session.waiting = WAIT_NOTHING  # it took something: its time begins anew
         count(cython.address(session.listener.counters.bytes_out), cython.cast(uint64_t, sent))
+        session.stream.bytes_out += cython.cast(uint64_t, sent)
         return cython.cast(int32_t, sent)
     if errno == EAGAIN or errno == EINTR:
         return 0

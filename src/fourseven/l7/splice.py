@@ -62,8 +62,7 @@ def fill(worker, session):
     wanted: uint64_t = session.stream.response.left
     if not upstream.readable:
         return 0
-    if wanted > pipe.size:
-        wanted = pipe.size
+    wanted = min(wanted, pipe.size)
     size = splice(
         upstream.source.fd,
         cython.NULL,
@@ -107,6 +106,7 @@ def empty(worker, session):
             pipe.held -= cython.cast(uint32_t, size)
             if session.waiting == WAIT_CLIENT:
                 session.waiting = WAIT_NOTHING
+            session.stream.bytes_out += cython.cast(uint64_t, size)
             count(
                 cython.address(session.listener.counters.bytes_out),
                 cython.cast(uint64_t, size),

@@ -28,5 +28,8 @@ cdef uint16_t over_limit(const Listener *listener, const Session *session, const
 cdef void route_step(Worker *worker, Session *session) noexcept nogil
 cdef void prefix_begin(Worker *worker, Session *session) noexcept nogil
 cdef void set_prefix(Worker *worker, Session *session) noexcept nogil
+# The gates have let it pass: its action answers, or a server is tried.
+cdef void stream_go_on "fourseven_stream_go_on"(Worker *worker, Session *session) noexcept nogil
+cdef uint8_t limit_reason(uint16_t status) noexcept nogil
 cdef void take_route(Worker *worker, Session *session, int32_t number) noexcept nogil
 cdef const Backend *choose(Worker *worker, const Stream *stream) noexcept nogil

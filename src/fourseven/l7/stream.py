@@ -23,11 +23,15 @@ from cython.cimports.fourseven.l7.answer import (
     stream_refuse,
 )
 from cython.cimports.fourseven.l7.attempt import leave_server, try_server
+from cython.cimports.fourseven.l7.ended import stream_ended
 from cython.cimports.fourseven.l7.forwarded import client_address, request_id
+from cython.cimports.fourseven.l7.gates import gates_pass
 from cython.cimports.fourseven.l7.records import (
     SESSION_EXCHANGE,
+    SESSION_GATE,
     SESSION_HEAD,
     SESSION_PREFIX,
+    SESSION_TUNNEL,
     Http,
     Stream,
     Upstream,
@@ -72,7 +76,21 @@ from cython.cimports.fourseven.worker.tools import (
     buffer_large,
     random_next,
 )
-from cython.cimports.fourseven.worker.worker import FAULTS_MAX, Buffer
+from cython.cimports.fourseven.worker.worker import (
+    FAULTS_MAX,
+    REASON_BODY_FAULT,
+    REASON_BODY_SIZE,
+    REASON_CLIENT_LEFT,
+    REASON_CUT,
+    REASON_FAULT,
+    REASON_METHOD,
+    REASON_MISDIRECTED,
+    REASON_NO_ROUTE,
+    REASON_OURS,
+    REASON_RELOADED,
+    REASON_VERSION,
+    Buffer,
+)
 from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t
 from cython.cimports.libc.string import memcpy, memset
 
@@ -88,7 +106,7 @@ def stream_begin(worker, session):
         return True
     if session.lane is cython.NULL and not listener.protocols & PROTOCOL_HTTP1:
         stream_clear(session)
-        stream_refuse(worker, session, 505)
+        stream_refuse(worker, session, 505, REASON_VERSION)
         return True
     size = read_head(worker, session)
     if size == 0:
@@ -98,7 +116,7 @@ def stream_begin(worker, session):
     stream.started_ns = worker.now_ns
     if size < 0:
         count(cython.address(worker.counters.faults[worker.request.fault % FAULTS_MAX]), 1)
-        stream_refuse(worker, session, cython.cast(uint16_t, -size))
+        stream_refuse(worker, session, cython.cast(uint16_t, -size), REASON_FAULT)
         return True
     admit(worker, session)
     return True
@@ -174,7 +192,7 @@ def admit(worker, session):
             stream.id_size = id.size
     status = over_limit(listener, session, request)
     if status != 0:
-        stream_refuse(worker, session, status)
+        stream_refuse(worker, session, status, limit_reason(status))
         return
     session.body_due_ms = 0
     if listener.body_timeout_ms and not stream.request.done:
@@ -206,6 +224,12 @@ def over_limit(listener, session, request):
     return 0
 
 
+def limit_reason(status):
+    if status == 413:
+        return REASON_BODY_SIZE
+    return REASON_METHOD if status == 405 else REASON_MISDIRECTED
+
+
 # ---- route ----
 
 
@@ -214,7 +238,7 @@ def route_step(worker, session):
     if number == ROUTE_NEEDS_BODY:
         prefix_begin(worker, session)
     elif number < 0:
-        answer(worker, session, 404)
+        answer(worker, session, 404, REASON_NO_ROUTE)
     else:
         take_route(worker, session, number)
 
@@ -227,7 +251,7 @@ def prefix_begin(worker, session):
     if not buffer.large:
         larger = buffer_large(worker)
         if larger is cython.NULL:
-            stream_refuse(worker, session, 503)
+            stream_refuse(worker, session, 503, REASON_OURS)
             return
         larger.end = buffer.end - buffer.start
         memcpy(larger.at, buffer.at + buffer.start, larger.end)
@@ -248,7 +272,7 @@ def stream_prefix(worker, session):
     number: int32_t
     session.stream.listener = session.listener.plan  # not pinned yet: it may have changed
     if not stream_reread(worker, session):
-        stream_refuse(worker, session, 400)
+        stream_refuse(worker, session, 400, REASON_RELOADED)
         return True
     set_prefix(worker, session)
     if session.state != SESSION_PREFIX:
@@ -258,7 +282,7 @@ def stream_prefix(worker, session):
     number = route_find(session.stream.listener, worker.request, worker.scratch)
     session.state = SESSION_HEAD
     if number < 0:
-        answer(worker, session, 404)
+        answer(worker, session, 404, REASON_NO_ROUTE)
     else:
         take_route(worker, session, number)
     return True
@@ -285,7 +309,7 @@ def set_prefix(worker, session):
             cython.address(chunked), cython.address(http.out[0]), size, cython.address(used)
         )
         if decoded < 0:
-            stream_refuse(worker, session, 400)
+            stream_refuse(worker, session, 400, REASON_BODY_FAULT)
             return
         at = cython.address(http.out[0])
         size = decoded
@@ -305,10 +329,20 @@ def take_route(worker, session, number):
     stream.route = cython.address(stream.listener.routes[number])
     stream.pinned = worker.snapshot
     store_i64(pins, load_i64(pins) + 1)
+    stream.routed = 1
+    stream.route_stable = stream.route.stable
+    count(cython.address(worker.route_counters[stream.route_stable].begun), 1)
+    if gates_pass(worker, session):
+        stream_go_on(worker, session)
+
+
+def stream_go_on(worker, session):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
     if stream.route.choice_count == 0:
         answer_action(worker, session)
         return
     stream.backend = choose(worker, stream)
+    stream.backend_number = stream.backend.number
     try_server(worker, session)
 
 
@@ -341,6 +375,7 @@ def stream_finish(worker, session):
     leave_server(worker, stream)
     count(cython.address(session.listener.counters.status[stream.status // 100 % 6]), 1)
     count(cython.address(worker.slot_counters[stream.slot].status[stream.status // 100 % 6]), 1)
+    stream_ended(worker, session)
     if buffer is not cython.NULL:
         buffer.start = session.in_.raw
     session_next(worker, session)
@@ -364,9 +399,14 @@ def stream_abort(worker, session):
             cython.address(reset),
             cython.sizeof(linger),
         )
+    if not stream.reason and session.state != SESSION_TUNNEL:
+        stream.reason = REASON_CUT if stream.cut else REASON_CLIENT_LEFT
     leave_server(worker, stream)
+    stream_ended(worker, session)
     stream_unpin(worker, stream)
-    if session.state == SESSION_EXCHANGE:  # a tunnel has had its answer
+    if (
+        session.state == SESSION_EXCHANGE or session.state == SESSION_GATE
+    ):  # a tunnel has had its answer
         count(cython.address(session.listener.counters.status[0]), 1)
 
 

@@ -15,6 +15,7 @@ from cython.cimports.fourseven.l7.records import (
     LINGER_MS,
     REGISTER_MS,
     SESSION_EXCHANGE,
+    SESSION_GATE,
     SESSION_HEAD,
     SESSION_HTTP2,
     SESSION_LINGER,
@@ -23,6 +24,7 @@ from cython.cimports.fourseven.l7.records import (
     WAIT_BODY,
     WAIT_CLIENT,
     WAIT_CLOSE,
+    WAIT_GATE,
     WAIT_HEAD,
     WAIT_NOTHING,
     WAIT_REQUEST,
@@ -46,7 +48,7 @@ from cython.cimports.fourseven.worker.tools import (
     timer_set,
     watch,
 )
-from cython.cimports.fourseven.worker.worker import Worker
+from cython.cimports.fourseven.worker.worker import REASON_BODY_TIME, REASON_HEAD_TIME, Worker
 from cython.cimports.libc.stdint import uint8_t, uint64_t
 
 
@@ -94,6 +96,8 @@ def waits_for(worker, session):
         return WAIT_NOTHING if session.source.registered else WAIT_SERVER
     if session.state == SESSION_TUNNEL:
         return WAIT_TUNNEL
+    if session.state == SESSION_GATE:
+        return WAIT_GATE
     if session.state == SESSION_HTTP2:
         return http2_waits_for(session)
     if session.lane is not cython.NULL and session.state == SESSION_HEAD:
@@ -147,6 +151,10 @@ def patience_ms(session, waiting):
     plan = session.listener.plan
     if waiting == WAIT_CLOSE:
         return LINGER_MS
+    if waiting == WAIT_GATE:
+        if session.stream.gate_due_ms <= session.listener.worker.now_ms:
+            return 0
+        return session.stream.gate_due_ms - session.listener.worker.now_ms
     if waiting == WAIT_SERVER:
         return REGISTER_MS
     if plan is cython.NULL:
@@ -167,6 +175,10 @@ def session_timer(worker, timer):
     if session.state == SESSION_HTTP2:
         http2_timer(worker, session)
         return
+    if session.waiting == WAIT_GATE:
+        session.stream.gate_ready = 1
+        session_run(worker, session)
+        return
     if session.waiting == WAIT_SERVER:
         settle_watched(worker, session)
         return
@@ -176,7 +188,7 @@ def session_timer(worker, timer):
     if session.waiting == WAIT_HEAD and session.in_.buffer is not cython.NULL:
         count(cython.address(worker.counters.timeouts_head), 1)
         stream_clear(session)
-        stream_refuse(worker, session, 408)
+        stream_refuse(worker, session, 408, REASON_HEAD_TIME)
         session_run(worker, session)
         return
     if session.waiting == WAIT_CLIENT:
@@ -205,7 +217,7 @@ def body_timer(worker, session):
     whole: cython.bint = worker.now_ms >= session.window_start_ms + BODY_WINDOW_MS
     if late or (whole and session.window_bytes < wanted):
         count(cython.address(worker.counters.timeouts_body), 1)
-        stream_refuse(worker, session, 408)
+        stream_refuse(worker, session, 408, REASON_BODY_TIME)
         session_run(worker, session)
         return
     if whole:

@@ -16,6 +16,7 @@
 #define FOURSEVEN_SLOTS_MAX 65536      /* servers known at once, all backends together */
 #define FOURSEVEN_BACKENDS_MAX 16384
 #define FOURSEVEN_LISTENERS_MAX 1024
+#define FOURSEVEN_ROUTES_MAX 65536     /* of all listeners together */
 #define FOURSEVEN_TRIED_MAX 4          /* servers one stream has tried: a retry takes another one */
 
 /* ---- mutable, by number ---- */
@@ -32,6 +33,10 @@ typedef struct FOURSEVEN_LINE {
     FOURSEVEN_LINE int64_t in_flight; /* requests (L7) or connections (L4), exact over all workers */
     uint64_t ewma_ns;                 /* peak-sensitive average of the response time; 0: not yet known */
     uint64_t ewma_at_ns;              /* monotonic time of its last change */
+    uint32_t errors_row;              /* answers of 5xx and failed tries since the last good answer */
+    /* written by control, read by workers at each pick */
+    uint32_t share;    /* of the work that it would get, what it is spared now, in 1/1024: slow start; 0: nothing */
+    uint32_t persists; /* 1: those who persist may come although it is not usable (draining) */
 } Slot;
 
 typedef struct FOURSEVEN_LINE {
@@ -44,6 +49,11 @@ typedef struct FOURSEVEN_LINE {
 } ListenerState;
 
 /* ---- immutable ---- */
+
+/* The beginning of whatever a gate keeps over snapshots (snapshot.states); the gate's own follows. */
+typedef struct FOURSEVEN_LINE {
+    int64_t users; /* atomic: streams that still point here; it is freed only at 0 */
+} GateState;
 
 typedef struct Backend Backend;
 typedef struct Snapshot Snapshot;
@@ -113,8 +123,34 @@ typedef struct {
     uint32_t up_to;    /* cumulative weight: chosen when random % total < up_to */
 } Choice;
 
+/* What something is counted or chosen by. */
+typedef struct {
+    uint16_t field;    /* as in a match; FIELD_CLIENT for the address */
+    uint8_t prefix_v4, prefix_v6; /* bits of the address that count */
+    Span name;         /* of the header, cookie or parameter */
+} Key;
+
+typedef struct Cidr Cidr;
+
+/* A filter that looks at a request on its way, and may answer it or hold it up (l7.gates). */
+typedef struct {
+    uint32_t kind;     /* GateKind */
+    uint32_t backend;  /* index into snapshot.backends, of a gate that asks one; UINT32_MAX: none */
+    GateState *state;  /* NULL: it keeps nothing */
+    uint64_t state_size;
+    uint64_t numbers[8]; /* the gate's own, in the order of its plan */
+    uint32_t key_count, text_count, network_count;
+    Key *keys;
+    Span *texts;
+    Cidr *networks;
+    Template value;
+} Gate;
+
 typedef struct {
     uint32_t number;   /* of the route in its listener, from 0, in the order of the file */
+    uint32_t stable;   /* of its counters: the same for the same listener and name over reloads */
+    uint32_t gate_count;
+    Gate *gates;       /* in the order of the file; they come before all else */
     uint32_t choice_count; /* 0: only a terminal action answers */
     Choice *choices;
     uint32_t choice_total;
@@ -125,10 +161,10 @@ typedef struct {
     uint32_t passthrough;     /* TLS is not ended: the connection is relayed as it is */
 } Route;
 
-typedef struct {
+struct Cidr {
     uint8_t bytes[16];
     uint32_t prefix; /* bits, 0 to 128, of the 16-byte form */
-} Cidr;
+};
 
 typedef struct {
     uint32_t number; /* stable over reloads for the same name, bind and mode */

@@ -7,6 +7,7 @@ cpdef enum:
     SLOTS_MAX = 65536
     BACKENDS_MAX = 16384
     LISTENERS_MAX = 1024
+    ROUTES_MAX = 65536
     TRIED_MAX = 4
 
 cpdef enum ListenerMode:
@@ -66,6 +67,14 @@ cpdef enum ActionKind:
     ACTION_REDIRECT = 7         # terminal: status, value = Location
     ACTION_RESPOND = 8          # terminal: status, value = body, name = content type
 
+# A kind of gate: its functions stand in l7.gates, its plan comes from the filter of that name.
+cpdef enum GateKind:
+    GATE_NONE = 0
+
+cpdef enum:
+    NO_BACKEND = 0xFFFFFFFF
+    GATES_MAX = 32          # on one route; each costs every request of it
+
 cdef extern from "fourseven/snapshot/layout.h" nogil:
     ctypedef struct Backend
     ctypedef struct Snapshot
@@ -81,6 +90,9 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         int64_t in_flight
         uint64_t ewma_ns
         uint64_t ewma_at_ns
+        uint32_t errors_row
+        uint32_t share
+        uint32_t persists
 
     ctypedef struct BackendState:
         uint64_t cursor
@@ -144,8 +156,36 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t backend
         uint32_t up_to
 
+    ctypedef struct GateState:
+        int64_t users
+
+    ctypedef struct Key:
+        uint16_t field
+        uint8_t prefix_v4
+        uint8_t prefix_v6
+        Span name
+
+    ctypedef struct Cidr:
+        uint8_t[16] bytes
+        uint32_t prefix
+
+    ctypedef struct Gate:
+        uint32_t kind
+        uint32_t backend
+        GateState *state
+        uint64_t state_size
+        uint64_t[8] numbers
+        uint32_t key_count, text_count, network_count
+        Key *keys
+        Span *texts
+        Cidr *networks
+        Template value
+
     ctypedef struct Route:
         uint32_t number
+        uint32_t stable
+        uint32_t gate_count
+        Gate *gates
         uint32_t choice_count
         Choice *choices
         uint32_t choice_total
@@ -155,10 +195,6 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         Action *response_actions
         Span name
         uint32_t passthrough
-
-    ctypedef struct Cidr:
-        uint8_t[16] bytes
-        uint32_t prefix
 
     ctypedef struct Listener:
         uint32_t number

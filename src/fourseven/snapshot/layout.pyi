@@ -4,6 +4,9 @@ WORKERS_MAX: int
 SLOTS_MAX: int
 BACKENDS_MAX: int
 LISTENERS_MAX: int
+ROUTES_MAX: int
+GATES_MAX: int
+NO_BACKEND: int
 TRIED_MAX: int
 
 class ListenerMode(IntEnum):
@@ -51,6 +54,9 @@ class PartKind(IntEnum):
     PART_CERTIFICATE = 17
     PART_VERIFIED = 18
     PART_SECURE = 19
+
+class GateKind(IntEnum):
+    GATE_NONE = 0
 
 class ActionKind(IntEnum):
     ACTION_SET_HEADER = 0

@@ -5,6 +5,8 @@
 
 #define FOURSEVEN_FAULTS_MAX 128
 #define FOURSEVEN_TLS_FAULTS_MAX 16
+#define FOURSEVEN_REASONS_MAX 64
+#define FOURSEVEN_LATENCIES 40 /* worker.seconds: two for each doubling, from 16 us to 17 s */
 
 /* Counters: one writer (the worker), whole words, read by control at any time. */
 typedef struct FOURSEVEN_LINE {
@@ -35,5 +37,21 @@ typedef struct FOURSEVEN_LINE {
     uint64_t status[6];
     uint64_t tls_handshakes, tls_resumed, tls_failed;
 } SlotCounters;
+
+/* By a route's stable number. begun - ended: requests that still speak of it. */
+typedef struct FOURSEVEN_LINE {
+    uint64_t begun, ended, bytes_in, bytes_out;
+    uint64_t status[6];  /* [0]: the client left without an answer */
+    uint64_t latency_ns; /* the sum; from the head's last byte to the answer's last */
+    uint64_t latencies[FOURSEVEN_LATENCIES];
+    uint64_t reasons[FOURSEVEN_REASONS_MAX]; /* by worker.reasons.Reason: answers of our own, and ends without one */
+} RouteCounters;
+
+/* By a backend's number. */
+typedef struct FOURSEVEN_LINE {
+    uint64_t requests, retries, pick_failed;
+    uint64_t latency_ns; /* the sum; from the request's last byte to the answer's first */
+    uint64_t latencies[FOURSEVEN_LATENCIES];
+} BackendCounters;
 
 #endif

@@ -8,6 +8,8 @@ from fourseven.snapshot.layout cimport Listener, ListenerState, Snapshot
 cpdef enum:
     FAULTS_MAX = 128
     TLS_FAULTS_MAX = 16
+    REASONS_MAX = 64
+    LATENCIES = 40
     EVENTS_MAX = 256        # one epoll_wait; more only delays the timers
     MODES = 4               # snapshot.layout.ListenerMode
     BUFFER_LARGE = 69632    # 64 KiB of body and room for a head's beginning: one read takes 64 KiB
@@ -19,6 +21,34 @@ cpdef enum WorkerState:
     RUNNING = 0
     STOPPING = 1            # leave at once
     STOPPED = 2
+
+# Why a request was answered by us, or ended without an answer. New ones go to the end: their names
+# are what logs and metrics say, in lower case and without the prefix.
+cpdef enum Reason:
+    REASON_NONE = 0             # a server's answer
+    REASON_FAULT = 1            # the head is no request that we accept (protocols.http1.Fault says which)
+    REASON_VERSION = 2          # a version that the listener does not speak
+    REASON_METHOD = 3
+    REASON_MISDIRECTED = 4      # another certificate stands for that host
+    REASON_BODY_SIZE = 5
+    REASON_BODY_FAULT = 6       # the body's framing is broken
+    REASON_HEAD_TIME = 7        # the head did not come in time
+    REASON_BODY_TIME = 8
+    REASON_NO_ROUTE = 9
+    REASON_ACTION = 10          # redirect, respond: the file says so
+    REASON_REWRITE = 11         # a filter made of it what must not be sent
+    REASON_HEAD_SIZE = 12       # with our headers it does not fit
+    REASON_NO_SERVER = 13       # none is usable
+    REASON_CONNECT = 14         # no server could be connected to
+    REASON_CONNECT_TIME = 15
+    REASON_TLS = 16             # the server did not prove who it is, or the like
+    REASON_RESET = 17           # the server hung up before it answered
+    REASON_SERVER_TIME = 18     # it did not answer in time
+    REASON_BAD_ANSWER = 19
+    REASON_OURS = 20            # no descriptors or memory of our own
+    REASON_CLIENT_LEFT = 21
+    REASON_CUT = 22             # the server hung up amid its answer
+    REASON_RELOADED = 23        # the listener is gone, or has become stricter meanwhile
 
 cdef extern from "fourseven/worker/worker.h" nogil:
     ctypedef struct WorkerCounters:
@@ -44,6 +74,18 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t bytes_to, bytes_from
         uint64_t[6] status
         uint64_t tls_handshakes, tls_resumed, tls_failed
+
+    ctypedef struct RouteCounters:
+        uint64_t begun, ended, bytes_in, bytes_out
+        uint64_t[6] status
+        uint64_t latency_ns
+        uint64_t[LATENCIES] latencies
+        uint64_t[REASONS_MAX] reasons
+
+    ctypedef struct BackendCounters:
+        uint64_t requests, retries, pick_failed
+        uint64_t latency_ns
+        uint64_t[LATENCIES] latencies
 
 # ---- what the loop knows of the things it drives ----
 
@@ -169,6 +211,8 @@ cdef struct Worker:
     WorkerCounters *counters
     SlotCounters *slot_counters         # [SLOTS_MAX], touched pages only
     ListenerCounters *listener_counters  # [LISTENERS_MAX]
+    RouteCounters *route_counters       # [ROUTES_MAX], touched pages only
+    BackendCounters *backend_counters   # [BACKENDS_MAX], touched pages only
     Source wake                         # the eventfd by which control wakes us
     WorkerListener *listeners           # [LISTENERS_MAX]
     void *resumptions                   # worker.secure.Resumption[SLOTS_MAX], touched pages only

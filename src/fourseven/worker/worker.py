@@ -41,9 +41,11 @@ from cython.cimports.fourseven.native.pages import pages_drop, pages_new
 from cython.cimports.fourseven.protocols.message import Request, Response
 from cython.cimports.fourseven.snapshot.cell import acquire, release
 from cython.cimports.fourseven.snapshot.layout import (
+    BACKENDS_MAX,
     LISTENERS_MAX,
     MODE_NONE,
     MODE_RELAY_UDP,
+    ROUTES_MAX,
     SLOTS_MAX,
     Listener,
     Snapshot,
@@ -66,8 +68,10 @@ from cython.cimports.fourseven.worker.worker import (
     RUNNING,
     STOPPED,
     WHEEL_TICK_MS,
+    BackendCounters,
     Dead,
     ListenerCounters,
+    RouteCounters,
     SlotCounters,
     Source,
     Wheel,
@@ -105,6 +109,12 @@ def worker_new(shared, index, fatal_fd):
         cython.pointer[ListenerCounters],
         pages_new(LISTENERS_MAX * cython.sizeof(ListenerCounters)),
     )
+    worker.route_counters = cython.cast(
+        cython.pointer[RouteCounters], pages_new(ROUTES_MAX * cython.sizeof(RouteCounters))
+    )
+    worker.backend_counters = cython.cast(
+        cython.pointer[BackendCounters], pages_new(BACKENDS_MAX * cython.sizeof(BackendCounters))
+    )
     worker.listeners = cython.cast(
         cython.pointer[WorkerListener], pages_new(LISTENERS_MAX * cython.sizeof(WorkerListener))
     )
@@ -125,6 +135,8 @@ def worker_drop(worker):
     pages_drop(worker.counters, cython.sizeof(WorkerCounters))
     pages_drop(worker.slot_counters, SLOTS_MAX * cython.sizeof(SlotCounters))
     pages_drop(worker.listener_counters, LISTENERS_MAX * cython.sizeof(ListenerCounters))
+    pages_drop(worker.route_counters, ROUTES_MAX * cython.sizeof(RouteCounters))
+    pages_drop(worker.backend_counters, BACKENDS_MAX * cython.sizeof(BackendCounters))
     pages_drop(worker.listeners, LISTENERS_MAX * cython.sizeof(WorkerListener))
     resumptions_drop(worker)
     pages_drop(worker.resumptions, SLOTS_MAX * cython.sizeof(Resumption))
