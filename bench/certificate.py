@@ -20,6 +20,7 @@ def pem() -> str:
     return b"".join(make((HOST,))).decode()
 
 
+@cache  # reading the system's authorities takes longer than a handshake
 def unverified() -> ssl.SSLContext:
     """A client's: the load asks what a handshake costs the proxy, not whether it is honest."""
     context = ssl.create_default_context()

@@ -10,6 +10,7 @@ Laws: pure; bad input raises ValueError. A peer's figure is None when no round o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -91,6 +92,32 @@ def parse_wrk(text: str) -> dict[str, float]:
         raise ValueError(f"wrk printed no result: {text[-200:]!r}")
     found: dict[str, float] = json.loads(lines[0])["wrk"]
     return found
+
+
+def parse_h2load(text: str, log: Iterable[str]) -> dict:
+    """h2load's report, and its log for the times of the requests: a line has start, status, µs."""
+    counts = re.search(r"requests: \d+ total, \d+ started, (\d+) done, .*", text)
+    seconds = re.search(r"finished in ([\d.]+)(m?s),", text)
+    if counts is None or seconds is None:
+        raise ValueError(f"h2load printed no result: {text[-200:]!r}")
+    done = int(counts[1])
+    wrong = re.findall(r"[1-9]\d* (?:failed|errored|timeout)", counts[0])
+    rows = [line.split("\t") for line in log]
+    if any(status != "200" for _, status, _ in rows):
+        wrong.append("an answer was not 200")
+    if "Application protocol: h2\n" not in text:
+        wrong.append("it was not HTTP/2")
+    times = sorted(int(time) for _, _, time in rows)
+    if not done or not times:
+        wrong.append("no request was answered")
+    return {
+        "requests": done,
+        "bytes": 0,
+        "duration_us": float(seconds[1]) * (1e6 if seconds[2] == "s" else 1e3),
+        "p50_us": float(times[len(times) // 2]) if times else 0.0,
+        "p99_us": float(times[len(times) * 99 // 100]) if times else 0.0,
+        "errors": ", ".join(wrong),
+    }
 
 
 def wrk_errors(found: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""What is sent: throughput by wrk, a fixed rate by our own tool, and idle connections.
+"""What is sent: throughput by wrk or h2load, a fixed rate by our own tool, and idle connections.
 
 wrk keeps each connection busy (a closed loop), so it finds what a proxy can do, but its latency is
 the latency of saturation. At a fixed rate the time of a request counts from the moment when it was
@@ -19,24 +19,29 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Self
 
 from bench import certificate
-from bench.figures import parse_wrk, wrk_errors
-from bench.works import Work, route_target
+from bench.figures import parse_h2load, parse_wrk, wrk_errors
+from bench.works import GRPC, Work, route_target
 from fourseven.demo.processes import Failed
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "src"
 ADDRESS = "127.0.0.1"
 TIMEOUT_SECONDS = 10
+PROGRAMS = {"wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl"}  # program → package
+GRPC_FIELDS = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+GRPC_EMPTY = bytes(5)  # the frame of an empty message
 
 
 def missing() -> str:
     """Why no load can be made here, in one line."""
-    return "" if shutil.which("wrk") else "wrk is not installed: sudo apt install wrk"
+    absent = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    return f"the load needs programs: sudo apt install {' '.join(absent)}" if absent else ""
 
 
 def wrk(
@@ -81,6 +86,30 @@ def resumed(port: int, seconds: float, cores: set[int]) -> dict:
         "p99_us": wait_us,
         "errors": errors,
     }
+
+
+def streams(port: int, work: Work, seconds: float, cores: set[int]) -> dict:
+    """Many requests at once on each connection, by h2load; with a message where it is gRPC."""
+    with tempfile.TemporaryDirectory() as scratch:
+        log, message = Path(scratch) / "log", Path(scratch) / "message"
+        message.write_bytes(GRPC_EMPTY)
+        command = ["h2load", "-t1", f"-c{work.connections}", f"-m{work.streams}"]
+        command += [f"-D{max(1, round(seconds))}", "--warm-up-time=0", f"--log-file={log}"]
+        command += ["-d", str(message), *GRPC_FIELDS] if work.setup.kind == GRPC else []
+        command.append(f"https://{certificate.HOST}:{port}{work.path}")
+        command.append(f"--connect-to={ADDRESS}:{port}")
+        text = run(command, cores, seconds + TIMEOUT_SECONDS + 5, None)
+        return parse_h2load(text, log.read_text().splitlines())
+
+
+def call(port: int, path: str) -> str:
+    """One gRPC call with nothing in it; what nghttp saw of the answer."""
+    with tempfile.TemporaryDirectory() as scratch:
+        message = Path(scratch) / "message"
+        message.write_bytes(GRPC_EMPTY)
+        command = ["nghttp", "-v", "--no-verify-peer", "-H", f":authority: {certificate.HOST}"]
+        command += [*GRPC_FIELDS, "-d", str(message), f"https://{ADDRESS}:{port}{path}"]
+        return run(command, os.sched_getaffinity(0), TIMEOUT_SECONDS, None)
 
 
 def paced(port: int, work: Work, rate: int, seconds: float, cores: set[int]) -> dict:

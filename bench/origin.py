@@ -1,6 +1,7 @@
 """The origin: the server behind every proxy, an nginx of its own on the load's core.
 
 It answers 128 bytes from its configuration and larger answers from a file in memory by sendfile.
+On a second port it speaks HTTP/2 without TLS, and answers one gRPC call: a message and trailers.
 Two more paths prove that a comparison is fair: /headers says which headers the proxy added, and
 /status counts connections, so that a proxy that opens a new one for each request is found out.
 """
@@ -16,6 +17,8 @@ from typing import Self
 from fourseven.demo.processes import Child, free_port
 
 SMALL = b"x" * 128
+CALL = "/bench.Echo/Say"
+MESSAGE = b"\0\0\0\0\x0b\x0a\x09fourseven"  # gRPC: not compressed, 11 bytes, a string in them
 LARGE_SIZES = (1 << 16, 1 << 20)
 
 TEXT = """\
@@ -49,6 +52,17 @@ http {{
             return 200 "$http_x_forwarded_for $http_x_forwarded_proto $http_x_forwarded_host";
         }}
     }}
+    server {{
+        listen {address}:{grpc_port} http2 backlog=4096;
+        root {folder}/files;
+        location / {{ return 404; }}
+        location = {call} {{
+            default_type application/grpc;
+            add_trailer grpc-status 0;
+            etag off;
+            error_page 405 =200 {call};
+        }}
+    }}
 }}
 """
 
@@ -64,11 +78,15 @@ class Origin:
         (folder / "files").mkdir()
         for size in LARGE_SIZES:
             (folder / "files" / str(size)).write_bytes(body(size))
-        self.port = port or free_port()
+        answer = folder / "files" / CALL.strip("/")
+        answer.parent.mkdir()
+        answer.write_bytes(MESSAGE)
+        self.port, self.grpc_port = port or free_port(), free_port()
         file = folder / "nginx.conf"
         large = "\n".join(f"        location = /{size} {{ }}" for size in LARGE_SIZES)
-        place = {"address": address, "port": self.port}
-        file.write_text(TEXT.format(folder=folder, **place, small=SMALL.decode(), large=large))
+        place = {"address": address, "port": self.port, "grpc_port": self.grpc_port}
+        texts = {"small": SMALL.decode(), "large": large, "call": CALL}
+        file.write_text(TEXT.format(folder=folder, **place, **texts))
         command = ["nginx", "-p", str(folder), "-c", str(file)]
         self.server = Child(command, folder / "log", cores=cores)
 

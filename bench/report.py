@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.figures import Memory, Sample, Summary, ratio_to_better, summarise
 from bench.peers import OURS
-from bench.works import RATE, RESUMED, ROUTES_FEW, ROUTES_MANY, THROUGHPUT, Work
+from bench.works import RATE, ROUTES_FEW, ROUTES_MANY, THROUGHPUT, Work
 
 HERE = Path(__file__).parent
 Found = Mapping[str, Mapping[str, Sequence[Sample]]]  # work → peer → rounds
@@ -85,7 +85,7 @@ def cost_table(works: Sequence[Work], summaries: Mapping[str, Mapping[str, Any]]
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for work in works:
-        if work.measure not in (THROUGHPUT, RESUMED):
+        if work.measure != THROUGHPUT:
             continue
         for peer, summary in summaries[work.name].items():
             ratio = ratio_to_others(summaries[work.name]) if peer == OURS else None

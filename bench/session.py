@@ -22,17 +22,20 @@ from pathlib import Path
 
 from bench import loads, machine, report
 from bench.figures import Memory, Sample, neighbours, rotated, summarise
-from bench.origin import Origin, body
+from bench.origin import MESSAGE, Origin, body
 from bench.peers import PEERS
 from bench.peers.peer import Peer, install
 from bench.works import (
+    GRPC,
     IDLE,
     RATE,
     RATE_PER_SECOND,
     RELAY,
     RESUMED,
+    STREAMS,
     THROUGHPUT,
     WORKS,
+    WRK,
     Work,
     route_target,
 )
@@ -106,7 +109,6 @@ class Bench:
             folder.chmod(0o755)  # nginx's worker is another user when root starts it
             with self.started(work, origin, folder) as proxies:
                 steps = {THROUGHPUT: self.throughput, RATE: self.rate, IDLE: self.idle}
-                steps[RESUMED] = self.throughput
                 steps[work.measure](work, proxies, origin, folder)
         for proxy in proxies.values():
             self.say(work, proxy)
@@ -121,7 +123,7 @@ class Bench:
                 home.mkdir()
                 home.chmod(0o755)
                 port = free_port()
-                file = peer.write(work.setup.at(port, origin.port), home)
+                file = peer.write(work.setup.at(port, origin.port, origin.grpc_port), home)
                 command = peer.command(file)
                 log = home / "log"
                 server = Child(command, log, cores=self.proxy_cores, environment=peer.environment())
@@ -147,19 +149,22 @@ class Bench:
                 proxy = proxies[name]
                 seconds = self.seconds if turn >= 0 else 1
                 before = origin.counts(), proxy.server.cpu_us(), Clock(proxy, origin)
-                if work.measure == RESUMED:
-                    load = loads.resumed(proxy.port, seconds, self.load_cores)
-                else:
-                    load = loads.wrk(proxy.port, work, seconds, self.load_cores, targets)
+                load = self.load(work, proxy.port, seconds, targets)
                 cpu = proxy.server.cpu_us() - before[1]
                 others = before[2].others_percent()
-                served = load["bytes"] / proxy.answer_bytes
-                if routes or work.measure == RESUMED:
-                    served = load["requests"]
+                whole = work.tool == WRK and not routes  # then every answer has the same bytes
+                served = load["bytes"] / proxy.answer_bytes if whole else load["requests"]
                 errors = load["errors"] or reuse_error(work, before[0], origin.counts())
                 if turn >= 0:
                     proxy.samples.append(sample(served, load, cpu, errors, others))
         self.found[work.name] = {name: proxy.samples for name, proxy in proxies.items()}
+
+    def load(self, work: Work, port: int, seconds: float, targets: Path | None) -> dict:
+        if work.tool == RESUMED:
+            return loads.resumed(port, seconds, self.load_cores)
+        if work.tool == STREAMS:
+            return loads.streams(port, work, seconds, self.load_cores)
+        return loads.wrk(port, work, seconds, self.load_cores, targets)
 
     def rate(self, work: Work, proxies: dict[str, Proxy], origin: Origin, _: Path) -> None:
         for turn in range(self.rounds):
@@ -258,6 +263,8 @@ def sample(
 def verify(work: Work, port: int) -> int:
     """Checks one answer byte for byte, and the headers added; the bytes of a whole answer."""
     host, path = "bench.example.test", work.path
+    if work.setup.kind == GRPC:
+        return verify_call(work, port)
     if work.setup.routes:
         host, path = route_target(work.setup.routes - 1)
     tls = work.setup.tls
@@ -276,18 +283,26 @@ def verify(work: Work, port: int) -> int:
     return answer_bytes
 
 
+def verify_call(work: Work, port: int) -> int:
+    """The message and, behind it, the trailer without which a client would take it for failed."""
+    seen = loads.call(port, work.path).encode(errors="replace")
+    if MESSAGE not in seen or b"grpc-status: 0" not in seen:
+        raise Failed(f"a gRPC call got no answer: {seen[-300:]!r}")
+    return 0
+
+
 def reuse_error(work: Work, before: tuple[int, int], after: tuple[int, int]) -> str:
     accepted, requests = after[0] - before[0], after[1] - before[1]
     if work.setup.kind == RELAY:
         return ""
-    allowed = work.connections + NEW_UPSTREAM_MAX * requests
+    allowed = work.connections * work.streams + NEW_UPSTREAM_MAX * requests
     return f"{accepted} upstream connections for {requests} requests" if accepted > allowed else ""
 
 
 def present(names: list[str]) -> list[Peer]:
     """The peers that can run here; the reason of each absence is printed."""
     if missing := loads.missing():
-        install(("wrk",))
+        install(tuple(loads.PROGRAMS.values()))
         missing = loads.missing()
     if missing:
         raise SystemExit(missing)
@@ -310,7 +325,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=split, default=[], help=f"some of {','.join(names)}")
     parser.add_argument("--peers", type=split, default=list(PEERS), help="who is measured")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1 second")
     parser.add_argument(
         "--congestion", default="cubic", help="for all alike (root only); 'system' leaves it"

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-HTTP, RELAY, ROUTES = "http", "relay", "routes"  # how a proxy can be set up
-THROUGHPUT, RATE, IDLE, RESUMED = (
-    "throughput",
-    "rate",
-    "idle",
-    "resumed",
-)  # how a work can be measured
+# How a proxy can be set up, and how a work can be measured.
+HTTP, RELAY, ROUTES, GRPC = "http", "relay", "routes", "grpc"
+THROUGHPUT, RATE, IDLE = "throughput", "rate", "idle"
+WRK, RESUMED, STREAMS = "wrk", "openssl s_time", "h2load"  # who makes the load of a throughput
 
 ROUTES_FEW, ROUTES_MANY = 10, 10_000
 IDLE_CONNECTIONS = 10_000  # the descriptor limit of a common container is 20,000
@@ -30,12 +27,13 @@ class Setup:
     kind: str
     port: int = 0
     origin_port: int = 0
+    grpc_port: int = 0  # of the origin, where it speaks HTTP/2
     routes: int = 0
     tls: bool = False  # clients speak TLS
     buffers: bool = False  # give a peer that has small ones by default buffers for a whole answer
 
-    def at(self, port: int, origin_port: int) -> Setup:
-        return replace(self, port=port, origin_port=origin_port)
+    def at(self, port: int, origin_port: int, grpc_port: int) -> Setup:
+        return replace(self, port=port, origin_port=origin_port, grpc_port=grpc_port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +44,11 @@ class Work:
     title: str
     setup: Setup
     measure: str = THROUGHPUT
+    tool: str = WRK
     path: str = "/128"
     size: int = 128
     connections: int = 64
+    streams: int = 1  # at once on each connection; more than one is HTTP/2
     close: bool = False
     floor: float = 0.0  # the least ratio to the better peer that the issues ask for
     aim: float = 0.0
@@ -63,6 +63,7 @@ def route_target(number: int) -> tuple[str, str]:
 
 WEB = Setup(HTTP)
 SECURE = Setup(HTTP, tls=True)
+REMOTE = Setup(GRPC, tls=True)
 BUFFERED = Setup(HTTP, buffers=True)
 FEW = Setup(ROUTES, routes=ROUTES_FEW)
 MANY = Setup(ROUTES, routes=ROUTES_MANY)
@@ -103,8 +104,19 @@ WORKS = (
         "tls-resumed",
         "TLS: a resumed handshake, no request",
         SECURE,
-        measure=RESUMED,
+        tool=RESUMED,
         connections=1,
+        floor=1.0,
+    ),
+    Work(
+        "h2",
+        "HTTP/2 over TLS: 128 B answers, 100 streams per connection",
+        SECURE,
+        tool=STREAMS,
+        connections=8,
+        streams=100,
+        floor=1.2,
+        aim=1.5,
     ),
     Work("rate", "added latency at 20,000 requests a second", WEB, measure=RATE),
     Work("idle", "memory per idle connection", WEB, measure=IDLE, connections=IDLE_CONNECTIONS),

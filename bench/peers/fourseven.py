@@ -1,4 +1,7 @@
-"""fourseven, as a user runs it: `fourseven run FILE`, one worker, defaults otherwise."""
+"""fourseven, as a user runs it: `fourseven run FILE`, one worker, defaults otherwise.
+
+It may keep as many upstream connections as nginx here: a thousand streams at once need them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from bench import certificate
 from bench.peers.peer import Peer
-from bench.works import RELAY, Setup, route_target
+from bench.works import GRPC, RELAY, Setup, route_target
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -26,7 +29,10 @@ class Fourseven(Peer):
             lines += ["    protocol: http", "    routes:"]
             lines += [f"      - {route(number)}" for number in range(setup.routes)]
             lines += [] if setup.routes else ["      - {backend: origin}"]
-        lines += ["backends:", "  origin:", f"    servers: [127.0.0.1:{setup.origin_port}]"]
+        port = setup.grpc_port if setup.kind == GRPC else setup.origin_port
+        lines += ["backends:", "  origin:", f"    servers: [127.0.0.1:{port}]"]
+        lines += ["    idle_max: 1024"]  # as many as nginx may keep
+        lines += ["    protocol: h2"] if setup.kind == GRPC else []
         return {"fourseven.yaml": "\n".join(lines) + "\n"}
 
     def command(self, file: Path) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import certificate
 from bench.peers.peer import Peer, first_line
-from bench.works import RELAY, Setup, route_target
+from bench.works import GRPC, RELAY, Setup, route_target
 
 TEXT = """\
 global
@@ -44,16 +44,16 @@ class Haproxy(Peer):
     packages = ("haproxy",)
 
     def configure(self, setup: Setup, folder: Path) -> dict[str, str]:
-        relay = setup.kind == RELAY
+        relay, grpc = setup.kind == RELAY, setup.kind == GRPC
         text = TEXT.format(
             mode="tcp" if relay else "http",
             port=setup.port,
-            tls=f"ssl crt {folder / certificate.FILE}" if setup.tls else "",
+            tls=f"ssl crt {folder / certificate.FILE} alpn h2,http/1.1" if setup.tls else "",
             defer="" if relay else "defer-accept",
             rules="\n".join(rules(setup, folder, relay)),
             reuse="" if relay else "    http-reuse always",
-            origin_port=setup.origin_port,
-            server="" if relay else "pool-max-conn -1",
+            origin_port=setup.grpc_port if grpc else setup.origin_port,
+            server="" if relay else "pool-max-conn -1" + (" proto h2" if grpc else ""),
         )
         return {"haproxy.cfg": text, **maps(setup)}
 

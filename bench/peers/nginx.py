@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import certificate
 from bench.peers.peer import Peer, first_line
-from bench.works import RELAY, Setup, route_target
+from bench.works import GRPC, RELAY, Setup, route_target
 
 MODULES = Path("/usr/lib/nginx/modules")
 
@@ -40,7 +40,7 @@ http {{
     server_names_hash_bucket_size 128;
     variables_hash_max_size 4096;
     upstream origin {{
-        server 127.0.0.1:{origin_port};
+        server 127.0.0.1:{origin};
         keepalive 1024;
         keepalive_requests 1000000000;
         keepalive_timeout 3600s;
@@ -52,6 +52,10 @@ http {{
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Forwarded-Host $http_host;
     proxy_max_temp_file_size 0;
+    grpc_set_header Host $http_host;
+    grpc_set_header X-Forwarded-For $remote_addr;
+    grpc_set_header X-Forwarded-Proto $scheme;
+    grpc_set_header X-Forwarded-Host $http_host;
 {buffers}
 {servers}
 }}
@@ -92,6 +96,7 @@ class Nginx(Peer):
                 folder=folder,
                 port=setup.port,
                 origin_port=setup.origin_port,
+                origin=setup.grpc_port if setup.kind == GRPC else setup.origin_port,
                 buffers=BUFFERS if setup.buffers else "",
                 servers="\n".join([*secured(setup, folder), *servers(setup)]),
             ),
@@ -124,8 +129,9 @@ def secured(setup: Setup, folder: Path) -> list[str]:
 
 
 def servers(setup: Setup) -> list[str]:
-    listen = f"listen 127.0.0.1:{setup.port}" + (" ssl" if setup.tls else "")
-    rest = "return 404" if setup.routes else "proxy_pass http://origin"
+    listen = f"listen 127.0.0.1:{setup.port}" + (" ssl http2" if setup.tls else "")
+    passing = "grpc_pass grpc://origin" if setup.kind == GRPC else "proxy_pass http://origin"
+    rest = "return 404" if setup.routes else passing
     by_host, locations = [], [f"location / {{ {rest}; }}"]
     for number in range(setup.routes):
         host, _ = route_target(number)

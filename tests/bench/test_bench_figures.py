@@ -4,6 +4,7 @@ import pytest
 from bench.figures import (
     Sample,
     neighbours,
+    parse_h2load,
     parse_wrk,
     ratio_to_better,
     rotated,
@@ -96,6 +97,8 @@ def test_every_bar_of_the_issue_stands_in_the_table():
         "tls-128B": (1.15, 1.3),
         "tls-64KiB": (1.0, 1.2),
         "tls-new": (1.0, 1.2),
+        "tls-resumed": (1.0, 0.0),
+        "h2": (1.2, 1.5),
         "128B": (1.3, 1.5),
         "512": (1.8, 2.0),
         "64KiB": (1.5, 2.0),
@@ -109,3 +112,26 @@ def test_a_process_that_is_gone_has_no_tree():
     beyond = 2**22 + 1  # above the kernel's largest process id
     assert stat(beyond) == []
     assert tree(beyond) == []
+
+
+H2LOAD = (
+    "Application protocol: {protocol}\nfinished in 500.00ms, 8.00 req/s, 2.3MB/s\n"
+    "requests: 4 total, 4 started, 4 done, 4 succeeded, {failed} failed, 0 errored, 0 timeout\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "failed", "status", "errors"),
+    [
+        ("h2", 0, "200", ""),
+        ("http/1.1", 0, "200", "it was not HTTP/2"),
+        ("h2", 3, "200", "3 failed"),
+        ("h2", 0, "502", "an answer was not 200"),
+    ],
+)
+def test_h2load_is_read(protocol, failed, status, errors):
+    log = [f"17954321\t{status}\t{time}" for time in (30, 10, 40, 20)]
+    found = parse_h2load(H2LOAD.format(protocol=protocol, failed=failed), log)
+    assert found["errors"] == errors
+    assert (found["requests"], found["duration_us"]) == (4, 5e5)
+    assert (found["p50_us"], found["p99_us"]) == (30, 40)

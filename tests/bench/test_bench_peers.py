@@ -19,7 +19,7 @@ HERE = [peer for peer in PEERS.values() if shutil.which(peer.program) and not pe
     "setup", sorted(SETUPS, key=str), ids=lambda s: f"{s.kind}-{s.routes}{s.tls}"
 )
 def test_a_peer_accepts_its_configuration(peer: Peer, setup, tmp_path):
-    file = peer.write(setup.at(port=18_080, origin_port=18_081), tmp_path)
+    file = peer.write(setup.at(port=18_080, origin_port=18_081, grpc_port=18_081), tmp_path)
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **peer.environment()}
     done = subprocess.run(
         peer.check(file), capture_output=True, text=True, timeout=60, env=environment, check=False
@@ -30,7 +30,9 @@ def test_a_peer_accepts_its_configuration(peer: Peer, setup, tmp_path):
 @pytest.mark.parametrize("peer", PEERS.values(), ids=lambda peer: peer.name)
 def test_a_configuration_names_both_ports(peer: Peer, tmp_path):
     for setup in SETUPS:
-        texts = peer.configure(setup.at(port=18_080, origin_port=18_081), tmp_path)
+        texts = peer.configure(
+            setup.at(port=18_080, origin_port=18_081, grpc_port=18_081), tmp_path
+        )
         main = next(iter(texts.values()))
         assert "18080" in main
         assert "18081" in main
