@@ -30,7 +30,7 @@ async def serve(
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if _trusted(writer.get_extra_info("socket")):
+            if trusted(writer.get_extra_info("socket")):
                 question = json.loads(await asyncio.wait_for(reader.readline(), 10))
                 writer.write(json.dumps(await answer(question)).encode() + b"\n")
                 await writer.drain()
@@ -58,7 +58,8 @@ def ask(path: Path, question: dict[str, Any]) -> Answer:
     return answer
 
 
-def _trusted(sock: socket.socket) -> bool:
+def trusted(sock: socket.socket) -> bool:
+    """Whether the other end of this unix socket is the same user or root, as the kernel says."""
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return uid in (0, os.geteuid())

@@ -1,0 +1,115 @@
+"""What each call does: one function for each row of the table (table.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from fourseven.compiler.explain import report
+from fourseven.control.admin import view
+from fourseven.control.admin.calls import Call, Text
+from fourseven.control.admin.desk import Desk
+from fourseven.control.admin.refusals import Refusal
+from fourseven.control.question import asked, verdict_on
+from fourseven.errors import FoursevenError
+from fourseven.observe import metrics
+from fourseven.observe.exposition import MEDIA_TYPE, exposition
+
+# ---- is it there ----
+
+
+async def alive(desk: Desk, _: Call) -> Text:
+    """The control thread answers."""
+    return Text(b"ok\n" if desk else b"", "text/plain")
+
+
+async def ready(desk: Desk, _: Call) -> Text:
+    """A file is in force, and new connections are taken."""
+    if desk.subject.in_force is None or desk.subject.draining:
+        return Text(b"not ready\n", "text/plain", status=503)
+    return Text(b"ok\n", "text/plain")
+
+
+# ---- looking ----
+
+
+async def show_state(desk: Desk, _: Call) -> view.State:
+    return await desk.state()
+
+
+async def show_listeners(desk: Desk, _: Call) -> list[view.ListenerState]:
+    return (await desk.state())["listeners"]
+
+
+async def show_listener(desk: Desk, call: Call) -> view.ListenerState:
+    return _named((await desk.state())["listeners"], call.path["listener"], "listener")
+
+
+async def show_backends(desk: Desk, _: Call) -> list[view.BackendState]:
+    return (await desk.state())["backends"]
+
+
+async def show_backend(desk: Desk, call: Call) -> view.BackendState:
+    return _named((await desk.state())["backends"], call.path["backend"], "backend")
+
+
+async def show_server(desk: Desk, call: Call) -> view.ServerState:
+    backend = await show_backend(desk, call)
+    for server in backend["servers"]:
+        if server["address"] == call.path["server"]:
+            return server
+    raise _no_server(call)
+
+
+async def show_config(desk: Desk, _: Call) -> dict[str, Any]:
+    force, config = await desk.config()
+    return {
+        "file": force.file,
+        "loaded_at": force.since,
+        "content": force.raw.decode("utf-8", "replace"),
+        "listeners": [asdict(one) for one in report(config, force.plan)],
+    }
+
+
+async def explain(desk: Desk, call: Call) -> dict[str, Any]:
+    """What becomes of a request, by the code of `fourseven explain`."""
+    force = desk.in_force()
+    said = call.body
+    content = said.body.encode("utf-8", "surrogatepass") if said.body is not None else None
+    try:
+        question = asked(said.method, said.url, said.headers, said.client, content)
+        verdict = verdict_on(
+            force.plan, question, said.url, wanted=said.listener, sni=said.sni, alpn=said.alpn
+        )
+    except (ValueError, FoursevenError) as error:
+        raise Refusal("invalid", str(error)) from None
+    return asdict(verdict)
+
+
+async def show_metrics(desk: Desk, _: Call) -> Text:
+    """Prometheus' text. Control has its turn after each family, so that no scrape delays it."""
+    force = desk.in_force()
+    subject = desk.subject
+    reading = metrics.Reading(
+        force.plan, force.since, force.workers, subject.counters(), subject.words(),
+        subject.draining,
+    )
+    parts = []
+    for text in exposition(reading):
+        parts.append(text)
+        await asyncio.sleep(0)
+    return Text("".join(parts).encode(), MEDIA_TYPE)
+
+
+def _named(rows: list[Any], name: str, what: str) -> Any:
+    for row in rows:
+        if row["name"] == name:
+            return row
+    raise Refusal("not-found", f"there is no {what} {name!r}")
+
+
+def _no_server(call: Call) -> Refusal:
+    return Refusal(
+        "not-found", f"there is no server {call.path['server']!r} in {call.path['backend']!r}"
+    )
