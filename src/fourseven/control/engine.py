@@ -29,6 +29,7 @@ from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
 from fourseven.config.warnings import warnings_of
 from fourseven.control import logs
+from fourseven.control.admin.front import Front
 from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
 from fourseven.control.health import Key
@@ -89,6 +90,7 @@ class Engine:
         new_plane: Callable[[int], Plane],
         read_plan: Callable[[bytes, str], Plan] = plan_of,
         home: str = "alone",
+        admin: str = "",
     ) -> None:
         self._new_plane = new_plane
         self._kernel = KernelPlanes(home)
@@ -103,6 +105,7 @@ class Engine:
         self._read: tuple[bytes, str] = (b"", "")  # the file of the last load, and its name
         self._certificates: tuple[Plan, bytes, str, Watch] | None = None  # of what is in force
         self.servers = Servers(self)
+        self._front = Front(self, admin)
         self._out: set[Key] = set()  # servers without new work
         self._cut: set[Key] = set()  # those whose flows end
         self._republishing = False
@@ -149,7 +152,8 @@ class Engine:
             return
         self._loading = (identity, plan)
         self._workers = self._workers or worker_count(plan.workers)
-        wants = [[want.listener, want.bind, want.copies] for want in wants_of(plan, self._workers)]
+        asked = wants_of(plan, self._workers) + self._front.wants(plan)
+        wants = [[want.listener, want.bind, want.copies] for want in asked]
         self._channel.send({"type": "open", "id": identity, "wants": wants})
 
     def _opened(self, message: Message, fds: list[int]) -> None:
@@ -163,24 +167,29 @@ class Engine:
             self._refuse("sockets", message["problems"])
             return
         began = time.monotonic()
+        words = self.servers.words()
+        passed = self.servers.forget_passing() if self._plan is not None else []
         try:
             self._publish(self._loading[1], fresh)
         except (FoursevenError, ValueError, OSError, MemoryError) as error:
             _close(fresh)
+            self.servers.recall(words)
             self._refuse("plane", [f"the data plane refuses the file: {error}"])
             return
-        self._loaded(round((time.monotonic() - began) * 1000))
+        self._loaded(round((time.monotonic() - began) * 1000), passed)
 
-    def _loaded(self, took_ms: int) -> None:
+    def _loaded(self, took_ms: int, passed: Sequence[Key]) -> None:
         assert self._loading is not None
         identity, plan = self._loading
         self._loading = None
         files = [file for tls in _secured(plan) for file in tls.files]
         self._certificates = (plan, *self._read, Watch(files)) if files else None
         self._deadline_ms = plan.shutdown_timeout_ms
+        self._front.use(plan, self._read, self._fds, self._workers)
         problems = list(plan.warnings)
         if plan.workers and plan.workers != self._workers:
             problems.append(f"workers: {plan.workers} takes effect with `fourseven upgrade`")
+        problems += [f"{key[1]} of {key[0]} is as the file has it again" for key in passed]
         told = {listener.name: _told(listener) for listener in plan.listeners}
         for name, fields in told.items():
             if self._told.get(name) != fields:
@@ -241,7 +250,7 @@ class Engine:
         assert self._plane is not None
         there = self._fds | fresh
         wants = wants_of(plan, self._workers)
-        kept = {want.key: there[want.key] for want in wants}
+        kept = {want.key: there[want.key] for want in [*wants, *self._front.wants(plan)]}
         by_listener: dict[str, list[int]] = {}
         for want in wants:
             by_listener.setdefault(want.listener, []).extend(kept[want.key])
@@ -359,6 +368,7 @@ class Engine:
         if self._draining:
             return
         self._draining = True
+        self._front.close()
         if keep:
             self._kernel.close(remove=False)
         else:
@@ -468,6 +478,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description="Started by `fourseven run`.")
     parser.add_argument("--home", default="alone", help="By which kernel planes know us.")
+    parser.add_argument("--admin", default="", help="Where the admin API listens.")
     parser.add_argument("--channel", type=int, required=True)
     said = parser.parse_args(arguments)
     channel = socket.socket(fileno=said.channel)
@@ -475,7 +486,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logs.set_up()
 
     async def serve() -> None:
-        await Engine(channel, DataPlane, home=said.home).run()
+        await Engine(channel, DataPlane, home=said.home, admin=said.admin).run()
 
     asyncio.run(serve())
 

@@ -1,6 +1,7 @@
 """The runtime directory: where a running fourseven is found, and what it leaves for its successor.
 
     control.sock    `fourseven reload` and its kind talk to the supervisor here
+    admin.sock      the admin API (docs/admin.md); the supervisor's socket, an engine answers
     pid             the supervisor's number; held locked as long as it lives
     last-good.json  the file that was last in force, byte for byte, and its name
 
@@ -8,7 +9,7 @@ The directory is the first that fits: --runtime-dir, systemd's RuntimeDirectory=
 $XDG_RUNTIME_DIR/fourseven, /run/fourseven, /tmp/fourseven-<uid>.
 
 Laws: it is ours alone (owner, 0700, no symbolic link), or we do not use it: who can write there
-could tell us what to serve. A clean end removes all three files, so a last-good file that is found
+could tell us what to serve. A clean end removes all of them, so a last-good file that is found
 at the start means that the one before us was killed.
 """
 
@@ -43,6 +44,7 @@ class Runtime:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.control = path / "control.sock"
+        self.admin = path / "admin.sock"
         self._pid = path / "pid"
         self._good = path / "last-good.json"
         self._lock = -1

@@ -170,9 +170,12 @@ class Servers:
 
     # ---- the operator ----
 
-    def operate(self, key: Key, said: str, deadline_s: float | None = None) -> None:
+    def operate(
+        self, key: Key, said: str, deadline_s: float | None = None, keep: bool = True
+    ) -> None:
         """enable, drain or maintenance. `deadline_s`: how long a draining server still gets its
-        persistent sessions; None: as long as they come. FoursevenError: no such server, no word."""
+        persistent sessions; None: as long as they come. `keep`: over reloads and upgrades, too.
+        FoursevenError: no such server, no word."""
         self._known(key)
         try:
             word = Said(said)
@@ -183,28 +186,40 @@ class Servers:
         if word is Said.DRAIN and deadline_s is not None:
             until = self._loop.time() + max(deadline_s, 0.0)
         before = self._words.get(key, NOTHING)
-        self._take(key, before._replace(said=word, until=until))
+        self._take(key, before._replace(said=word, until=until, keep=keep))
         fields = {"deadline_s": deadline_s} if until is not None else {}
         logs.say("server.operated", backend=key[0], server=key[1], word=word.value, **fields)
 
-    def weigh(self, key: Key, weight: int | None) -> None:
+    def weigh(self, key: Key, weight: int | None, keep: bool = True) -> None:
         """Another weight; None: the file's again. FoursevenError: no such server, no weight."""
         self._known(key)
         if weight is not None and not 0 <= weight <= WEIGHT_MAX:
             raise FoursevenError(f"{weight} is no weight; write one from 0 to {WEIGHT_MAX}")
-        self._take(key, self._words.get(key, NOTHING)._replace(weight=weight))
+        self._take(key, self._words.get(key, NOTHING)._replace(weight=weight, keep=keep))
         logs.say("server.weighed", backend=key[0], server=key[1], weight=self._weight(key))
         self._outlet.reweigh()
 
     def words(self) -> list[Any]:
         """All that the operator has said and that is not the file's, as JSON can carry it:
-        [backend, server, word, until (monotonic) or null, weight or null]."""
-        return [[*key, one.said.value, one.until, one.weight] for key, one in self._words.items()]
+        [backend, server, word, until (monotonic) or null, weight or null, keep]."""
+        return [
+            [*key, one.said.value, one.until, one.weight, one.keep]
+            for key, one in self._words.items()
+        ]
 
     def recall(self, words: Iterable[Any]) -> None:
         """What a predecessor was told; before the first `use`."""
-        for backend, server, said, until, weight in words:
-            self._words[backend, server] = Word(Said(said), until, weight)
+        for backend, server, said, *rest in words:
+            self._words[backend, server] = Word(Said(said), *rest)
+
+    def forget_passing(self) -> list[Key]:
+        """The file is loaded anew: words that were not to be kept end; whose they were."""
+        passing = [key for key, word in self._words.items() if not word.keep]
+        for key in passing:
+            del self._words[key]
+        if passing:
+            self._outlet.keep(self.words())
+        return passing
 
     def _take(self, key: Key, word: Word) -> None:
         if word.is_nothing:

@@ -57,11 +57,17 @@ class Opened:
     @property
     def address(self) -> str:
         """Where it really listens: port 0 has become a number."""
-        name = self.socks[0].getsockname()
-        if isinstance(name, str | bytes):
-            return self.bind
-        host = f"[{name[0]}]" if ":" in name[0] else name[0]
-        return f"{self.bind.partition('://')[0]}://{host}:{name[1]}"
+        return bound(self.bind, self.socks[0].fileno())
+
+
+def bound(bind: str, fd: int) -> str:
+    """A bind as its socket really has it: port 0 has become a number."""
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        name = sock.getsockname()
+    if isinstance(name, str | bytes):
+        return bind
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"{bind.partition('://')[0]}://{host}:{name[1]}"
 
 
 class Sockets:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from fourseven.control import logs, remote
+from fourseven.control.admin.names import ADMIN
 from fourseven.control.channel import Message
 from fourseven.control.child import Child
 from fourseven.control.notify import Notifier
@@ -68,7 +69,7 @@ class Supervisor:
         self._notifier = notifier
         self._sockets = sockets
         self._home = pins.home_name(runtime.path.resolve())
-        self._command = (*command, "--home", self._home)
+        self._command = (*command, "--home", self._home, "--admin", str(runtime.admin.absolute()))
         self._lock = asyncio.Lock()
         self._children: set[Child] = set()
         self._current: Child | None = None
@@ -188,7 +189,10 @@ class Supervisor:
         if not isinstance(raw, bytes):
             return raw
         child = Child(self._command, self._sockets, self._ended)
-        child.words = self._words if self._current is None else self._current.words
+        if self._current is None:
+            child.words = self._words
+        else:  # an upgrade loads the file anew: what was said until then is over
+            child.words = [word for word in self._current.words if word[-1] is not False]
         self._children.add(child)
         if self._stopping:
             child.drain(0, keep=False)
@@ -316,7 +320,12 @@ class Supervisor:
             "engine": self._engine_pid(),
             "draining": sorted(c.pid for c in self._children if c is not self._current),
             "restarts": self._restarts,
-            "listeners": [[w.listener, w.bind, self._sockets[w.key].address] for w in wants],
+            "listeners": [
+                [w.listener, w.bind, self._sockets[w.key].address]
+                for w in wants
+                if w.listener != ADMIN
+            ],
+            "admin": [self._sockets[w.key].address for w in wants if w.listener == ADMIN],
         }
 
     def _engine_pid(self) -> int:

@@ -44,6 +44,7 @@ class Word(NamedTuple):
     said: Said = Said.ENABLE
     until: float | None = None  # of a drain, monotonic: when persistent sessions end too
     weight: int | None = None  # None: the file's
+    keep: bool = True  # over reloads and upgrades
 
     @property
     def is_nothing(self) -> bool:
@@ -103,7 +104,7 @@ class Row:
 
     def ordered(self, now: float, panic: bool) -> Order:
         """What follows from all this."""
-        said, until, _ = self.word
+        said, until = self.word.said, self.word.until
         over = until is not None and now >= until
         usable = self.asked_for and (panic or self.able)
         fallen = self.cut_when_down and not self.well and not panic

@@ -28,7 +28,8 @@ def exposition(reading: Reading) -> Iterator[str]:
     for metric in METRICS:
         lines = "\n".join(_lines(metric, reading))
         if lines:
-            yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n{lines}\n"
+            name = metric.name
+            yield f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n{lines}\n"
 
 
 def _lines(metric: Metric, reading: Reading) -> Iterator[str]:

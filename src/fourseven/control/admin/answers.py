@@ -43,7 +43,11 @@ async def show_listeners(desk: Desk, _: Call) -> list[view.ListenerState]:
 
 
 async def show_listener(desk: Desk, call: Call) -> view.ListenerState:
-    return _named((await desk.state())["listeners"], call.path["listener"], "listener")
+    name = call.path["listener"]
+    for one in await show_listeners(desk, call):
+        if one["name"] == name:
+            return one
+    raise Refusal("not-found", f"there is no listener {name!r}")
 
 
 async def show_backends(desk: Desk, _: Call) -> list[view.BackendState]:
@@ -51,7 +55,11 @@ async def show_backends(desk: Desk, _: Call) -> list[view.BackendState]:
 
 
 async def show_backend(desk: Desk, call: Call) -> view.BackendState:
-    return _named((await desk.state())["backends"], call.path["backend"], "backend")
+    name = call.path["backend"]
+    for one in await show_backends(desk, call):
+        if one["name"] == name:
+            return one
+    raise Refusal("not-found", f"there is no backend {name!r}")
 
 
 async def show_server(desk: Desk, call: Call) -> view.ServerState:
@@ -59,7 +67,9 @@ async def show_server(desk: Desk, call: Call) -> view.ServerState:
     for server in backend["servers"]:
         if server["address"] == call.path["server"]:
             return server
-    raise _no_server(call)
+    raise Refusal(
+        "not-found", f"there is no server {call.path['server']!r} in {call.path['backend']!r}"
+    )
 
 
 async def show_config(desk: Desk, _: Call) -> dict[str, Any]:
@@ -92,7 +102,11 @@ async def show_metrics(desk: Desk, _: Call) -> Text:
     force = desk.in_force()
     subject = desk.subject
     reading = metrics.Reading(
-        force.plan, force.since, force.workers, subject.counters(), subject.words(),
+        force.plan,
+        force.since,
+        force.workers,
+        subject.counters(),
+        subject.seen(),
         subject.draining,
     )
     parts = []
@@ -102,14 +116,55 @@ async def show_metrics(desk: Desk, _: Call) -> Text:
     return Text("".join(parts).encode(), MEDIA_TYPE)
 
 
-def _named(rows: list[Any], name: str, what: str) -> Any:
-    for row in rows:
-        if row["name"] == name:
-            return row
-    raise Refusal("not-found", f"there is no {what} {name!r}")
+# ---- changing ----
 
 
-def _no_server(call: Call) -> Refusal:
-    return Refusal(
-        "not-found", f"there is no server {call.path['server']!r} in {call.path['backend']!r}"
-    )
+async def enable(desk: Desk, call: Call) -> view.ServerState:
+    return await _operated(desk, call, "enable")
+
+
+async def drain(desk: Desk, call: Call) -> view.ServerState:
+    return await _operated(desk, call, "drain", call.body.deadline_s)
+
+
+async def maintenance(desk: Desk, call: Call) -> view.ServerState:
+    return await _operated(desk, call, "maintenance")
+
+
+async def weigh(desk: Desk, call: Call) -> view.ServerState:
+    await show_server(desk, call)
+    desk.subject.weigh(_key(call), call.body.weight, call.query.keep)
+    desk.forget()
+    return await show_server(desk, call)
+
+
+async def _operated(
+    desk: Desk, call: Call, word: str, deadline_s: float | None = None
+) -> view.ServerState:
+    await show_server(desk, call)
+    desk.subject.operate(_key(call), word, deadline_s, call.query.keep)
+    desk.forget()
+    return await show_server(desk, call)
+
+
+async def show_changes(desk: Desk, _: Call) -> list[view.Change]:
+    desk.in_force()
+    return desk.changes()
+
+
+async def undo_changes(desk: Desk, _: Call) -> list[view.Change]:
+    """What was undone."""
+    desk.in_force()
+    undone = desk.changes()
+    for one in undone:
+        key = one["backend"], one["server"]
+        if key in desk.subject.seen():  # a server that is gone has nothing to be told
+            desk.subject.operate(key, "enable")
+            if one["weight"] is not None:
+                desk.subject.weigh(key, None)
+    desk.forget()
+    return undone
+
+
+def _key(call: Call) -> tuple[str, str]:
+    return call.path["backend"], call.path["server"]

@@ -21,9 +21,9 @@ class Keep(Body):
     """Whether a change outlives a reload."""
 
     keep: bool = Field(
-        False,
-        description="true: the change survives reloads and upgrades, until it is undone. false: it"
-        " lasts until the file is loaded again.",
+        True,
+        description="true: the change holds until it is undone, also over reloads and upgrades."
+        " false: it ends when the file is loaded again.",
     )
 
 

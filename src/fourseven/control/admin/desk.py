@@ -52,15 +52,15 @@ class Desk:
                 force,
                 config,
                 self.subject.counters(),
-                self.subject.words(),
-                self.changes(),
-                self.subject.draining,
+                self.subject.seen(),
+                changes=self.changes(),
+                draining=self.subject.draining,
             )
             self._state = now, force, made
         return self._state[2]
 
     def changes(self) -> list[view.Change]:
-        return []
+        return view.changes_of(self.subject.words())
 
     def forget(self) -> None:
         """Something was changed: whoever looks next sees it."""

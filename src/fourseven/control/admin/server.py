@@ -39,6 +39,7 @@ COMPRESSED_FROM = 4096  # bytes: below, a packet or two carry it anyway
 
 ALWAYS = {
     "Cache-Control": "no-store",
+    "Server": "fourseven",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -134,13 +135,10 @@ def _handler(operation: Operation, door: Door, desk: Desk) -> Handler:
         _verify(request, operation.needs, door, desk)
         call = Call(request.match_info, _query(operation, request), await _body(operation, request))
         made = await operation.answer(desk, call)
-        if isinstance(made, Text):
-            response = web.Response(
-                body=made.content, status=made.status, headers={"Content-Type": made.media_type}
-            )
-        else:
-            response = web.Response(body=encoded(made), content_type="application/json")
-        if response.body_length is None or len(response.body or b"") >= COMPRESSED_FROM:
+        text = made if isinstance(made, Text) else Text(encoded(made), "application/json")
+        headers = {"Content-Type": text.media_type, **text.headers}
+        response = web.Response(body=text.content, status=text.status, headers=headers)
+        if len(text.content) >= COMPRESSED_FROM:
             response.enable_compression()
         return response
 

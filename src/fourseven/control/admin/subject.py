@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fourseven.control.health import Key
+from fourseven.control.servers import Seen
 from fourseven.plan import Plan
-
-Key = tuple[str, str]  # (backend, the server's address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +24,6 @@ class InForce:
     since: float  # seconds since 1970
     addresses: dict[str, tuple[str, ...]]  # where each listener really listens
     workers: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerWord:
-    """What may be done with a server, and why. States are those of control.servers."""
-
-    state: str
-    reason: str
-    usable: bool
-    weight: int  # in force
-    word: str = "enable"  # the operator's: enable, drain or maintenance
-    remaining_s: float | None = None  # until a drain cuts
 
 
 class Subject(Protocol):
@@ -51,5 +39,19 @@ class Subject(Protocol):
     def counters(self) -> dict[str, Any]:
         """As DataPlane.counters(), with the kernel planes' added."""
 
-    def words(self) -> dict[Key, ServerWord]:
-        """Of each server of the plan in force."""
+    def seen(self) -> dict[Key, Seen]:
+        """Every server, as the book of servers has it."""
+
+    def words(self) -> list[Any]:
+        """What an operator has said, as Servers.words()."""
+
+    def operate(
+        self, key: Key, said: str, deadline_s: float | None = None, keep: bool = True
+    ) -> None:
+        """enable, drain or maintenance; FoursevenError: that is nobody's, or no word."""
+
+    def weigh(self, key: Key, weight: int | None, keep: bool = True) -> None:
+        """Another weight, or the file's again."""
+
+    def on_disk(self) -> bytes | None:
+        """The file as it is now; None where it cannot be read."""

@@ -14,14 +14,16 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from typing_extensions import TypedDict
 
 from fourseven import __version__
 from fourseven.compiler.explain import match_as_written
-from fourseven.control.admin.subject import InForce, Key, ServerWord
+from fourseven.control.admin.subject import InForce
+from fourseven.control.health import Key
+from fourseven.control.servers import Seen
 from fourseven.model import Config
 from fourseven.plan import BackendPlan, ListenerPlan, RoutePlan
 
@@ -66,19 +68,24 @@ class ListenerState(TypedDict):
 
 
 class ServerState(TypedDict):
-    """One server of a backend."""
+    """One server of a backend. Times are seconds since 1970."""
 
     address: str
     state: str
-    reason: str
+    why: str
+    since: float
     usable: bool
     word: str
-    remaining_s: float | None
+    until: float | None
+    share: float
     weight: int
     weight_in_file: int
     max_in_flight: int
     in_flight: int
     latency_s: float
+    checked_at: float | None
+    check_s: float | None
+    check: str
     counters: Counters
     answers: Counters
 
@@ -110,15 +117,14 @@ class ProcessState(TypedDict):
 
 
 class Change(TypedDict):
-    """What an operator has changed against the file."""
+    """What an operator has changed against the file. keep: it survives reloads."""
 
     backend: str
     server: str
     word: str
     weight: int | None
-    deadline_s: float | None
+    until: float | None
     keep: bool
-    since: float
 
 
 class WorkersState(TypedDict):
@@ -145,12 +151,16 @@ def state(
     force: InForce,
     config: Config,
     counted: Mapping[str, Any],
-    words: Mapping[Key, ServerWord],
+    seen: Mapping[Key, Seen],
+    *,
     changes: Iterable[Change],
     draining: bool,
 ) -> State:
     """The whole document."""
     counters, groups = split(counted.get("workers", {}))
+    by_backend: dict[str, list[tuple[Key, Seen]]] = {}
+    for key, one in seen.items():
+        by_backend.setdefault(key[0], []).append((key, one))
     return {
         "at_s": time.monotonic(),
         "process": process(force, draining),
@@ -160,7 +170,7 @@ def state(
             _listener(one, config, force, counted["listeners"].get(one.name, {}))
             for one in force.plan.listeners
         ],
-        "backends": [_backend(one, counted["servers"], words) for one in force.plan.backends],
+        "backends": [_backend(one, counted["servers"], by_backend) for one in force.plan.backends],
         "workers": {"counters": counters, "groups": groups},
         "kernel": dict(counted.get("kernel", {})),
     }
@@ -199,6 +209,22 @@ def split(row: Mapping[str, Any]) -> tuple[Counters, dict[str, Counters]]:
         else:
             single[name] = value
     return single, groups
+
+
+def changes_of(words: Iterable[Sequence[Any]]) -> list[Change]:
+    """Of what the book of servers hands out."""
+    to_1970 = time.time() - time.monotonic()
+    return [
+        {
+            "backend": backend,
+            "server": server,
+            "word": word,
+            "weight": weight,
+            "until": None if until is None else until + to_1970,
+            "keep": keep,
+        }
+        for backend, server, word, until, weight, keep in words
+    ]
 
 
 def _listener(
@@ -243,30 +269,13 @@ def _route(plan: RoutePlan, match: str, row: Mapping[str, Any]) -> RouteState:
 
 
 def _backend(
-    plan: BackendPlan, rows: Mapping[Key, Any], words: Mapping[Key, ServerWord]
+    plan: BackendPlan, rows: Mapping[Key, Any], seen: Mapping[str, list[tuple[Key, Seen]]]
 ) -> BackendState:
-    servers: list[ServerState] = []
-    for server in plan.servers:
-        key = (plan.name, server.address)
-        word = words.get(key) or ServerWord("unchecked", "", True, server.weight)
-        counters, groups = split(rows.get(key, {}))
-        servers.append(
-            {
-                "address": server.address,
-                "state": word.state,
-                "reason": word.reason,
-                "usable": word.usable,
-                "word": word.word,
-                "remaining_s": word.remaining_s,
-                "weight": word.weight,
-                "weight_in_file": server.weight,
-                "max_in_flight": server.max_in_flight,
-                "in_flight": counters.pop("in_flight", 0),
-                "latency_s": counters.pop("ewma_ns", 0) / 1e9,
-                "counters": counters,
-                "answers": groups.get("answers", {}),
-            }
-        )
+    limits = {server.address: server.max_in_flight for server in plan.servers}
+    servers = [
+        _server(key[1], one, rows.get(key, {}), limits.get(key[1], 0))
+        for key, one in seen.get(plan.name, ())
+    ]
     return {
         "name": plan.name,
         "algorithm": plan.algorithm,
@@ -276,6 +285,30 @@ def _backend(
         "counters": _sum(one["counters"] for one in servers),
         "answers": _sum(one["answers"] for one in servers),
         "servers": servers,
+    }
+
+
+def _server(address: str, seen: Seen, row: Mapping[str, Any], limit: int) -> ServerState:
+    counters, groups = split(row)
+    return {
+        "address": address,
+        "state": seen.state,
+        "why": seen.why,
+        "since": seen.since,
+        "usable": seen.usable,
+        "word": seen.word,
+        "until": seen.until,
+        "share": seen.share / 1000,
+        "weight": seen.weight,
+        "weight_in_file": seen.file_weight,
+        "max_in_flight": limit,
+        "in_flight": counters.pop("in_flight", 0),
+        "latency_s": counters.pop("ewma_ns", 0) / 1e9,
+        "checked_at": seen.checked_at,
+        "check_s": None if seen.check_ms is None else seen.check_ms / 1000,
+        "check": seen.check,
+        "counters": counters,
+        "answers": groups.get("answers", {}),
     }
 
 
