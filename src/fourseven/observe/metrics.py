@@ -165,27 +165,28 @@ def of_server(name: str, *after: str, scale: float = 1) -> Read:
     return read
 
 
+def by_code(labels: tuple[str, ...], row: Mapping[str, Any]) -> Iterator[Sample]:
+    """A row's answers by class: 2xx always, so that its rate begins at 0; others as they come."""
+    for code, value in zip(CODES, row.get("status", ()), strict=False):
+        if value or code == "2xx":
+            yield (*labels, code), value
+
+
 def answers_of_listeners(reading: Reading) -> Iterator[Sample]:
     for listener, row in reading.listeners.items():
-        for code, value in zip(CODES, row.get("status", ()), strict=False):
-            if value or code == "2xx":
-                yield (listener, code), value
+        yield from by_code((listener,), row)
 
 
 def answers_of_routes(reading: Reading) -> Iterator[Sample]:
     for listener in reading.plan.listeners:
         rows = reading.listeners.get(listener.name, {}).get("routes", ())
         for route, row in zip(listener.routes, rows, strict=False):
-            for code, value in zip(CODES, row.get("status", ()), strict=False):
-                if value or code == "2xx":
-                    yield (listener.name, route.name, code), value
+            yield from by_code((listener.name, route.name), row)
 
 
 def answers_of_servers(reading: Reading) -> Iterator[Sample]:
     for key, row in reading.servers.items():
-        for code, value in zip(CODES, row.get("status", ()), strict=False):
-            if value or code == "2xx":
-                yield (*key, code), value
+        yield from by_code(key, row)
 
 
 def answers_of_backends(reading: Reading) -> Iterator[Sample]:
@@ -195,9 +196,7 @@ def answers_of_backends(reading: Reading) -> Iterator[Sample]:
         for at, value in enumerate(row.get("status", ())):
             before[at] += value
     for backend, values in sums.items():
-        for code, value in zip(CODES, values, strict=True):
-            if value or code == "2xx":
-                yield (backend, code), value
+        yield from by_code((backend,), {"status": values})
 
 
 def in_flight_of_backends(reading: Reading) -> Iterator[Sample]:
