@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fourseven import __version__
+from fourseven.observe.latency import BOUNDS_S
 from fourseven.plan import Plan
 
 Key = tuple[str, str]
@@ -57,6 +58,17 @@ class Reading:
     @property
     def servers(self) -> Mapping[Key, Mapping[str, Any]]:
         found: Mapping[Key, Mapping[str, Any]] = self.counted["servers"]
+        return found
+
+    @property
+    def routes(self) -> Mapping[Key, Mapping[str, Any]]:
+        """By (listener, route)."""
+        found: Mapping[Key, Mapping[str, Any]] = self.counted.get("routes", {})
+        return found
+
+    @property
+    def backends(self) -> Mapping[str, Mapping[str, Any]]:
+        found: Mapping[str, Mapping[str, Any]] = self.counted.get("backends", {})
         return found
 
     @property
@@ -178,10 +190,58 @@ def answers_of_listeners(reading: Reading) -> Iterator[Sample]:
 
 
 def answers_of_routes(reading: Reading) -> Iterator[Sample]:
-    for listener in reading.plan.listeners:
-        rows = reading.listeners.get(listener.name, {}).get("routes", ())
-        for route, row in zip(listener.routes, rows, strict=False):
-            yield from by_code((listener.name, route.name), row)
+    for key, row in reading.routes.items():
+        yield from by_code(key, row)
+
+
+def of_route(name: str, *after: str) -> Read:
+    """A counter of each route that was asked for."""
+
+    def read(reading: Reading) -> Iterator[Sample]:
+        for key, row in reading.routes.items():
+            if name in row:
+                yield (*key, *after), row[name]
+
+    return read
+
+
+def in_flight_of_routes(reading: Reading) -> Iterator[Sample]:
+    for key, row in reading.routes.items():
+        yield key, row["begun"] - row["ended"]
+
+
+def reasons(reading: Reading) -> Iterator[Sample]:
+    for key, row in reading.routes.items():
+        for reason, value in row.get("reasons", {}).items():
+            yield (*key, reason), value
+
+
+def of_backend(name: str) -> Read:
+    def read(reading: Reading) -> Iterator[Sample]:
+        for backend, row in reading.backends.items():
+            if name in row:
+                yield (backend,), row[name]
+
+    return read
+
+
+def histogram(row: Mapping[str, Any]) -> Histogram:
+    """A row's latencies, two classes in one: every scrape carries them."""
+    counts = row["latencies"]
+    pairs = [counts[0], *(sum(counts[at : at + 2]) for at in range(1, len(counts), 2))]
+    return Histogram(BUCKETS, pairs, row["latency_ns"] / 1e9)
+
+
+def durations_of_routes(reading: Reading) -> Iterator[Sample]:
+    for key, row in reading.routes.items():
+        if row["ended"]:
+            yield key, histogram(row)
+
+
+def durations_of_backends(reading: Reading) -> Iterator[Sample]:
+    for backend, row in reading.backends.items():
+        if row.get("latency_ns"):
+            yield (backend,), histogram(row)
 
 
 def answers_of_servers(reading: Reading) -> Iterator[Sample]:
@@ -280,6 +340,8 @@ def descriptors(_: Reading) -> Iterator[Sample]:
 
 
 STARTED = time.time()
+BUCKETS = tuple(f"{bound:.9f}" for bound in BOUNDS_S[::2])
+ROUTE = ("listener", "route")
 LISTENER, SERVER, BACKEND = ("listener",), ("backend", "server"), ("backend",)
 BOTH_WAYS = (*LISTENER, "direction")
 TO_SERVERS = (*SERVER, "direction")
@@ -322,10 +384,26 @@ METRICS: tuple[Metric, ...] = (
            BOTH_WAYS, both(of_listener("datagrams_in", "in"), of_listener("datagrams_out", "out"))),
     # routes
     Metric("fourseven_route_requests_total", C, "Requests of each route, by class of the answer.",
-           (*LISTENER, "route", "code"), answers_of_routes),
+           (*ROUTE, "code"), answers_of_routes),
+    Metric("fourseven_route_in_flight", G, "Requests of a route that have not ended.", ROUTE,
+           in_flight_of_routes),
+    Metric("fourseven_route_bytes_total", C, "Bytes from (in) and to (out) clients, by route.",
+           (*ROUTE, "direction"), both(of_route("bytes_in", "in"), of_route("bytes_out", "out"))),
+    Metric("fourseven_request_duration_seconds", H, "From a request's head to the end of its"
+           " answer.", ROUTE, durations_of_routes),
+    Metric("fourseven_reasons_total", C, "Answers that we gave ourselves, and ends without one,"
+           " by reason.", (*ROUTE, "reason"), reasons),
     # backends
     Metric("fourseven_backend_requests_total", C, "Requests to a backend, by class of the answer.",
            (*BACKEND, "code"), answers_of_backends),
+    Metric("fourseven_backend_tries_total", C, "Requests that were sent to its servers, tries"
+           " again among them.", BACKEND, of_backend("requests")),
+    Metric("fourseven_backend_retries_total", C, "Tries at another server.", BACKEND,
+           of_backend("retries")),
+    Metric("fourseven_backend_no_server_total", C, "Requests for which no server was usable.",
+           BACKEND, of_backend("pick_failed")),
+    Metric("fourseven_backend_response_seconds", H, "From a request's last byte to the answer's"
+           " first.", BACKEND, durations_of_backends),
     Metric("fourseven_backend_in_flight", G, "Requests or connections at a backend now.", BACKEND,
            in_flight_of_backends),
     Metric("fourseven_backend_servers", G, "Servers in the file.", BACKEND, servers_of_backends),

@@ -2,7 +2,7 @@
 # from it is wrong by a quarter at most, in 40 words.
 #
 # Class 0 is below 2^14 ns (16 us); class i has the upper bound 1.5 * 2^(14 + k) for i = 2k + 1 and
-# 2^(15 + k) for i = 2k + 2; the last one has none. `control.counters.LATENCY_BOUNDS` says the same.
+# 2^(15 + k) for i = 2k + 2; the last one has none. `observe.latency.BOUNDS_S` says the same.
 from libc.stdint cimport uint32_t, uint64_t
 
 from fourseven.worker.worker cimport LATENCIES

@@ -73,7 +73,7 @@ async def show_server(desk: Desk, call: Call) -> view.ServerState:
 
 
 async def show_config(desk: Desk, _: Call) -> dict[str, Any]:
-    force, config = await desk.config()
+    force, config, _texts = await desk.config()
     return {
         "file": force.file,
         "loaded_at": force.since,

@@ -26,7 +26,7 @@ class Desk:
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
-        self._read: tuple[InForce, Config] | None = None
+        self._read: tuple[InForce, Config, view.Texts] | None = None
         self._state: tuple[float, InForce, view.State] | None = None
         self._reading = asyncio.Lock()
 
@@ -36,21 +36,21 @@ class Desk:
             raise Refusal("not-ready", "no file is in force yet")
         return force
 
-    async def config(self) -> tuple[InForce, Config]:
-        """The file in force and its model."""
+    async def config(self) -> tuple[InForce, Config, view.Texts]:
+        """The file in force, its model, and its routes in the user's words."""
         async with self._reading:
             force = self.in_force()
             if self._read is None or self._read[0] is not force:
-                self._read = force, await asyncio.to_thread(loads, force.raw, force.file)
+                self._read = await asyncio.to_thread(_derived, force)
             return self._read
 
     async def state(self) -> view.State:
-        force, config = await self.config()
+        force, _, texts = await self.config()
         now = time.monotonic()
         if self._state is None or self._state[1] is not force or now - self._state[0] > FRESH_S:
             made = view.state(
                 force,
-                config,
+                texts,
                 self.subject.counters(),
                 self.subject.seen(),
                 changes=self.changes(),
@@ -65,6 +65,11 @@ class Desk:
     def forget(self) -> None:
         """Something was changed: whoever looks next sees it."""
         self._state = None
+
+
+def _derived(force: InForce) -> tuple[InForce, Config, view.Texts]:
+    config = loads(force.raw, force.file)
+    return force, config, view.texts_of(config, force.plan)
 
 
 def encoded(document: Any) -> bytes:

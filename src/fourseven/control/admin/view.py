@@ -21,13 +21,16 @@ from typing_extensions import TypedDict
 
 from fourseven import __version__
 from fourseven.compiler.explain import match_as_written
+from fourseven.compiler.ranges import said
 from fourseven.control.admin.subject import InForce
 from fourseven.control.health import Key
 from fourseven.control.servers import Seen
-from fourseven.model import Config
-from fourseven.plan import BackendPlan, ListenerPlan, RoutePlan
+from fourseven.model import Config, Route
+from fourseven.observe.latency import BOUNDS_S, quantile_s
+from fourseven.plan import BackendPlan, ListenerPlan, Plan, RoutePlan
 
 Counters = dict[str, int]
+Texts = dict[str, list[tuple[str, list[str]]]]  # listener -> its routes: match, filters
 ANSWERS = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")  # none: closed without one
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -39,6 +42,16 @@ class Share(TypedDict):
     weight: int
 
 
+class Latency(TypedDict):
+    """A histogram since the engine started: how many fell into each class (see latency_bounds_s),
+    and quantiles of all of them. Who wants those of a window takes the difference of counts."""
+
+    counts: list[int]
+    sum_s: float
+    p50_s: float | None
+    p99_s: float | None
+
+
 class RouteState(TypedDict):
     """One line of a listener's table."""
 
@@ -47,8 +60,11 @@ class RouteState(TypedDict):
     filters: list[str]
     backends: list[Share]
     source: str
+    in_flight: int
     counters: Counters
     answers: Counters
+    reasons: Counters
+    latency: Latency
 
 
 class ListenerState(TypedDict):
@@ -64,6 +80,8 @@ class ListenerState(TypedDict):
     counters: Counters
     answers: Counters
     drops: Counters
+    reasons: Counters
+    latency: Latency
     routes: list[RouteState]
 
 
@@ -100,6 +118,7 @@ class BackendState(TypedDict):
     in_flight: int
     counters: Counters
     answers: Counters
+    latency: Latency
     servers: list[ServerState]
 
 
@@ -138,6 +157,7 @@ class State(TypedDict):
     """Everything at one moment; `at_s` is a clock for rates."""
 
     at_s: float
+    latency_bounds_s: list[float]
     process: ProcessState
     warnings: list[str]
     changes: list[Change]
@@ -149,7 +169,7 @@ class State(TypedDict):
 
 def state(
     force: InForce,
-    config: Config,
+    texts: Texts,
     counted: Mapping[str, Any],
     seen: Mapping[Key, Seen],
     *,
@@ -163,17 +183,35 @@ def state(
         by_backend.setdefault(key[0], []).append((key, one))
     return {
         "at_s": time.monotonic(),
+        "latency_bounds_s": list(BOUNDS_S),
         "process": process(force, draining),
         "warnings": list(force.plan.warnings),
         "changes": list(changes),
         "listeners": [
-            _listener(one, config, force, counted["listeners"].get(one.name, {}))
-            for one in force.plan.listeners
+            _listener(one, texts[one.name], force, counted) for one in force.plan.listeners
         ],
-        "backends": [_backend(one, counted["servers"], by_backend) for one in force.plan.backends],
+        "backends": [_backend(one, counted, by_backend) for one in force.plan.backends],
         "workers": {"counters": counters, "groups": groups},
         "kernel": dict(counted.get("kernel", {})),
     }
+
+
+def texts_of(config: Config, plan: Plan) -> Texts:
+    """What stands in the file for each route. Made once for each file: it is slow."""
+    found: Texts = {}
+    for listener in plan.listeners:
+        written = config.listeners[said(listener.name)].all_routes
+        found[listener.name] = [
+            (match_as_written(config, listener.name, at), _filters(route, written[at]))
+            for at, route in enumerate(listener.routes)
+        ]
+    return found
+
+
+def _filters(plan: RoutePlan, written: Route) -> list[str]:
+    if plan.passthrough:
+        return ["TLS as it is"]
+    return [form.feature.key for form in written.filters]
 
 
 def process(force: InForce, draining: bool) -> ProcessState:
@@ -228,10 +266,17 @@ def changes_of(words: Iterable[Sequence[Any]]) -> list[Change]:
 
 
 def _listener(
-    plan: ListenerPlan, config: Config, force: InForce, row: Mapping[str, Any]
+    plan: ListenerPlan,
+    texts: list[tuple[str, list[str]]],
+    force: InForce,
+    counted: Mapping[str, Any],
 ) -> ListenerState:
-    routes = row.get("routes", [])
-    counters, groups = split({name: value for name, value in row.items() if name != "routes"})
+    counters, groups = split(counted["listeners"].get(plan.name, {}))
+    rows = counted.get("routes", {})
+    routes = [
+        _route(one, text, rows.get((plan.name, one.name), {}))
+        for one, text in zip(plan.routes, texts, strict=True)
+    ]
     return {
         "name": plan.name,
         "bind": list(plan.bind),
@@ -243,47 +288,68 @@ def _listener(
         "counters": counters,
         "answers": groups.get("answers", {}),
         "drops": groups.get("drops", {}),
-        "routes": [
-            _route(one, match_as_written(config, plan.name, at), _at(routes, at))
-            for at, one in enumerate(plan.routes)
-        ],
+        "reasons": sums(one["reasons"] for one in routes),
+        "latency": all_of([one["latency"] for one in routes]),
+        "routes": routes,
     }
 
 
-def _at(rows: Any, at: int) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = rows[at] if at < len(rows) else {}
-    return found
-
-
-def _route(plan: RoutePlan, match: str, row: Mapping[str, Any]) -> RouteState:
+def _route(plan: RoutePlan, text: tuple[str, list[str]], row: Mapping[str, Any]) -> RouteState:
     counters, groups = split(row)
+    in_flight = counters.pop("begun", 0) - counters.get("ended", 0)
     return {
         "name": plan.name,
-        "match": match,
-        "filters": ["TLS as it is"] if plan.passthrough else [],
+        "match": text[0],
+        "filters": text[1],
         "backends": [{"backend": name, "weight": weight} for name, weight in plan.backends],
         "source": plan.source,
+        "in_flight": in_flight,
         "counters": counters,
         "answers": groups.get("answers", {}),
+        "reasons": groups.get("reasons", {}),
+        "latency": latency(row.get("latencies", ()), counters.pop("latency_ns", 0) / 1e9),
     }
+
+
+def latency(counts: Sequence[int], sum_s: float) -> Latency:
+    return {
+        "counts": list(counts),
+        "sum_s": sum_s,
+        "p50_s": quantile_s(counts, 0.5),
+        "p99_s": quantile_s(counts, 0.99),
+    }
+
+
+def all_of(some: Sequence[Latency]) -> Latency:
+    """Several histograms as one."""
+    counts = [
+        sum(column)
+        for column in zip(*(one["counts"] for one in some if one["counts"]), strict=True)
+    ]
+    return latency(counts, sum(one["sum_s"] for one in some))
 
 
 def _backend(
-    plan: BackendPlan, rows: Mapping[Key, Any], seen: Mapping[str, list[tuple[Key, Seen]]]
+    plan: BackendPlan,
+    counted: Mapping[str, Any],
+    seen: Mapping[str, list[tuple[Key, Seen]]],
 ) -> BackendState:
     limits = {server.address: server.max_in_flight for server in plan.servers}
     servers = [
-        _server(key[1], one, rows.get(key, {}), limits.get(key[1], 0))
+        _server(key[1], one, counted["servers"].get(key, {}), limits.get(key[1], 0))
         for key, one in seen.get(plan.name, ())
     ]
+    row = counted.get("backends", {}).get(plan.name, {})
+    own = {name: row[name] for name in ("retries", "pick_failed") if name in row}
     return {
         "name": plan.name,
         "algorithm": plan.algorithm,
         "checked": plan.health is not None,
         "usable": sum(one["usable"] for one in servers),
         "in_flight": sum(one["in_flight"] for one in servers),
-        "counters": _sum(one["counters"] for one in servers),
-        "answers": _sum(one["answers"] for one in servers),
+        "counters": sums(one["counters"] for one in servers) | own,
+        "answers": sums(one["answers"] for one in servers),
+        "latency": latency(row.get("latencies", ()), row.get("latency_ns", 0) / 1e9),
         "servers": servers,
     }
 
@@ -312,9 +378,10 @@ def _server(address: str, seen: Seen, row: Mapping[str, Any], limit: int) -> Ser
     }
 
 
-def _sum(rows: Iterable[Counters]) -> Counters:
-    sums: Counters = {}
+def sums(rows: Iterable[Counters]) -> Counters:
+    """Counters of the same names, added."""
+    added: Counters = {}
     for row in rows:
         for name, value in row.items():
-            sums[name] = sums.get(name, 0) + value
-    return sums
+            added[name] = added.get(name, 0) + value
+    return added
