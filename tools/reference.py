@@ -49,6 +49,7 @@ FORMS = {
     "backends.<name>.servers[]": model.Server,
     "backends.<name>.tls": model.BackendTls,
     "backends.<name>.health": model.Health,
+    "backends.<name>.ejection": model.Ejection,
     "kernel": model.Kernel,
     "admin": model.Admin,
 }

@@ -48,6 +48,7 @@ from fourseven.errors import Problem, Severity
 from fourseven.features import Need
 from fourseven.forms import Balance, Form, HealthCheck, NotEmpty, RouteFilter, RouteMatch
 from fourseven.forms_admin import Admin
+from fourseven.forms_ejection import Ejection
 from fourseven.plan import (
     BackendPlan,
     HealthPlan,
@@ -161,7 +162,7 @@ RelaxedTls = Literal["verification"]
 
 
 def _bare(value: Any) -> Any:
-    """`tls: true` is TLS with everything left out."""
+    """`tls: true` is TLS with everything left out; so for other mappings."""
     return {} if value is True else value
 
 
@@ -209,6 +210,9 @@ class Backend(Form):
     )
     health: Health | None = Field(
         None, description="How servers are checked; left out: all are taken as well."
+    )
+    ejection: Annotated[Ejection | None, BeforeValidator(_bare)] = Field(
+        None, description="Servers that do badly with requests get none for a while; true, or how."
     )
     slow_start_ms: Time = Field(
         _BACKEND.slow_start_ms,

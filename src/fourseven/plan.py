@@ -229,6 +229,21 @@ class HealthPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class EjectionPlan:
+    """When a server does so badly with real requests that it gets none for a while."""
+
+    errors_in_a_row: int = 5  # 0: never for these
+    rate_deviations: float = 3.0  # 0: never
+    slow_times: float = 0.0  # 0: never
+    requests_min: int = 100
+    servers_min: int = 3
+    interval_ms: int = 1_000
+    time_ms: int = 30_000
+    time_max_ms: int = 300_000
+    share_max_percent: int = 50
+
+
+@dataclass(frozen=True, slots=True)
 class BackendPlan:
     """One backend: its servers and how one is picked."""
 
@@ -252,6 +267,7 @@ class BackendPlan:
     health: HealthPlan | None = None
     tls: OutwardPlan | None = None
     balance: Any = None  # features.Algorithm: asked anew when servers or weights change
+    ejection: EjectionPlan | None = None
     slow_start_ms: int = 0  # from a server's (re)birth to its whole share; 0: at once
     # routed and direct: in planes of the kernel alone
     return_path: Literal["masquerade", "routed", "direct"] = "masquerade"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from fourseven.features import Algorithm
+from fourseven.forms_ejection import compile_ejection
 from fourseven.model import Backend, Health
 from fourseven.plan import BackendPlan, HealthPlan, ServerPlan
 from fourseven.registry import ALGORITHMS
@@ -40,6 +41,7 @@ def compile_backend(name: str, backend: Backend) -> BackendPlan:
         health=compile_health(backend.health) if backend.health is not None else None,
         balance=algorithm,
         slow_start_ms=backend.slow_start_ms,
+        ejection=compile_ejection(backend.ejection) if backend.ejection is not None else None,
     )
 
 

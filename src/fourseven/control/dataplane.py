@@ -11,6 +11,7 @@ a plan names stay open until a later plan has been published and `reclaim` says 
 import os
 import signal
 import threading
+from array import array
 
 import cython
 from cython.cimports.fourseven.compiler.pack import pack
@@ -170,6 +171,49 @@ class DataPlane:
             return 0
         return load_i64(cython.address(self.cell.shared.slots[number].in_flight))
 
+    # ---- what those ask who judge servers by their answers (control.ejection) ----
+
+    def slots_of(self, backend: str, addresses):
+        """Slot numbers of servers of the current plan."""
+        return array("I", [self.numbers.slots.taken[backend, one] for one in addresses])
+
+    def failing(self, slots: cython.uint[::1], in_a_row: cython.uint) -> list:
+        """Places of those that had so many errors, one after the other, and nothing good since."""
+        at: cython.Py_ssize_t
+        found = []
+        for at in range(slots.shape[0]):
+            row = cython.address(self.cell.shared.slots[slots[at]].errors_row)
+            if load_relaxed_u32(row) >= in_a_row:
+                found.append(at)
+        return found
+
+    def forgive(self, slot: cython.uint) -> None:
+        """Its errors in a row are over."""
+        store_relaxed_u32(cython.address(self.cell.shared.slots[slot].errors_row), 0)
+
+    def tally(
+        self,
+        slots: cython.uint[::1],
+        before: cython.ulonglong[::1],
+        window: cython.double[::1],
+        kept: cython.double,
+    ) -> None:
+        """What was counted since the last time, added to windows that keep a part of theirs.
+
+        Three numbers for each server: answers, errors among them, and the sum of their response
+        times in nanoseconds. `before` is what was counted then, and is now.
+        """
+        at: cython.Py_ssize_t
+        i: cython.Py_ssize_t
+        counted = cython.declare(uint64_t[3])
+        for at in range(slots.shape[0]):
+            tally_of(self, slots[at], cython.address(counted[0]))
+            for i in range(3):
+                window[3 * at + i] = window[3 * at + i] * kept + (
+                    counted[i] - before[3 * at + i]
+                )
+                before[3 * at + i] = counted[i]
+
     def rotate_tickets(self) -> None:
         """A new key for TLS tickets; those of the last two stay good."""
         ring_rotate(self.tickets)
@@ -303,6 +347,33 @@ class DataPlane:
             if error:
                 return error
         return 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def tally_of(
+    plane: DataPlane, slot: cython.uint, sums: cython.pointer[uint64_t]
+) -> cython.void:
+    """Answers, errors and nanoseconds of a slot, over all workers."""
+    at: cython.int
+    of: cython.int
+    good: uint64_t
+    errors: uint64_t
+    sums[0] = sums[1] = sums[2] = 0
+    for at in range(plane.worker_count):
+        counters = cython.address(plane.workers[at].slot_counters[slot])
+        good = 0
+        for of in range(1, 5):
+            good += load_relaxed(cython.address(counters.status[of]))
+        errors = load_relaxed(cython.address(counters.status[5]))
+        errors += load_relaxed(cython.address(counters.connect_errors))
+        errors += load_relaxed(cython.address(counters.timeouts))
+        errors += load_relaxed(cython.address(counters.resets))
+        errors += load_relaxed(cython.address(counters.bad_answers))
+        errors += load_relaxed(cython.address(counters.tls_failed))
+        sums[0] += good + errors
+        sums[1] += errors
+        sums[2] += load_relaxed(cython.address(counters.latency_ns))
 
 
 @cython.cfunc

@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import time
+from array import array
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Any, Protocol
@@ -32,6 +33,7 @@ from fourseven.control import logs
 from fourseven.control.admin.front import Front
 from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
+from fourseven.control.ejection import Ejection
 from fourseven.control.health import Key
 from fourseven.control.host import facts_for
 from fourseven.control.kernel import KernelPlanes, merged
@@ -65,6 +67,12 @@ class Plane(Protocol):
     def publish(self, plan: Plan, fds: dict[str, list[int]], out: Set[Key]) -> None: ...
     def order(self, backend: str, address: str, order: Order) -> None: ...
     def in_flight(self, backend: str, address: str) -> int: ...
+    def slots_of(self, backend: str, addresses: tuple[str, ...]) -> array[int]: ...
+    def failing(self, slots: array[int], in_a_row: int) -> list[int]: ...
+    def forgive(self, slot: int) -> None: ...
+    def tally(
+        self, slots: array[int], before: array[int], window: array[float], kept: float
+    ) -> None: ...
     def reclaim(self) -> int: ...
     def rotate_tickets(self) -> None: ...
     def drain(self) -> None: ...
@@ -106,6 +114,7 @@ class Engine:
         self._certificates: tuple[Plan, bytes, str, Watch] | None = None  # of what is in force
         self.servers = Servers(self)
         self._front = Front(self, admin)
+        self._ejection = Ejection(self.servers.eject)
         self._out: set[Key] = set()  # servers without new work
         self._cut: set[Key] = set()  # those whose flows end
         self._republishing = False
@@ -243,6 +252,7 @@ class Engine:
             raise
         self._plan = plan
         self.servers.use(plan)
+        self._ejection.use(plan, self._plane)
         self._out, self._cut = set(), set()
         self.tell(self.servers.orders)  # to each: a slot may remember an earlier life
 
@@ -394,6 +404,7 @@ class Engine:
             return
         if busy:
             logs.warn("drain.cut", connections=busy)
+        self._ejection.stop()
         self.servers.stop()
         self._kernel.close(remove=True)
         if self._plane is not None:
