@@ -12,6 +12,8 @@ from fourseven.balancing.power_of_two import PowerOfTwo
 from fourseven.balancing.probe import Probe
 from fourseven.balancing.random import Random
 from fourseven.balancing.round_robin import RoundRobin
+from fourseven.balancing.source_hash import SourceHash
+from fourseven.registry import ALGORITHMS
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -179,3 +181,33 @@ def test_peak_ewma_tries_the_unknown_once():
 def test_random_draws_by_weight():
     got = probe(Random(), 1, 3).spread(40_000)
     assert abs(got[1] - 30_000) < 400
+
+
+# ---- slow start ----
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.key)
+def test_who_is_spared_gets_a_part_of_its_share_and_nobody_gets_none(algorithm):
+    key = {"path": True} if algorithm.key == "hash" else {}
+    backend = probe(algorithm(**key), 1, 1, 1, 1)
+    backend.set(1, share=768)  # of 1024
+    got = backend.spread(20_000)
+    # A quarter of its share of the whole (1/16), or of what the others get (1/13).
+    assert 20_000 / 16 * 0.9 < got[1] < 20_000 / 13 * 1.1
+    assert got[0] + got[2] + got[3] == 20_000 - got[1]
+    for at in (0, 2, 3):
+        backend.set(at, usable=0)
+    assert backend.spread(2_000)[1] == 2_000  # better that one than none
+
+
+def test_a_key_that_has_moved_to_a_server_that_starts_stays_there():
+    backend = probe(SourceHash(), 1, 1, 1)
+    before: set[int] = set()
+    for share in (1000, 512, 100, 0):
+        backend.set(1, share=share)
+        now = {
+            key for key in range(3_000) if backend.pick(hash=key * 0x9E3779B97F4A7C15 % 2**64) == 1
+        }
+        assert before <= now
+        before = now
+    assert len(before) == pytest.approx(1_000, rel=0.1)

@@ -41,7 +41,11 @@ COMPARED = {  # rows, options, who goes out
     "switched off": ([GOOD, BAD, GOOD], {"rate_deviations": 0}, []),
     "slow is no fault unless asked": ([GOOD, SLOW, GOOD], {}, []),
     "slow": ([GOOD, SLOW, GOOD], {"slow_times": 3}, ["s1"]),
-    "slow, but on a fast net": ([(1000, 0, 0.2), (1000, 0, 2), (1000, 0, 0.2)], {"slow_times": 3}, []),
+    "slow, but on a fast net": (
+        [(1000, 0, 0.2), (1000, 0, 2), (1000, 0, 0.2)],
+        {"slow_times": 3},
+        [],
+    ),
     "the worst first, where not all may go": (
         [GOOD, BAD, (1000, 900, 10), GOOD],
         {"share_max_percent": 25},

@@ -107,8 +107,10 @@ class Probe:
                 self.add(at, 1)
         return got
 
-    def set(self, at, usable=None, max_in_flight=None) -> None:
+    def set(self, at, usable=None, max_in_flight=None, share=None) -> None:
         """What control writes in a slot."""
+        if share is not None:
+            self.slot(at).share = share
         if usable is not None:
             self.slot(at).usable = usable
         if max_in_flight is not None:

@@ -23,6 +23,7 @@ from cython.cimports.fourseven.native.atomics import (
     load_acquire_u32,
     load_i64,
     load_relaxed,
+    load_relaxed_u32,
     store_relaxed,
     store_relaxed_u32,
     store_release_u32,
@@ -162,6 +163,9 @@ class DataPlane:
         there goes on."""
         number = self.numbers.slots.taken[backend, address]
         slot: cython.pointer[Slot] = cython.address(self.cell.shared.slots[number])
+        spared = 1024 - 1024 * order.share // 1000
+        store_relaxed_u32(cython.address(slot.share), spared)
+        store_relaxed_u32(cython.address(slot.persists), order.persists)
         store_release_u32(cython.address(slot.usable), order.usable)
 
     def in_flight(self, backend: str, address: str) -> int:
@@ -180,10 +184,11 @@ class DataPlane:
     def failing(self, slots: cython.uint[::1], in_a_row: cython.uint) -> list:
         """Places of those that had so many errors, one after the other, and nothing good since."""
         at: cython.Py_ssize_t
+        slot: cython.pointer[Slot]
         found = []
         for at in range(slots.shape[0]):
-            row = cython.address(self.cell.shared.slots[slots[at]].errors_row)
-            if load_relaxed_u32(row) >= in_a_row:
+            slot = cython.address(self.cell.shared.slots[slots[at]])
+            if load_relaxed_u32(cython.address(slot.errors_row)) >= in_a_row:
                 found.append(at)
         return found
 
@@ -209,9 +214,7 @@ class DataPlane:
         for at in range(slots.shape[0]):
             tally_of(self, slots[at], cython.address(counted[0]))
             for i in range(3):
-                window[3 * at + i] = window[3 * at + i] * kept + (
-                    counted[i] - before[3 * at + i]
-                )
+                window[3 * at + i] = window[3 * at + i] * kept + (counted[i] - before[3 * at + i])
                 before[3 * at + i] = counted[i]
 
     def rotate_tickets(self) -> None:
@@ -233,6 +236,9 @@ class DataPlane:
                 slot = cython.address(self.cell.shared.slots[number])
                 store_release_u32(cython.address(slot.usable), 0)
                 slot.sockaddr_size = 0
+                store_relaxed_u32(cython.address(slot.share), 0)
+                store_relaxed_u32(cython.address(slot.persists), 0)
+                store_relaxed_u32(cython.address(slot.errors_row), 0)
                 store_relaxed(cython.address(slot.ewma_ns), 0)
                 # pooled connections of the old server are closed, not used
                 store_relaxed_u32(cython.address(slot.generation), slot.generation + 1)
@@ -351,28 +357,14 @@ class DataPlane:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def tally_of(
-    plane: DataPlane, slot: cython.uint, sums: cython.pointer[uint64_t]
-) -> cython.void:
+def tally_of(plane: DataPlane, slot: cython.uint, sums: cython.pointer[uint64_t]) -> cython.void:
     """Answers, errors and nanoseconds of a slot, over all workers."""
     at: cython.int
-    of: cython.int
-    good: uint64_t
-    errors: uint64_t
     sums[0] = sums[1] = sums[2] = 0
     for at in range(plane.worker_count):
         counters = cython.address(plane.workers[at].slot_counters[slot])
-        good = 0
-        for of in range(1, 5):
-            good += load_relaxed(cython.address(counters.status[of]))
-        errors = load_relaxed(cython.address(counters.status[5]))
-        errors += load_relaxed(cython.address(counters.connect_errors))
-        errors += load_relaxed(cython.address(counters.timeouts))
-        errors += load_relaxed(cython.address(counters.resets))
-        errors += load_relaxed(cython.address(counters.bad_answers))
-        errors += load_relaxed(cython.address(counters.tls_failed))
-        sums[0] += good + errors
-        sums[1] += errors
+        sums[0] += load_relaxed(cython.address(counters.tries))
+        sums[1] += load_relaxed(cython.address(counters.errors))
         sums[2] += load_relaxed(cython.address(counters.latency_ns))
 
 

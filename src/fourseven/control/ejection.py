@@ -18,7 +18,7 @@ from typing import Protocol
 
 from fourseven.control import logs
 from fourseven.control.health import Key
-from fourseven.health.outlier import KEPT, WIDTH, Outliers
+from fourseven.health.outlier import KEPT, WIDTH, Outliers, Verdict
 from fourseven.plan import Plan
 
 LOOK_S = 0.1
@@ -105,7 +105,7 @@ class Ejection:
             counters.forgive(one.slots[at])
             logs.say("server.returned", backend=name, server=address)
             self._eject((name, address), "")
-        verdicts = []
+        verdicts: list[Verdict] = []
         if outliers.plan.errors_in_a_row:
             places = counters.failing(one.slots, outliers.plan.errors_in_a_row)
             verdicts += outliers.failing(places, now)

@@ -6,8 +6,8 @@ Three ways to be one:
     rate       an error rate so much above the others'
     slow       a mean response time so many times the others'
 
-"The others" are their (lower) median, and how far they lie apart is the median of the distances from it
-(times 1.4826: for a normal distribution that is the standard deviation). Mean and standard
+"The others" are their (lower) median, and how far they lie apart is the median of the distances
+from it (times 1.4826: for a normal distribution that is the standard deviation). Mean and standard
 deviation would be moved by the very servers that are looked for: of five servers with two dead
 ones, neither is two standard deviations away.
 

@@ -76,6 +76,7 @@ from cython.cimports.fourseven.worker.arrival import (
     tls_alert,
 )
 from cython.cimports.fourseven.worker.introduce import introduce
+from cython.cimports.fourseven.worker.judged import server_did
 from cython.cimports.fourseven.worker.local import to_address
 from cython.cimports.fourseven.worker.secure import (
     HANDSHAKE_FAILED,
@@ -100,7 +101,7 @@ from cython.cimports.fourseven.worker.tools import (
 )
 from cython.cimports.fourseven.worker.worker import SlotCounters
 from cython.cimports.libc.errno import EAGAIN, ENOMEM, errno
-from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 
 # ---- the plane ----
@@ -351,6 +352,7 @@ def try_server(worker, session, backend):
             count(cython.address(worker.counters.memory_refused), 1)
             break
         count(cython.address(worker.slot_counters[session.lease.slot].connect_errors), 1)
+        server_did(worker, session.lease.slot, False)
         lease_end(worker, cython.address(session.lease))
     cut(worker, session)
 
@@ -372,6 +374,7 @@ def drop_server_tls(session):
 def try_another(worker, session):
     """The connect failed; the lease ends, and another server may be tried."""
     backend: cython.pointer[cython.const[Backend]] = backend_now(worker, session.lease.backend)
+    server_did(worker, session.lease.slot, False)
     lease_end(worker, cython.address(session.lease))
     unwatch(worker, cython.address(session.server.source))
     drop_server_tls(session)
@@ -384,13 +387,16 @@ def try_another(worker, session):
 
 def connected(worker, session):
     slot: uint32_t = session.lease.slot
+    took_ns: uint64_t = worker.now_ns - session.connect_began_ns
     session.connecting = 0
     count(cython.address(session.counters.requests), 1)
     count(cython.address(worker.slot_counters[slot].connects), 1)
     count(cython.address(worker.slot_counters[slot].requests), 1)
+    server_did(worker, slot, True)
+    count(cython.address(worker.slot_counters[slot].latency_ns), took_ns)
     ewma_update(
         cython.address(worker.shared.slots[slot]),
-        worker.now_ns - session.connect_began_ns,
+        took_ns,
         worker.now_ns,
     )
     timer_clear(worker, cython.address(session.timer))

@@ -8,7 +8,6 @@ from fourseven.worker.worker cimport Buffer, Worker
 
 cdef void try_server(Worker *worker, Session *session) noexcept nogil
 cdef void leave_server(Worker *worker, Stream *stream) noexcept nogil
-cdef void server_said(Slot *slot, bint good) noexcept nogil
 cdef int32_t pick_server(Worker *worker, Session *session) noexcept nogil
 cdef void send_request(Worker *worker, Session *session) noexcept nogil
 cdef void drop_expect(Request *request) noexcept nogil

@@ -38,9 +38,7 @@ from cython.cimports.fourseven.l7.upstream import (
 from cython.cimports.fourseven.native.atomics import (
     count,
     fetch_add_i64,
-    fetch_add_u32,
     load_relaxed_u32,
-    store_relaxed_u32,
 )
 from cython.cimports.fourseven.protocols.chunked import (
     CHUNKED_KEEP,
@@ -155,14 +153,6 @@ def drop_expect(request):
     for at in range(request.header_count):
         if request.headers[at].known == HEADER_EXPECT:
             request.headers[at].drop = 1
-
-
-def server_said(slot, good):
-    """Counts errors in a row, for those who judge servers by their answers."""
-    if not good:
-        fetch_add_u32(cython.address(slot.errors_row), 1)
-    elif load_relaxed_u32(cython.address(slot.errors_row)):
-        store_relaxed_u32(cython.address(slot.errors_row), 0)
 
 
 def leave_server(worker, stream):

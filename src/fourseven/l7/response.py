@@ -17,7 +17,6 @@ from cython.cimports.fourseven.balancing.ewma import ewma_update
 from cython.cimports.fourseven.l7.answer import (
     stream_context,
 )
-from cython.cimports.fourseven.l7.attempt import server_said
 from cython.cimports.fourseven.l7.heads import HeadContext, write_response_head
 from cython.cimports.fourseven.l7.records import (
     INTERIM_MAX,
@@ -78,6 +77,7 @@ from cython.cimports.fourseven.protocols.message import (
     Response,
 )
 from cython.cimports.fourseven.tls.site import RECORD_MAX
+from cython.cimports.fourseven.worker.judged import server_did
 from cython.cimports.fourseven.worker.latency import latency_class
 from cython.cimports.fourseven.worker.tools import buffer_free, timer_put_off
 from cython.cimports.fourseven.worker.worker import BUFFER_LARGE, FAULTS_MAX, Buffer
@@ -185,7 +185,7 @@ def begin_response(worker, session):
     cooked: int32_t = 0
     stream.status = response.status
     stream.first_ns = worker.now_ns
-    server_said(slot_of(worker, stream.slot), response.status < 500)
+    server_did(worker, stream.slot, response.status < 500)
     stream.response.framing = response.framing
     stream.response.left = response.content_length if response.framing == FRAMING_LENGTH else 0
     upstream.keep_alive = response.keep_alive and response.framing != FRAMING_CLOSE
@@ -215,6 +215,7 @@ def begin_response(worker, session):
 def answered_after(worker, stream, took_ns):
     counters = cython.address(worker.backend_counters[stream.backend_number])
     ewma_update(slot_of(worker, stream.slot), took_ns, worker.now_ns)
+    count(cython.address(worker.slot_counters[stream.slot].latency_ns), took_ns)
     count(cython.address(counters.latency_ns), took_ns)
     count(cython.address(counters.latencies[latency_class(took_ns)]), 1)
 

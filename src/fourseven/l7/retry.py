@@ -13,7 +13,7 @@ from cython.cimports.fourseven.balancing.ewma import ewma_update
 from cython.cimports.fourseven.l7.answer import (
     answer,
 )
-from cython.cimports.fourseven.l7.attempt import leave_server, server_said, try_server
+from cython.cimports.fourseven.l7.attempt import leave_server, try_server
 from cython.cimports.fourseven.l7.records import (
     SESSION_HEAD,
     Stream,
@@ -46,6 +46,7 @@ from cython.cimports.fourseven.protocols.message import (
     METHOD_POST,
 )
 from cython.cimports.fourseven.snapshot.layout import TRIED_MAX
+from cython.cimports.fourseven.worker.judged import server_did
 from cython.cimports.fourseven.worker.secure import TLS_REFUSED, TLS_TIME
 from cython.cimports.fourseven.worker.tools import (
     monotonic_ns,
@@ -68,6 +69,8 @@ def stream_failed(worker, session, failure):
     status: uint16_t = 502
     failure = tls_failure(stream, failure)
     count_failure(worker, stream, failure)
+    if failure != FAILED_OURS and not (stale and failure == FAILED_RESET):
+        server_did(worker, stream.slot, False)
     if failure != FAILED_CONNECT and failure != FAILED_TLS and failure != FAILED_OURS:
         ewma_update(slot_of(worker, stream.slot), monotonic_ns() - stream.started_ns, worker.now_ns)
     if stream.response_begun:
@@ -155,8 +158,6 @@ def count_failure(worker, stream, failure):
     if stream.tls_fault:
         count(cython.address(counters.tls_failed), 1)
         count(cython.address(worker.counters.tls_server_faults[stream.tls_fault]), 1)
-    if failure != FAILED_OURS:
-        server_said(slot_of(worker, stream.slot), False)
     if failure == FAILED_TLS or failure == FAILED_OURS:
         return
     if failure == FAILED_CONNECT or failure == FAILED_CONNECT_TIME:

@@ -36,6 +36,8 @@ typedef struct FOURSEVEN_LINE {
     uint64_t bytes_to, bytes_from;
     uint64_t status[6];
     uint64_t tls_handshakes, tls_resumed, tls_failed;
+    uint64_t tries, errors; /* how it did (worker.judged): answers and connections, bad ones among them */
+    uint64_t latency_ns;    /* the sum, of answers: from the request's last byte to the first one */
 } SlotCounters;
 
 /* By a route's stable number. begun - ended: requests that still speak of it. */

@@ -74,6 +74,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t bytes_to, bytes_from
         uint64_t[6] status
         uint64_t tls_handshakes, tls_resumed, tls_failed
+        uint64_t tries, errors, latency_ns
 
     ctypedef struct RouteCounters:
         uint64_t begun, ended, bytes_in, bytes_out

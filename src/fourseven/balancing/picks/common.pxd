@@ -38,6 +38,13 @@ cdef inline bint available(const Backend *backend, const Pick *pick, uint32_t at
         return False
     return pick.tried_count == 0 or not tried(pick, backend.slots[at])
 
+# Is this server spared this time, because it starts slowly? The same number, the same answer: so by
+# a hash a key moves to a server that starts once, and stays. Not asked by who looks for anybody at
+# all: -1 must mean nobody.
+cdef inline bint spared(const Backend *backend, const Pick *pick, uint32_t at, uint64_t number) noexcept nogil:
+    cdef uint32_t share = load_relaxed_u32(&slot_of(backend, pick, at).share)
+    return share != 0 and (hash_number(number ^ (<uint64_t> at << 32)) & 1023) < share
+
 # A number below `size`, evenly, from the upper half of a 64-bit one: no division.
 cdef inline uint32_t below(uint64_t number, uint32_t size) noexcept nogil:
     return <uint32_t> (((number >> 32) * <uint64_t> size) >> 32)
@@ -82,7 +89,7 @@ cdef inline int32_t draw(
     for _draw in range(<uint32_t> DRAWS_MAX):
         at = backend.table[below(number[0], backend.table_size)]
         number[0] = hash_number(number[0])
-        if <int32_t> at != but and available(backend, pick, at):
+        if <int32_t> at != but and available(backend, pick, at) and not spared(backend, pick, at, number[0]):
             return <int32_t> at
     return draw_exact(backend, pick, number[0], but)
 

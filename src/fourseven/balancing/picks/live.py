@@ -15,12 +15,24 @@ Limits: weights and counts each stay below 2^32, so that their product fits 64 b
 """
 
 import cython
-from cython.cimports.fourseven.balancing.picks.common import available, draw, in_flight, slot_number
+from cython.cimports.fourseven.balancing.picks.common import (
+    available,
+    draw,
+    in_flight,
+    slot_number,
+    spared,
+)
 from cython.cimports.fourseven.native.atomics import fetch_add
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 
 
 def pick_least(backend, pick):
+    number: int32_t = least_of(backend, pick, True)
+    return number if number >= 0 else least_of(backend, pick, False)
+
+
+def least_of(backend, pick, sparing):
+    """As pick_least; `sparing`: servers that start slowly are left out for a part of the picks."""
     at: uint32_t
     best: int32_t = -1
     best_load: uint64_t = 0
@@ -32,6 +44,8 @@ def pick_least(backend, pick):
     left: uint64_t
     for at in range(backend.server_count):
         if not available(backend, pick, at):
+            continue
+        if sparing and spared(backend, pick, at, pick.random):
             continue
         load = in_flight(backend, pick, at)
         if best >= 0:
@@ -56,6 +70,8 @@ def pick_least(backend, pick):
     for at in range(cython.cast(uint32_t, best), backend.server_count):
         # The counts may have moved since; a place in the old tie is still a fair choice.
         if not available(backend, pick, at):
+            continue
+        if sparing and spared(backend, pick, at, pick.random):
             continue
         load = in_flight(backend, pick, at)
         if load * backend.weights[best] != best_load * backend.weights[at]:

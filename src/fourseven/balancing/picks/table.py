@@ -11,6 +11,8 @@ server that takes no work is skipped here, and how one skips decides who inherit
   always to the same one, and no other key moves. (Random jumps instead of the ring's neighbour:
   Chen, Coleman, Shrivastava 2021, "Revisiting consistent hashing with bounded loads".)
 
+A server that starts slowly is skipped in the same way, for a part of the picks (`spared`).
+
 Bounded load (Mirrokni, Thorup, Zadimoghaddam 2018): with `bounded_load_percent` c, a server is
 also skipped while it holds ceil(c% * (load + 1) * its share) or more, where the load is the
 backend's and the share is among those that take work. Such a bound always leaves one free.
@@ -29,6 +31,7 @@ from cython.cimports.fourseven.balancing.picks.common import (
     draw_exact,
     in_flight,
     slot_number,
+    spared,
     weight_available,
 )
 from cython.cimports.fourseven.native.atomics import fetch_add, load_i64
@@ -45,7 +48,7 @@ def pick_in_turn(backend, pick):
     for _turn in range(cython.cast(uint32_t, DRAWS_MAX)):
         turn = fetch_add(cython.address(backend.state.cursor), 1)
         at = backend.table[turn % backend.table_size]
-        if available(backend, pick, at):
+        if available(backend, pick, at) and not spared(backend, pick, at, pick.random + turn):
             return slot_number(backend, at)
     return slot_number(backend, draw_exact(backend, pick, pick.random, -1))
 
@@ -87,6 +90,8 @@ def hashed(backend, pick, allowed, weight):
         else:  # the exact scan, from a place that the key decides
             at = cython.cast(uint32_t, (key + i) % backend.server_count)
         if not available(backend, pick, at):
+            continue
+        if i < cython.cast(uint32_t, DRAWS_MAX) and spared(backend, pick, at, pick.hash):
             continue
         # x < ceil(y / z) is x * z < y
         if weight == 0 or (
