@@ -39,6 +39,7 @@ LEVELS = {
     "compiler": 5,
     "forms": 4,
     "forms_admin": 4,
+    "forms_ejection": 4,
     "model": 4,  # its fields are what the registry lists
     "registry": 4,
     "scalars": 1,
