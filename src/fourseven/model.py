@@ -60,6 +60,7 @@ from fourseven.plan import (
 from fourseven.scalars import (
     L7,
     WEIGHT_MAX,
+    BackendProtocol,
     Bind,
     Count,
     ForwardedHeader,
@@ -255,6 +256,11 @@ class Backend(Form):
         description="Servers are told who the client is by HAProxy's PROXY protocol, in front of"
         " each connection. They must expect it.",
     )
+    protocol: BackendProtocol = Field(
+        "http/1.1",
+        description="What its servers speak. h2: HTTP/2, with TLS by ALPN, without it known"
+        " beforehand; requests of many clients share a connection. gRPC needs it.",
+    )
     retries: Annotated[int, Field(strict=True, ge=0, le=3)] = Field(
         _BACKEND.retries,
         description="Further servers that are tried when one fails before its first byte.",
@@ -262,6 +268,17 @@ class Backend(Form):
     tls: Annotated[BackendTls | None, BeforeValidator(_bare)] = Field(
         None, description="TLS to the servers: true, or a mapping. Left out: without TLS."
     )
+
+    @model_validator(mode="after")
+    def shares_connections(self) -> Backend:
+        if self.protocol == "h2" and self.proxy_protocol is not None:
+            raise ValueError(
+                "proxy_protocol speaks of one client, and with protocol: h2 clients share a"
+                " connection; remove one of them"
+            )
+        if self.protocol == "h2" and self.tls is not None and self.tls.alpn not in ((), ("h2",)):
+            raise ValueError("tls.alpn contradicts protocol: h2; remove it")
+        return self
 
 
 class Route(Form):

@@ -263,6 +263,7 @@ class BackendPlan:
     idle_timeout_ms: int = 60_000
     idle_max: int = 512
     proxy_protocol: int = 0  # version of the PROXY header that servers get; 0: none
+    http2: bool = False
     retries: int = 1
     health: HealthPlan | None = None
     tls: OutwardPlan | None = None

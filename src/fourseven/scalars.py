@@ -101,6 +101,7 @@ ForwardedHeader = Literal["x-forwarded", "forwarded"]
 Path = tuple[str | int, ...]  # of keys and indexes, from the top of the file
 Protocol = Literal["auto", "http", "tcp", "udp"]
 HttpVersion = Literal["1.1", "2"]
+BackendProtocol = Literal["http/1.1", "h2"]
 Plane = Literal["auto", "http", "relay", "tcx", "xdp", "nftables"]
 ReturnPath = Literal["masquerade", "routed", "direct"]
 KernelPolicy = Literal["auto", "off", "tcx", "xdp", "nftables"]

@@ -37,6 +37,7 @@ def compile_backend(name: str, backend: Backend) -> BackendPlan:
         idle_max=backend.idle_max,
         proxy_protocol=int(backend.proxy_protocol[1:]) if backend.proxy_protocol else 0,
         retries=backend.retries,
+        http2=backend.protocol == "h2",
         return_path=backend.return_path,
         health=compile_health(backend.health) if backend.health is not None else None,
         balance=algorithm,

@@ -119,6 +119,7 @@ def pack_backend(arena, backend, plan, numbers, shared):
     backend.idle_max = plan.idle_max
     backend.proxy_protocol = plan.proxy_protocol
     backend.retries = plan.retries
+    backend.http2 = plan.http2
     backend.tls = cython.NULL
     if plan.tls is not None:
         slots = [numbers.slot(plan.name, one) for one in plan.servers]

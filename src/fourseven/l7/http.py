@@ -13,6 +13,7 @@ from cython.cimports.fourseven.l7.records import (
     ACCEPTS_MAX,
     SESSION_EXCHANGE,
     Http,
+    Http2,
     Lane,
     Session,
     Upstream,
@@ -71,8 +72,14 @@ def start(worker):
         cython.pointer[cython.pointer[Upstream]], calloc(SLOTS_MAX, cython.sizeof(cython.p_void))
     )
     http.idle_count = cython.cast(cython.pointer[uint32_t], calloc(SLOTS_MAX, 4))
-    if http.idle is cython.NULL or http.idle_count is cython.NULL:
+    http.roomy = cython.cast(
+        cython.pointer[cython.pointer[Http2]], calloc(SLOTS_MAX, cython.sizeof(cython.p_void))
+    )
+    if http.idle is cython.NULL or http.idle_count is cython.NULL or http.roomy is cython.NULL:
         return ENOMEM
+    http.nowhere.worker = worker
+    http.nowhere.counters = cython.address(http.nowhere_counters)
+    http.nowhere.state = cython.address(http.nowhere_state)
     return 0
 
 
@@ -179,10 +186,12 @@ def busy(worker):
 
 def stop(worker):
     http: cython.pointer[Http] = http_of(worker)
-    if http is cython.NULL or http.idle is cython.NULL or http.idle_count is cython.NULL:
+    if http is cython.NULL or http.roomy is cython.NULL:
         return
     while http.sessions is not cython.NULL:
         session_close(worker, http.sessions)
+    while http.trunks is not cython.NULL:
+        session_close(worker, http.trunks)
     upstream_drop_idle(worker)
     pipes_drop(http)
 
@@ -208,5 +217,6 @@ def drop(worker):
         free(upstream)
     free(http.idle)
     free(http.idle_count)
+    free(http.roomy)
     free(http)
     worker.plane_state[cython.cast(cython.int, MODE_HTTP)] = cython.NULL

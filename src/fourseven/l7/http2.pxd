@@ -1,6 +1,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from fourseven.l7.records cimport Blocked, Http2, Lane, Session
+from fourseven.native.nghttp2 cimport nghttp2_session
 from fourseven.worker.worker cimport Worker
 
 cpdef enum:
@@ -12,6 +13,7 @@ cpdef enum:
     ROOM_MIN = 1024         # a DATA frame that carries less is not worth its head: rather wait for room
     # The fault budget, in points. A burst of 1000 is what 100 frames of a busy page never reach.
     DEBT_MAX = 1000
+    DEBT_MAX_SERVER = 10000     # of servers, which answer many clients and may update windows often
     DEBT_RATE = 100         # points forgiven in a second
     DEBT_ANSWER = 5         # ... for each answer that went through
     DEBT_RESET = 5          # a client that resets a stream before its answer is complete
@@ -22,6 +24,8 @@ cpdef enum:
 cdef int http2_prepare() except -1
 # The session's bytes are HTTP/2 from here on; 0, or -1 when there is no memory.
 cdef int32_t http2_open "fourseven_http2_open"(Worker *worker, Session *session) noexcept nogil
+# The session's socket leads to a server, to be spoken to in HTTP/2; 0, or -1.
+cdef int32_t http2_connect "fourseven_http2_connect"(Worker *worker, Session *session) noexcept nogil
 # A plain connection: 1: it begins with the preface and is HTTP/2 now, 0: not whole yet, -1: it is not.
 cdef int32_t http2_preface "fourseven_http2_preface"(Worker *worker, Session *session) noexcept nogil
 # As a step of a session: reads once, runs the lanes, writes; true when another may follow at once.
@@ -44,6 +48,7 @@ cdef void http2_wake "fourseven_http2_wake"(Http2 *http2, Blocked reason) noexce
 # Room for so many bytes in the socket's buffer.
 cdef bint http2_room "fourseven_http2_room"(Http2 *http2, size_t wanted) noexcept nogil
 
+cdef nghttp2_session *carry(Worker *worker, Session *session) noexcept nogil
 cdef void read_step(Worker *worker, Session *session) noexcept nogil
 cdef void feed(Worker *worker, Session *session, const char *at, uint32_t size) noexcept nogil
 cdef bint run_ready(Worker *worker, Http2 *http2) noexcept nogil

@@ -24,9 +24,11 @@ What it does not do: server push, priorities (RFC 9218 lets a server ignore them
 """
 
 import cython
+from cython.cimports.fourseven.l7.call import call_lost, call_run
 from cython.cimports.fourseven.l7.http2 import (
     CONNECTION_WINDOW,
     DEBT_MAX,
+    DEBT_MAX_SERVER,
     DEBT_RATE,
     GOAWAY_SIZE,
     PREFACE_SIZE,
@@ -58,6 +60,7 @@ from cython.cimports.fourseven.l7.session import (
     session_receive,
     session_run,
 )
+from cython.cimports.fourseven.l7.trunk import TRUNK_WINDOW, trunk_leave
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.nghttp2 import (
     NGHTTP2_ENHANCE_YOUR_CALM,
@@ -70,6 +73,7 @@ from cython.cimports.fourseven.native.nghttp2 import (
     NGHTTP2_NO_ERROR,
     NGHTTP2_PROTOCOL_ERROR,
     NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL,
+    NGHTTP2_SETTINGS_ENABLE_PUSH,
     NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
     NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
     NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES,
@@ -80,6 +84,7 @@ from cython.cimports.fourseven.native.nghttp2 import (
     nghttp2_session,
     nghttp2_session_callbacks,
     nghttp2_session_callbacks_new,
+    nghttp2_session_client_new2,
     nghttp2_session_del,
     nghttp2_session_get_last_proc_stream_id,
     nghttp2_session_mem_recv,
@@ -125,24 +130,9 @@ def http2_prepare():
 def http2_open(worker, session):
     settings = cython.declare(nghttp2_settings_entry[4])
     plan: cython.pointer[cython.const[Listener]] = session.listener.plan
-    inner: cython.pointer[nghttp2_session] = cython.NULL
-    http2: cython.pointer[Http2] = cython.cast(
-        cython.pointer[Http2], calloc(1, cython.sizeof(Http2))
-    )
-    if http2 is cython.NULL:
+    inner: cython.pointer[nghttp2_session] = carry(worker, session)
+    if inner is cython.NULL:
         return -1
-    if nghttp2_session_server_new2(cython.address(inner), CALLBACKS, http2, OPTIONS) != 0:
-        free(http2)
-        return -1
-    http2.inner = inner
-    http2.session = session
-    http2.worker = worker
-    http2.lanes_end = cython.address(http2.lanes)
-    http2.ready_end = cython.address(http2.ready)
-    http2.debt_ms = worker.now_ms
-    session.http2 = http2
-    session.state = SESSION_HTTP2
-    session.waiting = WAIT_NOTHING
     settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
     settings[0].value = 128 if plan is cython.NULL else plan.streams_max
     settings[1].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
@@ -153,8 +143,51 @@ def http2_open(worker, session):
     settings[3].value = 1  # no tree of priorities, which has been an attack
     nghttp2_submit_settings(inner, NGHTTP2_FLAG_NONE, settings, 4)
     nghttp2_session_set_local_window_size(inner, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW)
+    if worker.draining:
+        http2_drain(worker, session, False)
     count(cython.address(worker.counters.http2_sessions), 1)
     return 0
+
+
+def http2_connect(worker, session):
+    settings = cython.declare(nghttp2_settings_entry[1])
+    inner: cython.pointer[nghttp2_session] = carry(worker, session)
+    if inner is cython.NULL:
+        return -1
+    settings[0].settings_id = NGHTTP2_SETTINGS_ENABLE_PUSH
+    settings[0].value = 0
+    nghttp2_submit_settings(inner, NGHTTP2_FLAG_NONE, settings, 1)
+    nghttp2_session_set_local_window_size(inner, NGHTTP2_FLAG_NONE, 0, TRUNK_WINDOW)
+    return 0
+
+
+def carry(worker, session):
+    """The library's session for this one, in its direction; NULL when there is no memory."""
+    inner: cython.pointer[nghttp2_session] = cython.NULL
+    failed: cython.int
+    http2: cython.pointer[Http2] = cython.cast(
+        cython.pointer[Http2], calloc(1, cython.sizeof(Http2))
+    )
+    if http2 is cython.NULL:
+        return inner
+    if session.outward:
+        failed = nghttp2_session_client_new2(cython.address(inner), CALLBACKS, http2, OPTIONS)
+    else:
+        failed = nghttp2_session_server_new2(cython.address(inner), CALLBACKS, http2, OPTIONS)
+    if failed:
+        free(http2)
+        return cython.NULL
+    http2.inner = inner
+    http2.session = session
+    http2.worker = worker
+    http2.lanes_end = cython.address(http2.lanes)
+    http2.ready_end = cython.address(http2.ready)
+    http2.debt_ms = worker.now_ms
+    http2.outward = session.outward
+    session.http2 = http2
+    session.state = SESSION_HTTP2
+    session.waiting = WAIT_NOTHING
+    return inner
 
 
 def http2_preface(worker, session):
@@ -179,8 +212,12 @@ def http2_drop(worker, session):
     http2: cython.pointer[Http2] = session.http2
     http2.over = 1
     head_forget(cython.address(http2.building))
+    trunk_leave(http2)
     while http2.lanes is not cython.NULL:
-        session_close(worker, cython.address(http2.lanes.session))
+        if http2.outward:
+            call_lost(worker, http2.lanes)
+        else:
+            session_close(worker, cython.address(http2.lanes.session))
     nghttp2_session_del(cython.cast(cython.pointer[nghttp2_session], http2.inner))
     session.http2 = cython.NULL
     free(http2)
@@ -242,6 +279,7 @@ def read_step(worker, session):
         worker, session, cython.address(http.out[0]), cython.sizeof(http.out)
     )
     if size > 0:
+        session.http2.heard_ms = worker.now_ms
         feed(worker, session, cython.address(http.out[0]), size)
     elif size != READ_LATER:
         session.broken = 1  # the end, in whatever way: nobody is there to read an answer
@@ -280,6 +318,9 @@ def run_ready(worker, http2):
             http2.ready_end = cython.address(http2.ready)
         lane.queued = 0
         moved = True
+        if http2.outward:
+            call_run(worker, lane)
+            continue
         if lane.refuse:
             lane_refuse(worker, lane)
         session_run(worker, cython.address(lane.session))
@@ -312,12 +353,12 @@ def is_over(http2):
 def finish(worker, session):
     """All is said, or nothing more is to be said to this client."""
     http2: cython.pointer[Http2] = session.http2
-    if http2.over:
+    if http2.over and (http2.greeted or not http2.outward):
         say_fault(worker, session)
     http2_drop(worker, session)
     session.lingering = 1  # what it still sends would turn our close into a reset
     session_flush(worker, session)
-    if session.broken:
+    if session.broken or session.outward:
         session_close(worker, session)
     else:
         end(worker, session)
@@ -402,7 +443,7 @@ def http2_charge(http2, points):
         http2.debt -= min(http2.debt, cython.cast(uint32_t, -points))
         return False
     http2.debt += cython.cast(uint32_t, points)
-    return http2.debt > DEBT_MAX
+    return http2.debt > (DEBT_MAX_SERVER if http2.outward else DEBT_MAX)
 
 
 # ---- output ----

@@ -8,10 +8,11 @@ function returns 0, or CALLBACK_FAILURE with `fault` set: the connection ends wi
 """
 
 import cython
+from cython.cimports.fourseven.l7.call import call_closed
 from cython.cimports.fourseven.l7.http2 import (
     DEBT_ANSWER,
     DEBT_FAULT,
-    DEBT_MAX,
+    DEBT_MAX_SERVER,
     DEBT_RESET,
     FRAME_HEAD,
     http2_charge,
@@ -21,6 +22,7 @@ from cython.cimports.fourseven.l7.http2 import (
     http2_wake,
 )
 from cython.cimports.fourseven.l7.http2_head import (
+    answer_end,
     head_begin,
     head_end,
     head_field,
@@ -35,6 +37,7 @@ from cython.cimports.fourseven.l7.records import (
     Http2,
     Lane,
 )
+from cython.cimports.fourseven.l7.trunk import trunk_greeted, trunk_retire
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.nghttp2 import (
     NGHTTP2_CONTINUATION,
@@ -164,6 +167,8 @@ def on_frame_sent(inner, frame, data):
     lane: cython.pointer[Lane]
     if frame.hd.type == NGHTTP2_RST_STREAM:
         count(cython.address(http2.worker.counters.http2_resets), 1)
+        if http2.outward:
+            return 0  # clients that leave, mostly
         if frame.rst_stream.error_code not in (NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR):
             http2_charge(http2, DEBT_FAULT)  # the next frame that comes meets the spent budget
         return 0
@@ -185,7 +190,10 @@ def on_stream_close(inner, id, code, data):
     lane.closed = 1
     if http2.building.lane == lane:
         head_forget(cython.address(http2.building))
-    if not lane.sent_end:
+    if http2.outward:
+        call_closed(lane, code)
+        http2_wake(http2, BLOCKED_WINDOW)  # the library may begin a stream that had no place
+    elif not lane.sent_end:
         lane.session.broken = 1
         http2_ready(http2, lane)
     return 0
@@ -197,7 +205,7 @@ def on_stream_close(inner, id, code, data):
 def on_begin_frame(inner, head, data):
     http2: cython.pointer[Http2] = cython.cast(cython.pointer[Http2], data)
     points: cython.int
-    http2.greeted = 1
+    http2.greeted |= not http2.outward
     if head.type > NGHTTP2_CONTINUATION:
         points = 2
     elif head.flags & NGHTTP2_FLAG_ACK and (
@@ -218,7 +226,9 @@ def on_begin_headers(inner, frame, data):
     lane: cython.pointer[Lane]
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         lane = lane_of(http2, frame.hd.stream_id)
-        if lane is not cython.NULL:
+        if lane is not cython.NULL and http2.outward and not lane.headed:
+            head_begin(http2, lane)
+        elif lane is not cython.NULL:
             tail_begin(http2, lane)
         return 0
     lane = lane_open(http2, frame.hd.stream_id)
@@ -233,7 +243,7 @@ def on_header(inner, frame, name, value, flags, data):
     if http2.building.lane is cython.NULL:
         return 0
     if head_field(http2, name, value) < 0:
-        return spend(http2, DEBT_MAX + 1)
+        return spend(http2, DEBT_MAX_SERVER + 1)
     return 0
 
 
@@ -245,6 +255,7 @@ def on_data(inner, flags, id, at, size, data):
     elif not lane_data(lane, cython.cast(cython.p_const_char, at), cython.cast(uint32_t, size)):
         nghttp2_session_consume(inner, id, size)
         lane.session.broken = 1
+        lane.refuse |= http2.outward
         http2_ready(http2, lane)
     return 0
 
@@ -252,6 +263,7 @@ def on_data(inner, flags, id, at, size, data):
 def on_frame(inner, frame, data):
     http2: cython.pointer[Http2] = cython.cast(cython.pointer[Http2], data)
     lane: cython.pointer[Lane]
+    settings: cython.bint
     if frame.hd.type == NGHTTP2_HEADERS or frame.hd.type == NGHTTP2_DATA:
         lane = lane_of(http2, frame.hd.stream_id)
         if lane is cython.NULL:
@@ -262,6 +274,8 @@ def on_frame(inner, frame, data):
         if frame.hd.type == NGHTTP2_DATA:
             if lane.remote_end:
                 tail_end(http2, lane)
+        elif http2.outward and not lane.headed:
+            answer_end(http2, lane)
         elif frame.headers.cat == NGHTTP2_HCAT_REQUEST:
             head_end(http2, lane)
         else:
@@ -269,10 +283,17 @@ def on_frame(inner, frame, data):
         http2_ready(http2, lane)
         return 0
     if frame.hd.type == NGHTTP2_RST_STREAM:
+        if http2.outward:
+            return 0  # it ends a stream of ours, once
         lane = lane_of(http2, frame.hd.stream_id)
         return spend(http2, 1 if lane is cython.NULL or lane.sent_end else DEBT_RESET)
     if frame.hd.type == NGHTTP2_WINDOW_UPDATE or frame.hd.type == NGHTTP2_SETTINGS:
         http2_wake(http2, BLOCKED_WINDOW)
+        settings = frame.hd.type == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK
+        if http2.outward and settings:
+            trunk_greeted(http2)
+    elif frame.hd.type == NGHTTP2_GOAWAY and http2.outward:
+        trunk_retire(http2)
     elif frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
         if http2.draining == 1:
             http2_drain(http2.worker, http2.session, True)
@@ -280,4 +301,10 @@ def on_frame(inner, frame, data):
 
 
 def on_invalid_frame(inner, frame, error, data):
-    return spend(cython.cast(cython.pointer[Http2], data), DEBT_FAULT)
+    http2: cython.pointer[Http2] = cython.cast(cython.pointer[Http2], data)
+    lane: cython.pointer[Lane]
+    if http2.outward and frame.hd.stream_id != 0:
+        lane = lane_of(http2, frame.hd.stream_id)
+        if lane is not cython.NULL:
+            lane.wrong = 1
+    return spend(http2, DEBT_FAULT)

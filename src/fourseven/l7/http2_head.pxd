@@ -33,6 +33,11 @@ cdef void tail_begin "fourseven_http2_tail_begin"(Http2 *http2, Lane *lane) noex
 # The body has ended, with trailers or without.
 cdef void tail_end "fourseven_http2_tail_end"(Http2 *http2, Lane *lane) noexcept nogil
 
+# The head of a server's answer is whole.
+cdef void answer_end "fourseven_http2_answer_end"(Http2 *http2, Lane *lane) noexcept nogil
+cdef void answer_field(
+    Http2 *http2, Lane *lane, const nghttp2_vec *name, const nghttp2_vec *value
+) noexcept nogil
 cdef void request_field(
     Http2 *http2, Lane *lane, const nghttp2_vec *name, const nghttp2_vec *value
 ) noexcept nogil

@@ -78,7 +78,11 @@ def head_field(http2, name, value):
     building.list_size += cython.cast(uint32_t, left.len + right.len + 32)
     building.fields += 1
     if building.list_size > LIST_MAX or building.fields > FIELDS_MAX:
+        lane.refuse = 431
         return -1
+    if http2.outward and not building.trailers:
+        answer_field(http2, lane, cython.address(left), cython.address(right))
+        return 0
     if building.trailers:
         trailer_field(lane, cython.address(left), cython.address(right))
         return 0
@@ -355,6 +359,52 @@ def room_for(http2, lane, size):
         return True
     lane.refuse = 431
     return False
+
+
+# ---- the head of a server's answer ----
+
+
+def answer_field(http2, lane, name, value):
+    """`:status` stands first (RFC 9113 8.3), and the library has seen to it."""
+    building: cython.pointer[Building] = cython.address(http2.building)
+    if lane.refuse:
+        return
+    if name.len > 0 and name.base[0] == 58:
+        put(http2, lane, b"HTTP/1.1 ", 9)
+        put(http2, lane, value.base, value.len)
+        put(http2, lane, b" \r\n", 3)
+        if value.len != 3 or value.base[0] == 49:
+            building.crumbs = 1  # an interim one
+        elif says(value, b"204") or says(value, b"304"):
+            building.has_length = 1
+        return
+    if not all_of(name, TOKEN, 65535) or frames(name):
+        return
+    if skip_field(
+        cython.cast(cython.p_const_char, value.base), 0, cython.cast(uint32_t, value.len)
+    ) != cython.cast(uint32_t, value.len):
+        return
+    if says(name, b"content-length"):
+        building.has_length = 1
+    put(http2, lane, name.base, name.len)
+    put(http2, lane, b": ", 2)
+    put(http2, lane, value.base, value.len)
+    put(http2, lane, b"\r\n", 2)
+
+
+def answer_end(http2, lane):
+    building: cython.pointer[Building] = cython.address(http2.building)
+    if building.lane != lane:
+        return
+    lane.headed = not building.crumbs
+    if lane.headed and not building.has_length and not lane.asks_head:
+        if lane.remote_end:
+            put(http2, lane, b"content-length: 0\r\n", 19)
+        else:
+            lane.chunked = 1
+            put(http2, lane, b"transfer-encoding: chunked\r\n", 28)
+    put(http2, lane, b"\r\n", 2)
+    head_forget(building)
 
 
 # ---- trailers ----

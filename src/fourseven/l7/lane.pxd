@@ -9,6 +9,17 @@ cpdef enum:
 
 # A new stream; NULL when there is no memory.
 cdef Lane *lane_open "fourseven_lane_open"(Http2 *http2, int32_t id) noexcept nogil
+# A stream without a connection or an id yet; NULL when there is no memory.
+cdef Lane *lane_new "fourseven_lane_new"(Worker *worker) noexcept nogil
+# To a connection, and off it, with a reset where it is not over.
+cdef void lane_join "fourseven_lane_join"(Http2 *http2, Lane *lane) noexcept nogil
+cdef void lane_part "fourseven_lane_part"(Lane *lane, uint32_t code) noexcept nogil
+# Likewise, and what has come is forgotten; the record itself stays.
+cdef void lane_leave "fourseven_lane_leave"(Worker *worker, Lane *lane, uint32_t code) noexcept nogil
+# What has come, as text of HTTP/1.1: bytes, READ_END or READ_LATER.
+cdef int32_t lane_take "fourseven_lane_take"(
+    Worker *worker, Lane *lane, char *to, size_t room
+) noexcept nogil
 # Of session_close: the stream is over for us, well or badly.
 cdef void lane_close "fourseven_lane_close"(Worker *worker, Session *session) noexcept nogil
 # An answer to a head that could not be written as one of HTTP/1.1.

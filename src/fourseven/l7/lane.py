@@ -24,6 +24,7 @@ from cython.cimports.fourseven.l7.http2 import (
 )
 from cython.cimports.fourseven.l7.lane import LANE_ROOM_MIN, inner_of
 from cython.cimports.fourseven.l7.records import (
+    BLOCKED_NOT,
     WAIT_NOTHING,
     Http,
     Http2,
@@ -38,6 +39,7 @@ from cython.cimports.fourseven.l7.session import (
     session_ready,
 )
 from cython.cimports.fourseven.l7.stream import stream_clear
+from cython.cimports.fourseven.l7.trunk import trunk_changed
 from cython.cimports.fourseven.l7.waits import session_timer
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.nghttp2 import (
@@ -52,25 +54,41 @@ from cython.cimports.fourseven.native.nghttp2 import (
 )
 from cython.cimports.fourseven.worker.tools import buffer_free, buffer_large, buffer_small
 from cython.cimports.fourseven.worker.worker import REASON_FAULT, Buffer
-from cython.cimports.libc.stdint import uint32_t
+from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.stdlib import malloc
 from cython.cimports.libc.string import memcpy, memmove, memset
 
 # ---- begin and end ----
 
 
-def lane_open(http2, id):
-    http: cython.pointer[Http] = http_of(http2.worker)
-    carrier: cython.pointer[Session] = http2.session
+def lane_new(worker):
+    http: cython.pointer[Http] = http_of(worker)
     lane: cython.pointer[Lane] = http.free_lanes
     if lane is not cython.NULL:
         http.free_lanes = lane.next
     else:
         lane = cython.cast(cython.pointer[Lane], malloc(cython.sizeof(Lane)))
         if lane is cython.NULL:
-            count(cython.address(http2.worker.counters.memory_refused), 1)
+            count(cython.address(worker.counters.memory_refused), 1)
             return lane
     memset(lane, 0, cython.sizeof(Lane))
+    return lane
+
+
+def lane_join(http2, lane):
+    lane.carrier = http2
+    lane_append(http2, lane)
+    http2.lane_count += 1
+    http2.requests += 1
+    http2.session.waiting = WAIT_NOTHING  # whatever it waits for next, its time begins anew
+
+
+def lane_open(http2, id):
+    carrier: cython.pointer[Session] = http2.session
+    lane: cython.pointer[Lane] = lane_new(http2.worker)
+    if lane is cython.NULL:
+        return lane
+    lane_join(http2, lane)
     lane.session.source.fd = -1
     lane.session.source.registered = 1  # there is nothing to watch
     lane.session.source.ready = session_ready
@@ -81,11 +99,6 @@ def lane_open(http2, id):
     lane.session.readable = 1
     lane.session.lane = lane
     lane.id = id
-    lane.carrier = http2
-    lane_append(http2, lane)
-    http2.lane_count += 1
-    http2.requests += 1
-    carrier.waiting = WAIT_NOTHING  # whatever it waits for next, its time begins anew
     nghttp2_session_set_stream_user_data(inner_of(lane), id, lane)
     count(cython.address(http2.worker.counters.http2_streams), 1)
     if carrier.listener.plan is cython.NULL or http2.worker.draining:
@@ -114,27 +127,42 @@ def lane_detach(http2, lane):
 
 def lane_close(worker, session):
     lane: cython.pointer[Lane] = session.lane
-    http2: cython.pointer[Http2] = lane.carrier
     code: uint32_t = NGHTTP2_NO_ERROR if lane.sent_end else NGHTTP2_INTERNAL_ERROR
+    if lane.code and not lane.sent_end:
+        code = lane.code  # as its server said
     if session.listener.plan is cython.NULL and session.stream.started_ns == 0:
         code = NGHTTP2_REFUSED_STREAM  # not looked at: it may be repeated elsewhere
-    if not http2.over and not lane.closed:
-        nghttp2_session_set_stream_user_data(inner_of(lane), lane.id, cython.NULL)
-        if not lane.sent_end or not lane.remote_end:
-            nghttp2_submit_rst_stream(inner_of(lane), NGHTTP2_FLAG_NONE, lane.id, code)
-    if not http2.over and lane.body is not cython.NULL:
-        nghttp2_session_consume_connection(inner_of(lane), lane.body.end - lane.body.start)
+    lane_leave(worker, lane, code)
+
+
+def lane_leave(worker, lane, code):
+    if lane.carrier is not cython.NULL:
+        lane_part(lane, code)
     buffer_free(worker, lane.body)
     buffer_free(worker, lane.tail)
     buffer_free(worker, lane.trailers)
     lane.body = cython.NULL
     lane.tail = cython.NULL
     lane.trailers = cython.NULL
+
+
+def lane_part(lane, code):
+    http2: cython.pointer[Http2] = lane.carrier
+    if not http2.over and not lane.closed and lane.id != 0:
+        nghttp2_session_set_stream_user_data(inner_of(lane), lane.id, cython.NULL)
+        if not lane.sent_end or not lane.remote_end:
+            nghttp2_submit_rst_stream(inner_of(lane), NGHTTP2_FLAG_NONE, lane.id, code)
+    if not http2.over and lane.body is not cython.NULL:
+        nghttp2_session_consume_connection(inner_of(lane), lane.body.end - lane.body.start)
     lane_detach(http2, lane)
     leave_ready(http2, lane)
+    lane.blocked = BLOCKED_NOT
     if http2.building.lane == lane:
         http2.building.lane = cython.NULL
     http2.lane_count -= 1
+    if http2.outward:
+        lane.carrier = cython.NULL
+        trunk_changed(http2)
     if not http2.over:
         http2_soon(http2)
 
@@ -200,7 +228,14 @@ def lane_data(lane, at, size):
 
 
 def lane_read(worker, session, to, room):
-    lane: cython.pointer[Lane] = session.lane
+    size: int32_t = lane_take(worker, session.lane, to, room)
+    if size <= 0:
+        session.readable = 0
+        session.fin |= size == READ_END
+    return size
+
+
+def lane_take(worker, lane, to, room):
     tail: cython.pointer[Buffer] = lane.tail
     size: uint32_t
     if lane.body is not cython.NULL:
@@ -210,9 +245,7 @@ def lane_read(worker, session, to, room):
         memcpy(to, tail.at + tail.start, size)
         tail.start += size
         return size
-    session.readable = 0
     if lane.remote_end and not lane.chunked:
-        session.fin = 1
         return READ_END
     return READ_LATER
 
@@ -246,6 +279,8 @@ def read_body(worker, lane, to, room):
     if buffer.start == buffer.end:
         buffer_free(worker, buffer)
         lane.body = cython.NULL
+    if lane.carrier is cython.NULL:
+        return head + size
     if lane.closed:
         nghttp2_session_consume_connection(inner_of(lane), size)
     else:

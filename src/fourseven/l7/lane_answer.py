@@ -9,6 +9,7 @@ length is known its last byte ends the stream, so that no frame is spent on the 
 """
 
 import cython
+from cython.cimports.fourseven.l7.call import call_head
 from cython.cimports.fourseven.l7.http2 import (
     FRAME_HEAD,
     ROOM_MIN,
@@ -66,14 +67,23 @@ from cython.cimports.libc.string import memchr, memcmp, memcpy
 
 
 def lane_send(worker, session, at, size):
-    lane: cython.pointer[Lane] = session.lane
+    taken: int32_t = lane_say(session.lane, at, size)
+    if taken < 0:
+        session.broken = 1
+    elif taken > 0 and session.waiting == WAIT_CLIENT:
+        session.waiting = WAIT_NOTHING  # it took something: its time begins anew
+    return taken
+
+
+def lane_say(lane, at, size):
     taken: uint32_t = 0
     moved: int32_t = 0
     if lane.carrier.session.broken or (lane.closed and not lane.sent_end):
-        session.broken = 1
         return -1
     while taken < size:
-        if lane.answer == ANSWER_HEAD:
+        if lane.answer == ANSWER_HEAD and lane.upstream is not cython.NULL:
+            moved = call_head(lane, cython.cast(cython.p_char, at) + taken, size - taken)
+        elif lane.answer == ANSWER_HEAD:
             moved = answer_head(lane, cython.cast(cython.p_char, at) + taken, size - taken)
         elif lane.answer in (ANSWER_LENGTH, ANSWER_OPEN, ANSWER_CHUNK):
             moved = answer_body(lane, at + taken, size - taken)
@@ -82,13 +92,11 @@ def lane_send(worker, session, at, size):
         else:
             moved = answer_framing(lane, at + taken, size - taken)
         if moved < 0:
-            session.broken = 1
+            http2_soon(lane.carrier)
             return -1
         if moved == 0:
             break
         taken += moved
-    if taken > 0 and session.waiting == WAIT_CLIENT:
-        session.waiting = WAIT_NOTHING  # it took something: its time begins anew
     http2_soon(lane.carrier)
     return cython.cast(int32_t, taken)
 
@@ -167,7 +175,10 @@ def lane_finish(worker, session):
 
 
 def lane_end(session):
-    lane: cython.pointer[Lane] = session.lane
+    lane_over(session.lane)
+
+
+def lane_over(lane):
     lane.over = 1
     if lane.closed or lane.carrier.over:
         return
@@ -200,6 +211,8 @@ def push(lane, at, size):
         nghttp2_session_get_stream_remote_window_size(inner_of(lane), lane.id),
     )
     lane.blocked = BLOCKED_WINDOW if window <= 0 else BLOCKED_SOCKET
+    if window <= 0 and not http2_room(http2, FRAME_HEAD + ROOM_MIN):
+        lane.blocked = BLOCKED_SOCKET  # perhaps its head has not even gone, so it has no window yet
     if lane.blocked == BLOCKED_SOCKET:
         http2.room_wanted = 1
     lane_detach(http2, lane)
@@ -317,16 +330,7 @@ def fields_of(lane, at, size, fields, trailers):
     return found if trailers else -1
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def one_field(
-    lane: cython.pointer[Lane],
-    line: cython.p_char,
-    colon: cython.p_char,
-    stop: cython.p_char,
-    field: cython.pointer[nghttp2_nv],
-) -> cython.bint:
+def one_field(lane, line, colon, stop, field):
     """False for a line that is about the framing."""
     at: cython.p_char = line
     size: uint32_t = cython.cast(uint32_t, colon - line)
@@ -355,16 +359,7 @@ def one_field(
     return True
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def put_field(
-    field: cython.pointer[nghttp2_nv],
-    name: cython.p_const_char,
-    name_size: uint32_t,
-    value: cython.p_const_char,
-    value_size: uint32_t,
-) -> cython.void:
+def put_field(field, name, name_size, value, value_size):
     field.name = cython.cast(cython.pointer[cython.uchar], cython.cast(cython.p_void, name))
     field.namelen = name_size
     field.value = cython.cast(cython.pointer[cython.uchar], cython.cast(cython.p_void, value))
@@ -372,10 +367,7 @@ def put_field(
     field.flags = NGHTTP2_NV_FLAG_NONE
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def number_of(at: cython.p_const_char, stop: cython.p_const_char) -> uint64_t:
+def number_of(at, stop):
     value: uint64_t = 0
     while at < stop and 48 <= at[0] <= 57:
         value = value * 10 + cython.cast(uint64_t, at[0] - 48)

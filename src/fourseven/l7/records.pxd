@@ -7,10 +7,11 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fourseven.protocols.chunked cimport Chunked
 from fourseven.protocols.message cimport Address
-from fourseven.snapshot.layout cimport Backend, BackendState, GateState, Listener, Route, Slot, Snapshot
-from fourseven.snapshot.layout cimport TRIED_MAX
+from fourseven.snapshot.layout cimport Backend, BackendState, GateState, Listener, ListenerState
+from fourseven.snapshot.layout cimport TRIED_MAX, Route, Slot, Snapshot
 from fourseven.worker.secure cimport Secure, secure_unsent
-from fourseven.worker.worker cimport Arrived, Buffer, Dead, Source, Timer, Worker, WorkerListener
+from fourseven.worker.worker cimport Arrived, Buffer, Dead, ListenerCounters, Source, Timer, Worker
+from fourseven.worker.worker cimport WorkerListener
 
 cpdef enum SessionState:
     SESSION_HEAD = 0        # waits for a request's head
@@ -41,6 +42,7 @@ cpdef enum:
     SPLICE_MIN = 131072         # body bytes still to come from which a pipe pays (bench/RESULTS.md)
     PIPE_SIZE = 1048576         # asked for; the system may give less
     PIPES_FREE_MAX = 32         # kept for the next big body
+    ROOM_KEPT = 1024            # less room than this, and what was sent of a body gives way to the next
     TURNS_MAX = 32              # pieces that one connection may move before others have their turn
     BODY_WINDOW_MS = 5000       # over which a client's body rate is judged
     LINGER_MS = 2000            # for the client to read our last answer before we close
@@ -176,6 +178,7 @@ cdef struct Session:
     uint64_t window_bytes       # bytes in this rate window
     uint64_t window_start_ms
     uint8_t fin_sent            # tunnel: we have closed our half towards the client
+    uint8_t outward             # HTTP/2: the socket leads to a server (l7.trunk)
     Upstream *kept              # idle connections to servers that speak of this client alone
     Arrived *arrived            # what was read before it was served; NULL: nothing
     Secure *tls                 # NULL: without TLS
@@ -188,7 +191,8 @@ cdef struct Session:
 
 # A stream of HTTP/2, as the engine sees it: a connection of HTTP/1.1 that carries one request.
 cdef struct Lane:
-    Session session             # first
+    Session session             # first; of a stream to a server (l7.call) only `in_` is used
+    Upstream *upstream          # of a stream to a server; NULL: it is a client's
     Http2 *carrier
     Lane *next                  # of the carrier
     Lane **link
@@ -198,6 +202,7 @@ cdef struct Lane:
     uint8_t queued              # in the carrier's `ready`
     uint8_t closed              # the library has forgotten the stream
     uint8_t connect             # extended CONNECT: a tunnel
+    uint32_t code               # why the other side, or the server behind it, ended it early
     # from the client
     uint8_t chunked             # its length is not known beforehand: the engine gets it in chunks
     uint8_t remote_end          # its last byte has come
@@ -215,6 +220,11 @@ cdef struct Lane:
     uint32_t give_size
     uint32_t used               # within one call: bytes of the head
     Buffer *trailers            # of the answer
+    # to a server, where the directions are the other way round
+    uint8_t headed              # the head of its answer has come
+    uint8_t asks_head           # the method is HEAD
+    uint8_t wrong               # the server has broken the rules
+    uint8_t tls_fault           # worker.secure.TlsFault of its connection, which is lost
 
 cpdef enum Blocked:
     BLOCKED_NOT = 0
@@ -253,6 +263,16 @@ cdef struct Http2:
     uint8_t room_wanted         # a lane waits for the socket
     uint8_t draining            # 1: told that the end comes, 2: told which stream was the last
     Building building
+    # to a server
+    uint8_t outward
+    uint8_t listed              # it stands in Http.roomy: it may take another stream
+    Http2 *next                 # of its slot
+    Http2 **link
+    uint32_t slot
+    uint32_t generation         # of the slot when it was connected
+    uint32_t idle_timeout_ms
+    uint64_t heard_ms           # when something last came
+    uint64_t identity           # what TLS it was made under (tls.outward); 0: without
 
 cdef struct Upstream:
     Source source               # first
@@ -281,6 +301,7 @@ cdef struct Upstream:
     Window in_                  # from the server
     Buffer *out                 # to the server, what its socket did not take
     Pipe *pipe                  # a big body on its way
+    Lane *lane                  # HTTP/2: a stream of a connection that others share
     Secure *tls                 # NULL: without TLS
     uint64_t identity           # what TLS it was made under (tls.outward); 0: without
 
@@ -292,6 +313,11 @@ cdef struct Http:
     Upstream *free_upstreams
     Upstream **idle             # [SLOTS_MAX]
     uint32_t *idle_count        # [SLOTS_MAX]
+    Session *trunks             # connections of HTTP/2 to servers
+    Http2 **roomy               # [SLOTS_MAX] those of them that may take another stream
+    WorkerListener nowhere      # whose they are: sessions have a listener
+    ListenerCounters nowhere_counters
+    ListenerState nowhere_state
     Pipe *pipes
     uint32_t pipe_count
     char out[OUT_CAPACITY]

@@ -15,6 +15,7 @@ from cython.cimports.fourseven.l7.answer import (
 from cython.cimports.fourseven.l7.records import (
     JOIN_MAX,
     OUT_CAPACITY,
+    ROOM_KEPT,
     TURNS_MAX,
     Http,
     Stream,
@@ -154,6 +155,8 @@ def cook_request(session):
     )
     if cooked < 0:
         return -cooked
+    if cython.cast(uint32_t, cooked) != used:
+        session.stream.replayable = 0  # what stands in the buffer is no longer what came
     session.in_.ready = cooked
     session.in_.raw += used
     body.total = body.chunked.total
@@ -164,23 +167,30 @@ def cook_request(session):
 
 
 def read_body(worker, session):
-    """More of the body from the client, into the place behind the head."""
+    """More of the body from the client, into the place behind the head.
+
+    While there is room, what has gone stays where it is: so the request can still be repeated.
+    """
     stream: cython.pointer[Stream] = cython.address(session.stream)
-    buffer: cython.pointer[Buffer] = session.in_.buffer
-    start: uint32_t = buffer.start + stream.head_size
-    left: uint32_t = buffer.end - session.in_.raw
+    buffer: cython.pointer[Buffer]
+    start: uint32_t
+    left: uint32_t
     size: int32_t
     if not session.readable:
         return False
-    if session.in_.raw > start:
+    if not session.in_.buffer.large and not enlarge(worker, session):
+        stream_refuse(worker, session, 503, REASON_OURS)
+        return False
+    buffer = session.in_.buffer
+    start = buffer.start + stream.head_size
+    room: cython.bint = stream.replayable and buffer.capacity - buffer.end >= ROOM_KEPT
+    if session.in_.raw > start and not room:
+        left = buffer.end - session.in_.raw
         memmove(buffer.at + start, buffer.at + session.in_.raw, left)
         buffer.end = start + left
         session.in_.raw = start
         session.in_.at = start
         stream.replayable = 0
-    if not buffer.large and not enlarge(worker, session):
-        stream_refuse(worker, session, 503, REASON_OURS)
-        return False
     size = session_read(worker, session)
     if size > 0:
         return True

@@ -348,6 +348,7 @@ def response_body(worker, session):
         and session.tls is cython.NULL
         and stream.upstream.tls is cython.NULL
         and session.lane is cython.NULL
+        and stream.upstream.lane is cython.NULL
     ):
         sent = splice_body(worker, session)
         if sent >= 0:

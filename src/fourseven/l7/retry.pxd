@@ -15,6 +15,7 @@ cpdef enum Failure:
     FAILED_ANSWER = 4       # not HTTP, or against its rules
     FAILED_TLS = 5          # connected, but no TLS: Upstream.tls says why
     FAILED_OURS = 6         # we have no descriptor or no memory: no fault of the server
+    FAILED_REFUSED = 7      # HTTP/2: the server has not looked at it, and said so: no fault of anybody
 
 # The server's connection failed: another try, an answer of our own, or the end of the client's.
 cdef void stream_failed "fourseven_stream_failed"(Worker *worker, Session *session, uint8_t failure) noexcept nogil

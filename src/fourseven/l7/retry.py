@@ -14,6 +14,7 @@ from cython.cimports.fourseven.l7.answer import (
     answer,
 )
 from cython.cimports.fourseven.l7.attempt import leave_server, try_server
+from cython.cimports.fourseven.l7.call import call_failure
 from cython.cimports.fourseven.l7.records import (
     SESSION_HEAD,
     Stream,
@@ -25,6 +26,7 @@ from cython.cimports.fourseven.l7.retry import (
     FAILED_CONNECT,
     FAILED_CONNECT_TIME,
     FAILED_OURS,
+    FAILED_REFUSED,
     FAILED_RESET,
     FAILED_TIME,
     FAILED_TLS,
@@ -40,7 +42,6 @@ from cython.cimports.fourseven.native.atomics import (
     count,
 )
 from cython.cimports.fourseven.protocols.message import (
-    FRAMING_CHUNKED,
     METHOD_OTHER,
     METHOD_PATCH,
     METHOD_POST,
@@ -67,11 +68,15 @@ def stream_failed(worker, session, failure):
     stream: cython.pointer[Stream] = cython.address(session.stream)
     stale: cython.bint = stream.upstream is not cython.NULL and stream.upstream.reused
     status: uint16_t = 502
-    failure = tls_failure(stream, failure)
+    if stream.upstream is not cython.NULL and stream.upstream.lane is not cython.NULL:
+        failure = call_failure(worker, session, failure)
+    else:
+        failure = tls_failure(stream, failure)
     count_failure(worker, stream, failure)
-    if failure != FAILED_OURS and not (stale and failure == FAILED_RESET):
+    ours: cython.bint = failure == FAILED_OURS or failure == FAILED_REFUSED
+    if not ours and not (stale and failure == FAILED_RESET):
         server_did(worker, stream.slot, False)
-    if failure != FAILED_CONNECT and failure != FAILED_TLS and failure != FAILED_OURS:
+    if not ours and failure != FAILED_CONNECT and failure != FAILED_TLS:
         ewma_update(slot_of(worker, stream.slot), monotonic_ns() - stream.started_ns, worker.now_ns)
     if stream.response_begun:
         stream.cut = 1
@@ -92,7 +97,7 @@ def stream_failed(worker, session, failure):
     stream.sent = 0
     stream.sent_ns = 0
     body_start(session, worker.request)
-    if stale and failure == FAILED_RESET:
+    if failure == FAILED_REFUSED or (stale and failure == FAILED_RESET):
         stream.stale = (
             1  # the server closed an idle connection: its right. Once more, on a new one.
         )
@@ -112,7 +117,7 @@ def failure_reason(failure):
         return REASON_CONNECT
     if failure == FAILED_CONNECT_TIME:
         return REASON_CONNECT_TIME
-    if failure == FAILED_RESET:
+    if failure == FAILED_RESET or failure == FAILED_REFUSED:
         return REASON_RESET
     if failure == FAILED_TIME:
         return REASON_SERVER_TIME
@@ -141,8 +146,6 @@ def may_retry(session, failure):
     stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
     if not stream.replayable or session.listener.plan is cython.NULL:
         return False
-    if stream.request.framing == FRAMING_CHUNKED:
-        return False
     if failure == FAILED_ANSWER or failure == FAILED_TIME or failure == FAILED_OURS:
         return False
     stale: cython.bint = stream.upstream is not cython.NULL and stream.upstream.reused
@@ -158,7 +161,7 @@ def count_failure(worker, stream, failure):
     if stream.tls_fault:
         count(cython.address(counters.tls_failed), 1)
         count(cython.address(worker.counters.tls_server_faults[stream.tls_fault]), 1)
-    if failure == FAILED_TLS or failure == FAILED_OURS:
+    if failure in (FAILED_TLS, FAILED_OURS, FAILED_REFUSED):
         return
     if failure == FAILED_CONNECT or failure == FAILED_CONNECT_TIME:
         count(cython.address(counters.connect_errors), 1)

@@ -56,6 +56,7 @@ from cython.cimports.fourseven.l7.stream import (
     stream_prefix,
 )
 from cython.cimports.fourseven.l7.tls import tls_flush, tls_open, tls_read, tls_send, tls_step
+from cython.cimports.fourseven.l7.trunk import trunk_handshake
 from cython.cimports.fourseven.l7.tunnel import tunnel_step
 from cython.cimports.fourseven.l7.upstream import upstream_drop
 from cython.cimports.fourseven.l7.waits import session_timer, settle
@@ -158,8 +159,9 @@ def session_close(worker, session):
         session.link[0] = session.next
         if session.next is not cython.NULL:
             session.next.link = session.link
-        fetch_add_i64(cython.address(session.listener.state.sessions), -1)
-        count(cython.address(worker.counters.sessions_closed), 1)
+        if not session.outward:
+            fetch_add_i64(cython.address(session.listener.state.sessions), -1)
+            count(cython.address(worker.counters.sessions_closed), 1)
     bury(worker, cython.address(session.dead))
 
 
@@ -225,6 +227,8 @@ def step(worker, session):
     if session.state == SESSION_LINGER:
         return linger_step(worker, session)
     if session.state == SESSION_HANDSHAKE:
+        if session.outward:
+            return trunk_handshake(worker, session)
         return tls_step(worker, session)
     return False
 

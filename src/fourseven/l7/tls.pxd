@@ -11,6 +11,8 @@ cdef extern from "<strings.h>" nogil:
 cdef bint tls_open "fourseven_tls_open"(Worker *worker, Session *session) noexcept nogil
 # As a step of a session: goes on with the handshake; true when another step may follow.
 cdef bint tls_step "fourseven_tls_step"(Worker *worker, Session *session) noexcept nogil
+# What ALPN has chosen.
+cdef bint speaks_http2 "fourseven_tls_speaks_http2"(const Session *session) noexcept nogil
 # As session_read, session_send and session_flush.
 cdef int32_t tls_read "fourseven_tls_read"(Session *session, char *to, uint32_t room) noexcept nogil
 cdef int32_t tls_send "fourseven_tls_send"(Session *session, const char *at, uint32_t size) noexcept nogil

@@ -84,11 +84,7 @@ def tls_step(worker, session):
     return session.state == SESSION_LINGER
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def speaks_http2(session: cython.pointer[cython.const[Session]]) -> cython.bint:
-    """What ALPN has chosen."""
+def speaks_http2(session):
     name: cython.pointer[cython.const[cython.uchar]] = cython.NULL
     size: cython.uint = 0
     SSL_get0_alpn_selected(session.tls.ssl, cython.address(name), cython.address(size))

@@ -31,6 +31,7 @@ cdef void upstream_finish "fourseven_upstream_finish"(Upstream *upstream) noexce
 # The idle connections of all slots, for the end of the worker.
 cdef void upstream_drop_idle(Worker *worker) noexcept nogil
 
+cdef void begin(Worker *worker, Session *session, Upstream *upstream) noexcept nogil
 cdef int32_t read_secure(Worker *worker, Upstream *upstream) noexcept nogil
 cdef int32_t send_secure(
     Worker *worker, Upstream *upstream, const char *at, uint32_t size

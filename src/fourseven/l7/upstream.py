@@ -17,6 +17,7 @@ Laws: a connection goes back only after a whole exchange, with nothing unread an
 
 import cython
 from cython.cimports.fourseven.l4.choose import exhausted
+from cython.cimports.fourseven.l7.call import call_drop, call_end, call_read, call_send, call_take
 from cython.cimports.fourseven.l7.records import (
     SESSION_EXCHANGE,
     Http,
@@ -112,6 +113,11 @@ def upstream_take(worker, session):
     if outward is not cython.NULL:
         identity = outward_identity(outward, stream.slot)
     stream.ours = 0
+    if stream.backend.http2:
+        upstream = call_take(worker, session, identity)
+        if upstream is not cython.NULL:
+            begin(worker, session, upstream)
+        return upstream
     if not stream.stale and stream.backend.proxy_protocol:
         upstream = take_kept(worker, session, identity)
     elif not stream.stale:
@@ -132,8 +138,14 @@ def upstream_take(worker, session):
                 upstream_drop(worker, upstream)
                 stream.ours = 1
                 return cython.NULL
-    if upstream is cython.NULL:
-        return upstream
+    if upstream is not cython.NULL:
+        begin(worker, session, upstream)
+    return upstream
+
+
+def begin(worker, session, upstream):
+    """It is the session's now, with the times of its backend."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
     upstream.session = session
     upstream.response_timeout_ms = stream.backend.response_timeout_ms
     upstream.read_timeout_ms = stream.backend.read_timeout_ms
@@ -149,7 +161,6 @@ def upstream_take(worker, session):
         timer_put_off(
             worker, cython.address(upstream.timer), worker.now_ms + upstream.response_timeout_ms
         )
-    return upstream
 
 
 def slot_generation(worker, slot):
@@ -204,6 +215,9 @@ def leave_pool(worker, upstream):
 
 
 def upstream_release(worker, upstream):
+    if upstream.lane is not cython.NULL:
+        call_drop(worker, upstream)
+        return
     http: cython.pointer[Http] = http_of(worker)
     buffer: cython.pointer[Buffer] = upstream.in_.buffer
     unread: cython.bint = buffer is not cython.NULL and upstream.in_.raw < buffer.end
@@ -257,6 +271,9 @@ def more_came(upstream: cython.pointer[Upstream]) -> cython.bint:
 
 
 def upstream_drop(worker, upstream):
+    if upstream.lane is not cython.NULL:
+        call_drop(worker, upstream)
+        return
     if upstream.source.fd < 0:
         return
     if upstream.pooled:
@@ -435,6 +452,11 @@ def upstream_read(worker, upstream):
         upstream.in_.at = 0
         upstream.in_.raw = 0
     room = buffer.capacity - buffer.end
+    if upstream.lane is not cython.NULL:
+        size = call_read(worker, upstream, buffer.at + buffer.end, room)
+        if size > 0:
+            buffer.end += cython.cast(uint32_t, size)
+        return cython.cast(int32_t, size)
     if upstream.tls is not cython.NULL:
         return read_secure(worker, upstream)
     size = recv(upstream.source.fd, buffer.at + buffer.end, room, 0)
@@ -499,6 +521,8 @@ def introduced(upstream):
 
 def upstream_send(worker, upstream, at, size):
     sent: cython.Py_ssize_t
+    if upstream.lane is not cython.NULL:
+        return call_send(worker, upstream, at, size)
     if upstream.unintroduced:
         sent = introduced(upstream)
         if sent <= 0:
@@ -567,6 +591,9 @@ def upstream_flush(worker, upstream):
 
 
 def upstream_finish(upstream):
+    if upstream.lane is not cython.NULL:
+        call_end(upstream.lane)
+        return
     if upstream.tls is not cython.NULL:
         secure_finish(upstream.tls)
     shutdown(upstream.source.fd, SHUT_WR)

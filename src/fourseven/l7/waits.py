@@ -54,7 +54,10 @@ from cython.cimports.libc.stdint import uint8_t, uint64_t
 
 def settle(worker, session):
     """Before it sleeps: what does it wait for, until when, and must epoll tell of its socket?"""
-    waiting: uint8_t = waits_for(worker, session)
+    waiting: uint8_t
+    if session.outward:
+        return  # `trunk` has its times, and epoll knows it
+    waiting = waits_for(worker, session)
     if waiting != session.waiting:
         session.waiting = waiting
         wait_begin(worker, session)
@@ -207,6 +210,15 @@ def settle_watched(worker: cython.pointer[Worker], session: cython.pointer[Sessi
         session_close(worker, session)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def calls(session: cython.pointer[cython.const[Session]]) -> cython.bint:
+    return session.stream.upstream is not cython.NULL and (
+        session.stream.upstream.lane is not cython.NULL
+    )
+
+
 def body_timer(worker, session):
     """A body that comes slower than the minimum rate, or takes longer than it may, ends in 408."""
     plan = session.listener.plan
@@ -215,6 +227,8 @@ def body_timer(worker, session):
         wanted = cython.cast(uint64_t, plan.body_rate_min) * BODY_WINDOW_MS // 1000
     late: cython.bint = session.body_due_ms != 0 and worker.now_ms >= session.body_due_ms
     whole: cython.bint = worker.now_ms >= session.window_start_ms + BODY_WINDOW_MS
+    if calls(session):
+        wanted = 0  # both sides of a stream may rest: its server says how long
     if late or (whole and session.window_bytes < wanted):
         count(cython.address(worker.counters.timeouts_body), 1)
         stream_refuse(worker, session, 408, REASON_BODY_TIME)

@@ -84,6 +84,7 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
         NGHTTP2_FLAG_ACK
         NGHTTP2_FLAG_END_STREAM
         NGHTTP2_HCAT_REQUEST
+        NGHTTP2_HCAT_RESPONSE
         NGHTTP2_NV_FLAG_NONE
         NGHTTP2_DATA_FLAG_EOF
         NGHTTP2_DATA_FLAG_NO_END_STREAM
@@ -91,6 +92,7 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
         NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
         NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL
+        NGHTTP2_SETTINGS_ENABLE_PUSH
         NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES
 
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks **callbacks)
@@ -131,6 +133,9 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *option, int value)
     void nghttp2_option_set_no_closed_streams(nghttp2_option *option, int value)
 
+    int nghttp2_session_client_new2(
+        nghttp2_session **session, const nghttp2_session_callbacks *callbacks, void *user_data,
+        const nghttp2_option *option)
     int nghttp2_session_server_new2(
         nghttp2_session **session, const nghttp2_session_callbacks *callbacks, void *user_data,
         const nghttp2_option *option)
@@ -152,6 +157,10 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
     int nghttp2_session_terminate_session(nghttp2_session *session, uint32_t code)
     int nghttp2_submit_settings(
         nghttp2_session *session, uint8_t flags, const nghttp2_settings_entry *entries, size_t count)
+    int32_t nghttp2_submit_request(
+        nghttp2_session *session, const nghttp2_priority_spec *priority, const nghttp2_nv *fields,
+        size_t count, const nghttp2_data_provider *provider, void *data)
+    uint32_t nghttp2_session_get_remote_settings(nghttp2_session *session, int32_t id)
     int nghttp2_submit_response(
         nghttp2_session *session, int32_t stream_id, const nghttp2_nv *fields, size_t count,
         const nghttp2_data_provider *provider)

@@ -93,6 +93,7 @@ struct Backend {
     uint32_t idle_timeout_ms;     /* of a connection in the pool */
     uint32_t idle_max;            /* connections kept in the pool, each worker, each server */
     uint32_t proxy_protocol;      /* version of the header that servers get first; 0: none */
+    uint32_t http2;               /* 1: servers are spoken to in HTTP/2, beforehand (h2c) */
     uint32_t retries;             /* further tries after a failure before the first response byte */
     Span name;
     void *tls;                    /* fourseven.tls.outward.TlsOutward; NULL: servers speak without TLS */

@@ -132,6 +132,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t idle_timeout_ms
         uint32_t idle_max
         uint32_t proxy_protocol
+        uint32_t http2
         uint32_t retries
         Span name
         void *tls

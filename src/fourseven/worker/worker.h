@@ -23,6 +23,7 @@ typedef struct FOURSEVEN_LINE {
     /* by worker.secure.TlsFault: with clients, with servers */
     uint64_t tls_faults[FOURSEVEN_TLS_FAULTS_MAX], tls_server_faults[FOURSEVEN_TLS_FAULTS_MAX];
     uint64_t http2_sessions, http2_streams, http2_resets, http2_calmed; /* calmed: the fault budget was spent */
+    uint64_t http2_trunks, http2_calls;           /* connections to servers, and requests on them */
 } WorkerCounters;
 
 typedef struct FOURSEVEN_LINE {

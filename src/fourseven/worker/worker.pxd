@@ -63,6 +63,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t arrivals, hello_refused, proxy_refused, timeouts_hello
         uint64_t[TLS_FAULTS_MAX] tls_faults, tls_server_faults
         uint64_t http2_sessions, http2_streams, http2_resets, http2_calmed
+        uint64_t http2_trunks, http2_calls
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
