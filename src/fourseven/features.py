@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from fourseven.plan import Action, Expression, GatePlan
+from fourseven.plan import Action, Expression, GatePlan, PersistencePlan
 
 
 class Need(IntEnum):
@@ -113,6 +113,14 @@ class Check(Feature):
 
         `target` is a health.connect.Target. Whoever calls it sets the limit of time.
         """
+        raise NotImplementedError
+
+
+class Persistence(Feature):
+    """A way to bring a client back to its server: `persistence: <key>` or `{<key>: {...}}`."""
+
+    def lower(self) -> PersistencePlan:
+        """What names a client, and where its server is kept. Without what all kinds share."""
         raise NotImplementedError
 
 

@@ -210,7 +210,17 @@ class ServerPlan:
     address: str  # host:port, [v6]:port or unix:/path
     weight: int = 1
     max_in_flight: int = 0
+    max_connections: int = 0
+    tier: int = 0  # 0: the servers that are used first
     known_as: str = ""  # what a hash orders it by, where that is not its address
+
+
+@dataclass(frozen=True, slots=True)
+class TierPlan:
+    """The servers of a backend that are used while those of the tiers before are not enough."""
+
+    members: tuple[int, ...]  # indexes into the backend's servers
+    table: Any = None  # of indexes into `members`
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +254,47 @@ class EjectionPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PersistencePlan:
+    """Who comes back to which server."""
+
+    kind: int  # snapshot.layout.PersistenceKind
+    field: int  # matching.table.Field of what names a client
+    name: bytes = b""  # of the cookie or header
+    prefix_v4: int = 32
+    prefix_v6: int = 128
+    attributes: bytes = b""  # of our cookie, from the first semicolon
+    secure: int = 0  # 0 never, 1 where the client came by TLS, 2 always
+    ttl_ms: int = 0  # of a row in the table
+    rows: int = 0  # of the table, at the most
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)  # the first signs; none: our own
+    secret_file: str = ""  # where they stand, to be read by the compiler
+    fallback: int = 0  # snapshot.layout.Fallback
+    wait_ms: int = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class ResiliencePlan:
+    """What is done when servers fail or are full, beyond plain retries."""
+
+    retry_on: int = 3  # bits of snapshot.layout.RetryOn: connect, reset
+    retry_any_method: bool = False
+    retry_same: bool = False
+    try_timeout_ms: int = 0
+    budget_percent: int = 0  # 0: no budget
+    budget_min: int = 0  # a second
+    statuses: tuple[int, ...] = ()
+    requests_max: int = 0
+    queue_max: int = 0
+    queue_wait_ms: int = 0
+    queue_header: bytes = b""
+    breaker_percent: int = 0
+    breaker_requests: int = 0
+    breaker_window_ms: int = 0
+    breaker_open_ms: int = 0
+    tier_percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BackendPlan:
     """One backend: its servers and how one is picked."""
 
@@ -270,6 +321,9 @@ class BackendPlan:
     balance: Any = None  # features.Algorithm: asked anew when servers or weights change
     ejection: EjectionPlan | None = None
     slow_start_ms: int = 0  # from a server's (re)birth to its whole share; 0: at once
+    persistence: PersistencePlan | None = None
+    resilience: ResiliencePlan | None = None
+    tiers: tuple[TierPlan, ...] = ()  # in the order of use; empty: all servers stand in one
     # routed and direct: in planes of the kernel alone
     return_path: Literal["masquerade", "routed", "direct"] = "masquerade"
 

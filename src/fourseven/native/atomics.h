@@ -10,6 +10,12 @@
 #define fs_exchange_seq(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
 #define fs_fetch_add_relaxed(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 #define fs_fetch_add_seq(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+/* 1 if it was `before` and is `after` now. */
+#define fs_swap_if(p, before, after) __extension__ ({ \
+    __typeof__(*(p)) fs_before = (before); \
+    __atomic_compare_exchange_n((p), &fs_before, (after), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED); })
+#define fs_fetch_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
+#define fs_fetch_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
 /* A counter with one writer needs no locked instruction; a reader still sees whole words. */
 #define fs_count(p, v) fs_store_relaxed((p), fs_load_relaxed(p) + (v))
 #endif

@@ -25,3 +25,8 @@ cdef extern from "fourseven/native/atomics.h" nogil:
     int64_t fetch_add_i64 "fs_fetch_add_relaxed"(int64_t *p, int64_t value)
     int64_t load_acquire_i64 "fs_load_acquire"(const int64_t *p)
     void store_release_i64 "fs_store_release"(int64_t *p, int64_t value)
+
+    bint swap_if "fs_swap_if"(uint64_t *p, uint64_t before, uint64_t after)
+    bint swap_if_u32 "fs_swap_if"(uint32_t *p, uint32_t before, uint32_t after)
+    uint64_t fetch_or "fs_fetch_or"(uint64_t *p, uint64_t value)
+    uint64_t fetch_and "fs_fetch_and"(uint64_t *p, uint64_t value)

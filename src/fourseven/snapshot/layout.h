@@ -37,11 +37,24 @@ typedef struct FOURSEVEN_LINE {
     /* written by control, read by workers at each pick */
     uint32_t share;    /* of the work that it would get, what it is spared now, in 1/1024: slow start; 0: nothing */
     uint32_t persists; /* 1: those who persist may come although it is not usable (draining) */
+    /* written by every worker, atomically */
+    FOURSEVEN_LINE int64_t connections; /* L7: open to it, idle ones too; exact over all workers */
+    uint64_t broken_until_ms;  /* its circuit is open until then (monotonic); 0: closed */
+    uint64_t window_ms;        /* when its present window of errors began */
+    uint32_t window_all, window_bad;
+    uint32_t probing;          /* 1: half open, and one request finds out */
+    /* written by control */
+    uint32_t connections_max;  /* 0: no limit */
+    uint32_t idle_share;       /* with such a limit: the most that one worker may keep idle */
 } Slot;
 
 typedef struct FOURSEVEN_LINE {
     uint64_t cursor;   /* atomic: every worker; the turn of round robin */
     int64_t in_flight; /* atomic: every worker; the backend's whole load (bounded load) */
+    int64_t retrying;  /* atomic: requests that are on a further try by the budget's leave */
+    int64_t waiting;   /* atomic: requests in the queues of all workers */
+    uint64_t spare_ns; /* atomic: the budget's minimum as one theoretical arrival time */
+    uint64_t waiters;  /* atomic: a bit for each worker whose queue is not empty */
 } BackendState;
 
 typedef struct FOURSEVEN_LINE {
@@ -68,6 +81,52 @@ typedef struct {
     uint32_t tried_count;   /* servers that this stream has already failed on */
     uint32_t tried[FOURSEVEN_TRIED_MAX];
 } Pick;
+
+/* A server by the name that a client is given, or that a table keeps: nothing can be read from it. */
+typedef struct {
+    uint64_t first, second; /* of a keyed hash of its backend and address; 0, 0: an empty place */
+    uint32_t at;            /* index into backend.slots */
+    uint32_t old;           /* 1: by a key that is accepted and no longer given out */
+} ServerName;
+
+/* Who persists at which server (l7.persist). */
+typedef struct {
+    uint32_t kind;          /* PersistenceKind */
+    uint32_t fallback;      /* Fallback */
+    uint32_t wait_ms;       /* how long FALLBACK_WAIT waits */
+    uint32_t secure;        /* of the cookie: 0 never, 1 where the client came by TLS, 2 always */
+    uint64_t ttl_ms;        /* of a row in the table, from its last use */
+    uint16_t field;         /* what names a client: as in a match; FIELD_CLIENT for the address */
+    uint8_t prefix_v4, prefix_v6;
+    Span name;              /* of the cookie or header */
+    Span attributes;        /* of the cookie that we set: "; Path=/; HttpOnly" */
+    uint32_t names_mask;    /* size of `names`, a power of two, less one */
+    ServerName *names;      /* open addressing by `first` */
+    ServerName *given;      /* [server_count] what each server is called now */
+    uint64_t set_count;     /* of the table */
+    GateState *table;       /* l7.persist.Row[set_count][8] stand behind it; NULL: none */
+} Persistence;
+
+/* What is done when servers fail or are full, beyond `retries` (l7.retry, l7.queue, l7.breaker). */
+typedef struct {
+    uint32_t retry_on;      /* bits of RetryOn */
+    uint32_t retry_any_method; /* 1: POST and PATCH too */
+    uint32_t retry_same;    /* 1: the same server once more where there is no other */
+    uint32_t try_timeout_ms; /* from the pick to the answer's head; 0: only the backend's own times */
+    uint32_t budget_percent; /* of the requests in flight that may be on a further try; 0: no budget */
+    uint32_t budget_min;    /* further tries a second that are always granted */
+    uint32_t status_count;
+    uint16_t statuses[8];   /* answers that are worth another try */
+    uint32_t requests_max;  /* in flight at the backend; 0: no limit */
+    uint32_t queue_max;     /* requests that wait, over all workers; 0: none waits */
+    uint32_t queue_wait_ms;
+    Span queue_header;      /* says who goes first; absent: nobody */
+    uint32_t breaker_percent; /* errors of a server's window from which its circuit opens; 0: never */
+    uint32_t breaker_requests; /* that a window must have seen */
+    uint32_t breaker_window_ms;
+    uint32_t breaker_open_ms;
+    uint32_t tier_percent;  /* a tier with a smaller share of its servers usable hands over */
+} Resilience;
 
 /* Chooses a slot number of the backend, or -1 where none is usable. */
 typedef int32_t (*pick_fn)(const Backend *backend, Pick *pick);
@@ -97,6 +156,10 @@ struct Backend {
     uint32_t retries;             /* further tries after a failure before the first response byte */
     Span name;
     void *tls;                    /* fourseven.tls.outward.TlsOutward; NULL: servers speak without TLS */
+    Persistence *persistence;     /* NULL: every request is balanced */
+    Resilience *resilience;       /* NULL: retries alone */
+    Backend *tiers;               /* [tier_count] the same backend with the servers of one tier each */
+    uint32_t tier_count;          /* 0: one tier, this record */
 };
 
 /* A value made of literals and variables: "{client.address}". */
@@ -219,5 +282,5 @@ struct Snapshot {
     FOURSEVEN_LINE struct { FOURSEVEN_LINE int64_t count; } pins[FOURSEVEN_WORKERS_MAX];
 };
 
-static_assert(sizeof(Slot) == 192, "a slot is three cache lines: what control writes, and what workers write");
+static_assert(sizeof(Slot) == 256, "a slot is four cache lines: what control writes, and what workers write");
 #endif

@@ -67,6 +67,21 @@ cpdef enum ActionKind:
     ACTION_REDIRECT = 7         # terminal: status, value = Location
     ACTION_RESPOND = 8          # terminal: status, value = body, name = content type
 
+cpdef enum PersistenceKind:
+    PERSIST_COOKIE = 0      # one of ours, which carries the server's name
+    PERSIST_LEARNT = 1      # the application's, which a server has set
+    PERSIST_TABLE = 2       # a header or an address, in a table
+
+cpdef enum Fallback:        # when the server of one who persists cannot be had
+    FALLBACK_REBALANCE = 0
+    FALLBACK_WAIT = 1
+    FALLBACK_REFUSE = 2
+
+cpdef enum RetryOn:         # bits: failures that are worth another try
+    RETRY_CONNECT = 1
+    RETRY_RESET = 2
+    RETRY_TIMEOUT = 4
+
 # A kind of gate: its functions stand in l7.gates, its plan comes from the filter of that name.
 cpdef enum GateKind:
     GATE_NONE = 0
@@ -93,10 +108,22 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t errors_row
         uint32_t share
         uint32_t persists
+        int64_t connections
+        uint64_t broken_until_ms
+        uint64_t window_ms
+        uint32_t window_all
+        uint32_t window_bad
+        uint32_t probing
+        uint32_t connections_max
+        uint32_t idle_share
 
     ctypedef struct BackendState:
         uint64_t cursor
         int64_t in_flight
+        int64_t retrying
+        int64_t waiting
+        uint64_t spare_ns
+        uint64_t waiters
 
     ctypedef struct ListenerState:
         int64_t sessions
@@ -110,6 +137,51 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t[TRIED_MAX] tried
 
     ctypedef int32_t (*pick_fn)(const Backend *backend, Pick *pick) noexcept nogil
+
+    ctypedef struct GateState:
+        int64_t users
+
+    ctypedef struct ServerName:
+        uint64_t first
+        uint64_t second
+        uint32_t at
+        uint32_t old
+
+    ctypedef struct Persistence:
+        uint32_t kind
+        uint32_t fallback
+        uint32_t wait_ms
+        uint32_t secure
+        uint64_t ttl_ms
+        uint16_t field
+        uint8_t prefix_v4
+        uint8_t prefix_v6
+        Span name
+        Span attributes
+        uint32_t names_mask
+        ServerName *names
+        ServerName *given
+        uint64_t set_count
+        GateState *table
+
+    ctypedef struct Resilience:
+        uint32_t retry_on
+        uint32_t retry_any_method
+        uint32_t retry_same
+        uint32_t try_timeout_ms
+        uint32_t budget_percent
+        uint32_t budget_min
+        uint32_t status_count
+        uint16_t[8] statuses
+        uint32_t requests_max
+        uint32_t queue_max
+        uint32_t queue_wait_ms
+        Span queue_header
+        uint32_t breaker_percent
+        uint32_t breaker_requests
+        uint32_t breaker_window_ms
+        uint32_t breaker_open_ms
+        uint32_t tier_percent
 
     ctypedef struct Backend:
         pick_fn pick
@@ -136,6 +208,10 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t retries
         Span name
         void *tls
+        Persistence *persistence
+        Resilience *resilience
+        Backend *tiers
+        uint32_t tier_count
 
     ctypedef struct Part:
         uint32_t kind
@@ -156,9 +232,6 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
     ctypedef struct Choice:
         uint32_t backend
         uint32_t up_to
-
-    ctypedef struct GateState:
-        int64_t users
 
     ctypedef struct Key:
         uint16_t field

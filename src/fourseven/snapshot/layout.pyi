@@ -55,6 +55,21 @@ class PartKind(IntEnum):
     PART_VERIFIED = 18
     PART_SECURE = 19
 
+class PersistenceKind(IntEnum):
+    PERSIST_COOKIE = 0
+    PERSIST_LEARNT = 1
+    PERSIST_TABLE = 2
+
+class Fallback(IntEnum):
+    FALLBACK_REBALANCE = 0
+    FALLBACK_WAIT = 1
+    FALLBACK_REFUSE = 2
+
+class RetryOn(IntEnum):
+    RETRY_CONNECT = 1
+    RETRY_RESET = 2
+    RETRY_TIMEOUT = 4
+
 class GateKind(IntEnum):
     GATE_NONE = 0
 

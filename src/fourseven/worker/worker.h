@@ -55,6 +55,10 @@ typedef struct FOURSEVEN_LINE {
     uint64_t requests, retries, pick_failed;
     uint64_t latency_ns; /* the sum; from the request's last byte to the answer's first */
     uint64_t latencies[FOURSEVEN_LATENCIES];
+    uint64_t retries_of_status, retries_refused;   /* refused: by the budget */
+    uint64_t persisted, persisted_new, persisted_moved; /* found; given a server; its server could not be had */
+    uint64_t queued, queue_full, queue_timeouts, limited; /* limited: at the limit, with no queue */
+    uint64_t circuits_opened, circuit_refused, spilled;   /* spilled: to a further tier */
 } BackendCounters;
 
 #endif

@@ -49,6 +49,13 @@ cpdef enum Reason:
     REASON_CLIENT_LEFT = 21
     REASON_CUT = 22             # the server hung up amid its answer
     REASON_RELOADED = 23        # the listener is gone, or has become stricter meanwhile
+    REASON_SERVERS_FULL = 24    # every server is at its limit, and there is no queue
+    REASON_BACKEND_FULL = 25    # the backend's own limit
+    REASON_QUEUE_FULL = 26
+    REASON_QUEUE_TIME = 27      # it waited as long as it may
+    REASON_CIRCUIT_OPEN = 28    # too many errors of all servers that are left
+    REASON_PERSISTED_DOWN = 29  # the one server that this client belongs to cannot be had
+    REASON_RETRIED_STATUS = 30  # answers that were worth another try, and no server was left for it
 
 cdef extern from "fourseven/worker/worker.h" nogil:
     ctypedef struct WorkerCounters:
@@ -88,6 +95,10 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t requests, retries, pick_failed
         uint64_t latency_ns
         uint64_t[LATENCIES] latencies
+        uint64_t retries_of_status, retries_refused
+        uint64_t persisted, persisted_new, persisted_moved
+        uint64_t queued, queue_full, queue_timeouts, limited
+        uint64_t circuits_opened, circuit_refused, spilled
 
 # ---- what the loop knows of the things it drives ----
 
