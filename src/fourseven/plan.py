@@ -258,10 +258,7 @@ class PersistencePlan:
     """Who comes back to which server."""
 
     kind: int  # snapshot.layout.PersistenceKind
-    field: int  # matching.table.Field of what names a client
-    name: bytes = b""  # of the cookie or header
-    prefix_v4: int = 32
-    prefix_v6: int = 128
+    key: KeyPlan  # what names a client: a cookie, a header, its address
     attributes: bytes = b""  # of our cookie, from the first semicolon
     secure: int = 0  # 0 never, 1 where the client came by TLS, 2 always
     ttl_ms: int = 0  # of a row in the table
