@@ -1,4 +1,4 @@
-"""`fourseven reload`, `upgrade` and `status`: a word to the fourseven that runs."""
+"""`fourseven reload` and `upgrade`: a word to the fourseven that runs."""
 
 from __future__ import annotations
 
@@ -32,18 +32,3 @@ def reload(runtime_dir: str | None) -> None:
 def upgrade(runtime_dir: str | None) -> None:
     """Starts the installed version on the same sockets; the old one finishes what it has."""
     sys.exit(_ask("upgrade", runtime_dir)["code"])
-
-
-@click.command()
-@RUNTIME_DIR
-def status(runtime_dir: str | None) -> None:
-    """Which file runs, in which process, and where it listens."""
-    answer = _ask("status", runtime_dir)
-    found = answer["status"]
-    print(f"file      {found['file']}")
-    print(f"engine    {found['engine'] or 'restarting'}  restarts {found['restarts']}")
-    for pid in found["draining"]:
-        print(f"draining  {pid}")
-    for name, _, address in found["listeners"]:
-        print(f"listener  {name}  {address}")
-    sys.exit(answer["code"])

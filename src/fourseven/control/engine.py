@@ -399,7 +399,7 @@ class Engine:
 
     def _look(self, deadline: float) -> None:
         busy = (self._plane.busy() if self._plane is not None else 0) + self._kernel.busy()
-        if busy and self._loop.time() < deadline:
+        if (busy or self._front.busy()) and self._loop.time() < deadline:
             self._loop.call_later(DRAIN_LOOK_S, self._look, deadline)
             return
         if busy:

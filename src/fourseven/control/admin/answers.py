@@ -7,12 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from fourseven.compiler.explain import report
+from fourseven.config.load import loads, read
 from fourseven.control.admin import view
 from fourseven.control.admin.calls import Call, Text
 from fourseven.control.admin.desk import Desk
+from fourseven.control.admin.differences import Diff, differences, running
 from fourseven.control.admin.refusals import Refusal
 from fourseven.control.question import asked, verdict_on
-from fourseven.errors import FoursevenError
+from fourseven.errors import ConfigErrors, FoursevenError
 from fourseven.observe import metrics
 from fourseven.observe.exposition import MEDIA_TYPE, exposition
 
@@ -82,6 +84,34 @@ async def show_config(desk: Desk, _: Call) -> dict[str, Any]:
     }
 
 
+async def show_diff(desk: Desk, _: Call) -> Diff:
+    force = desk.in_force()
+    now = await asyncio.to_thread(desk.subject.on_disk)
+    made: Diff = {
+        "file": force.file,
+        "loaded_at": force.since,
+        "on_disk": "unreadable" if now is None else "same",
+        "problems": [],
+        "differences": [],
+        "running": running(desk.changes(), desk.subject.seen()),
+    }
+    if now is not None and now != force.raw:
+        await asyncio.to_thread(_compare, made, force.raw, now)
+    return made
+
+
+def _compare(made: Diff, in_force: bytes, on_disk: bytes) -> None:
+    before, _ = read(in_force, made["file"])
+    try:
+        config = loads(on_disk, made["file"])
+    except ConfigErrors as errors:
+        made["on_disk"] = "wrong"
+        made["problems"] = [str(problem) for problem in errors.problems]
+        return
+    made["differences"] = differences(before.data, config._source.data)
+    made["on_disk"] = "changed" if made["differences"] else "same"
+
+
 async def explain(desk: Desk, call: Call) -> dict[str, Any]:
     """What becomes of a request, by the code of `fourseven explain`."""
     force = desk.in_force()
@@ -134,7 +164,7 @@ async def maintenance(desk: Desk, call: Call) -> view.ServerState:
 async def weigh(desk: Desk, call: Call) -> view.ServerState:
     await show_server(desk, call)
     desk.subject.weigh(_key(call), call.body.weight, call.query.keep)
-    desk.forget()
+    await _in_force(desk)
     return await show_server(desk, call)
 
 
@@ -143,7 +173,7 @@ async def _operated(
 ) -> view.ServerState:
     await show_server(desk, call)
     desk.subject.operate(_key(call), word, deadline_s, call.query.keep)
-    desk.forget()
+    await _in_force(desk)
     return await show_server(desk, call)
 
 
@@ -162,8 +192,14 @@ async def undo_changes(desk: Desk, _: Call) -> list[view.Change]:
             desk.subject.operate(key, "enable")
             if one["weight"] is not None:
                 desk.subject.weigh(key, None)
-    desk.forget()
+    await _in_force(desk)
     return undone
+
+
+async def _in_force(desk: Desk) -> None:
+    """The data planes are told in the loop's next turn: the answer comes after that."""
+    await asyncio.sleep(0)
+    desk.forget()
 
 
 def _key(call: Call) -> tuple[str, str]:

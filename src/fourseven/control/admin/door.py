@@ -28,6 +28,7 @@ OPEN_MAX = 64  # connections of each kind; a dashboard has six, Prometheus one
 QUIET_S = 60.0  # far above any answer's time, far below what would let silent callers gather
 SWEEP_S = 5.0
 REST_S = 1.0  # when there are no descriptors left
+JUST_NOW_S = 0.25
 BATCH = 16  # connections taken in one go; control has other work
 
 Reception = Callable[[], asyncio.Protocol]
@@ -39,6 +40,7 @@ class Visit:
 
     local: bool  # by the unix socket, from the same user or root
     active_at: float
+    asking: bool = False  # a request of it is being answered
 
 
 class Door:
@@ -68,6 +70,16 @@ class Door:
         """Takes nobody more; who is in may finish."""
         for key in list(self._socks):
             self._stop(key)
+
+    def busy(self) -> int:
+        """Callers who are owed an answer, or who came so lately that they may be about to ask."""
+        now = self._loop.time()
+        return len(self._entering) + sum(
+            visit.asking
+            or unsent(transport) > 0
+            or (now - visit.active_at < JUST_NOW_S and not transport.is_closing())
+            for transport, visit in self.visits.items()
+        )
 
     def touch(self, transport: asyncio.BaseTransport) -> Visit:
         """The visit of a connection, which has just done something."""
@@ -143,7 +155,8 @@ class Door:
             raise
 
     def _forget_gone(self) -> None:
-        for transport in [one for one in self.visits if one.is_closing()]:
+        gone = [one for one in self.visits if one.is_closing() and not unsent(one)]
+        for transport in gone:
             del self.visits[transport]
 
     def _sweep(self) -> None:
@@ -153,3 +166,8 @@ class Door:
                 with contextlib.suppress(AttributeError):
                     transport.abort()  # type: ignore[attr-defined]
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if self.visits else None
+
+
+def unsent(transport: asyncio.BaseTransport) -> int:
+    """Bytes of an answer that its caller has not taken yet."""
+    return transport.get_write_buffer_size() if isinstance(transport, asyncio.Transport) else 0

@@ -68,6 +68,10 @@ class Front:
         self.draining = True
         self._door.close()
 
+    def busy(self) -> int:
+        """Callers that a drain waits for."""
+        return self._door.busy()
+
     async def _open(self, door: Door) -> Reception:
         # aiohttp is loaded by the first caller, beside control and not by it: half a second.
         server = await asyncio.to_thread(importlib.import_module, "fourseven.control.admin.server")

@@ -73,7 +73,7 @@ async def reception(door: Door, desk: Desk) -> Reception:
 
 
 def application(door: Door, desk: Desk) -> web.Application:
-    app = web.Application(middlewares=[_passage(door)], client_max_size=BODY_MAX)
+    app = web.Application(middlewares=[_passage(door, desk)], client_max_size=BODY_MAX)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, _handler(operation, door, desk))
     page = encoded(document())
@@ -87,14 +87,14 @@ def application(door: Door, desk: Desk) -> web.Application:
     return app
 
 
-def _passage(door: Door) -> Any:
+def _passage(door: Door, desk: Desk) -> Any:
     """What goes around every call: its connection is seen to be alive, its failure is a problem."""
 
     @web.middleware
     async def passage(request: web.Request, handler: Handler) -> web.StreamResponse:
-        transport = request.transport
-        if transport is not None:
-            door.touch(transport)
+        assert request.transport is not None
+        visit = door.touch(request.transport)
+        visit.asking = True
         try:
             async with asyncio.timeout(ANSWER_S):
                 response = await handler(request)
@@ -107,9 +107,13 @@ def _passage(door: Door) -> Any:
         except Exception:
             logs.LOG.exception("admin.fault")
             response = _refused(Refusal("fault", "see the log"))
+        finally:
+            visit.asking = False
         response.headers.update(ALWAYS)
-        if transport is not None:
-            door.touch(transport)
+        if desk.subject.draining:
+            response.force_close()  # the next question is for who comes after us
+        if request.transport is not None:  # else the caller has left
+            door.touch(request.transport)
         return response
 
     return passage

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fourseven.control.admin import answers, bodies, view
+from fourseven.control.admin import answers, bodies, differences, view
 from fourseven.control.admin.access import Access
 from fourseven.control.admin.calls import Call
 from fourseven.control.admin.desk import Desk
@@ -98,6 +98,14 @@ OPERATIONS = (
         WRITE,  # a file may hold secrets
         answers.show_config,
         "The file in force, and how each listener is served.",
+    ),
+    Operation(
+        "GET",
+        "/v1/diff",
+        WRITE,  # it shows values of both files
+        answers.show_diff,
+        "The file as it is now against the one in force, and that against what runs.",
+        differences.Diff,
     ),
     Operation(
         "POST",

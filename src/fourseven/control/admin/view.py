@@ -32,6 +32,7 @@ from fourseven.plan import BackendPlan, ListenerPlan, Plan, RoutePlan
 Counters = dict[str, int]
 Texts = dict[str, list[tuple[str, list[str]]]]  # listener -> its routes: match, filters
 ANSWERS = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")  # none: closed without one
+STARTED = time.time()
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -128,6 +129,8 @@ class ProcessState(TypedDict):
     version: str
     pid: int
     file: str
+    now: float
+    started_at: float
     loaded_at: float
     workers: int
     draining: bool
@@ -220,6 +223,8 @@ def process(force: InForce, draining: bool) -> ProcessState:
         "version": __version__,
         "pid": os.getpid(),
         "file": force.file,
+        "now": time.time(),
+        "started_at": STARTED,
         "loaded_at": force.since,
         "workers": force.workers,
         "draining": draining,
