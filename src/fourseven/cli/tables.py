@@ -33,8 +33,9 @@ NUMBER = {"justify": "right", "no_wrap": True}
 
 def page(window: Window, rows_max: int | None = None) -> RenderableType:
     """Everything; at most so many servers, the busiest."""
-    parts: list[RenderableType] = [process(window.after), listeners(window)]
-    parts.append(servers(window, rows_max))
+    parts: list[RenderableType] = [process(window.after), Text(), listeners(window), Text()]
+    if window.after["backends"]:
+        parts += [servers(window, rows_max), Text()]
     if kernel := drops(window.after):
         parts.append(Text(f"kernel  dropped  {kernel}", style="yellow"))
     for one in window.after["changes"]:
@@ -50,6 +51,7 @@ def process(state: dict[str, Any]) -> Text:
     loaded = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["loaded_at"]))
     words = [
         f"fourseven {found['version']}",
+        f"engine {found['pid']}",
         f"{found['workers']} workers",
         f"up {up}",
         f"{found['file']} loaded {loaded}",
