@@ -387,7 +387,7 @@ def test_the_commands_say_what_happened(tmp_path: Path):
         code, text = call("status")
         assert code == 0
         assert f"engine {service.engine()}" in text
-        assert "listener  web  tcp://127.0.0.1:" in text
+        assert "web       tcp://127.0.0.1:" in text
         assert call("reload") == (0, "")
         service.write("listeners: {}")
         code, text = call("reload")
