@@ -79,6 +79,7 @@ from fourseven.scalars import (
     ReturnPath,
     ServerAddress,
     Size,
+    Suite,
     Text,
     Time,
     Wait,
@@ -327,6 +328,11 @@ class CertificateFiles(Form):
 
     certificate: Text = Field(description="PEM: the certificate, and behind it its chain.")
     key: Text | None = Field(None, description="PEM, without a pass phrase; else in the same file.")
+    ocsp: Text | None = Field(
+        None,
+        description="A file: its OCSP response (DER), stapled to handshakes. fetch: asked of its"
+        " authority. Left out: the certificate's file name with .ocsp behind, if there is one.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -365,6 +371,9 @@ class Tls(Form):
     ] = Field(None, description="The lowest version; left out: the profile's.")
     ciphers: Text | None = Field(
         None, description="OpenSSL's cipher list for TLS 1.2; left out: the profile's."
+    )
+    suites: Annotated[tuple[Suite, ...] | None, NotEmpty(), BeforeValidator(listed)] = Field(
+        None, description="The ciphers of TLS 1.3; the client chooses. Left out: all three."
     )
     curves: Annotated[tuple[Text, ...] | None, BeforeValidator(listed)] = Field(
         None, description="For the key exchange, in this order; left out: the profile's."

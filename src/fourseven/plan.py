@@ -120,6 +120,10 @@ class CertificatePlan:
     not_after: float  # seconds since 1970
     chain: bytes = field(repr=False)
     key: bytes = field(repr=False)
+    staple: bytes = field(default=b"", repr=False)  # an OCSP response, shown to who asks
+    staple_until: float = 0.0  # seconds since 1970
+    staple_fault: str = ""  # why there is none, though the file wants one
+    fetches: bool = False  # control asks the authority for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,7 @@ class TlsPlan:
     identity: bytes  # 32 bytes: a ticket is good only where this is the same
     min_version: int = 0x0303
     ciphers: bytes = b""  # of TLS 1.2
+    suites: bytes = b""  # of TLS 1.3; empty: OpenSSL's
     curves: bytes = b""
     client_authority: bytes = field(default=b"", repr=False)  # PEM; empty: clients are not asked
     client_required: bool = False

@@ -102,6 +102,7 @@ Path = tuple[str | int, ...]  # of keys and indexes, from the top of the file
 Protocol = Literal["auto", "http", "tcp", "udp"]
 HttpVersion = Literal["1.1", "2"]
 BackendProtocol = Literal["http/1.1", "h2"]
+Suite = Literal["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
 Plane = Literal["auto", "http", "relay", "tcx", "xdp", "nftables"]
 ReturnPath = Literal["masquerade", "routed", "direct"]
 KernelPolicy = Literal["auto", "off", "tcx", "xdp", "nftables"]

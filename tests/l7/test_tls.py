@@ -33,7 +33,7 @@ def tls_front(stage: Stage, *certificates: str, workers: int = 1, **tls) -> Fron
     return stage.front(workers=workers, tls={"certificates": list(certificates), **tls}, **more)
 
 
-TLS_KEYS = {"profile", "min_version", "ciphers", "curves", "client_certificates"}
+TLS_KEYS = {"profile", "min_version", "ciphers", "suites", "curves", "client_certificates"}
 
 
 def tls(front: Front, context: ssl.SSLContext, **more) -> TlsWire:
@@ -139,6 +139,12 @@ def test_a_cipher_of_the_file(stage: Stage, authority: Authority, leaf: str):
     front = tls_front(stage, leaf, ciphers="ECDHE-ECDSA-CHACHA20-POLY1305")
     with tls(front, authority.context("1.2")) as wire:
         assert wire.socket.cipher()[0] == "ECDHE-ECDSA-CHACHA20-POLY1305"
+
+
+def test_a_suite_of_the_file(stage: Stage, authority: Authority, leaf: str):
+    front = tls_front(stage, leaf, suites=["TLS_CHACHA20_POLY1305_SHA256"])
+    with tls(front, authority.context("1.3")) as wire:
+        assert wire.socket.cipher()[0] == "TLS_CHACHA20_POLY1305_SHA256"
 
 
 def test_plain_http_on_a_tls_port(stage: Stage, leaf: str):

@@ -5,21 +5,23 @@ kind of key that stands for it, an exact name before a wildcard. The first certi
 file, with its like of another key, is shown to those who ask for none of the names.
 
 The profiles are Mozilla's (Server Side TLS 5.7): `modern` is TLS 1.3 alone, `intermediate` serves
-every client of the last ten years. TLS 1.3 has only good ciphers, so they have no key here.
+every client of the last ten years. TLS 1.3 has only good ciphers; `suites` can leave some out.
 
 Law: here, in `outward` and in `admin` alone the compiler reads files; the same files give the same
-plan.
+plan, but for an OCSP response, which has its time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ssl
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from fourseven.errors import Problem
-from fourseven.model import Config, Tls
+from fourseven.model import CertificateFiles, Config, Tls
 from fourseven.plan import CertificatePlan, TlsPlan
 
 INTERMEDIATE_CIPHERS = ":".join(
@@ -33,6 +35,7 @@ INTERMEDIATE_CIPHERS = ":".join(
     ]
 )
 CURVES = ("X25519", "prime256v1", "secp384r1")
+FETCH = "fetch"
 VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
 PROFILES = {"intermediate": "1.2", "modern": "1.3"}
 
@@ -66,6 +69,7 @@ def compile_tls(config: Config, name: str, problems: list[Problem]) -> TlsPlan |
         identity=hashlib.sha256(b"\0".join([name.encode(), authority, b"%d" % required])).digest(),
         min_version=VERSIONS[said.min_version or PROFILES[said.profile]],
         ciphers=(said.ciphers or INTERMEDIATE_CIPHERS).encode(),
+        suites=":".join(said.suites or ()).encode(),
         curves=":".join(said.curves or CURVES).encode(),
         client_authority=authority,
         client_required=required,
@@ -106,10 +110,38 @@ def _certificates(said: Tls, folder: Path, tell: Tell) -> list[CertificatePlan]:
     for i, one in enumerate(said.certificates):
         certificate = folder / one.certificate
         try:
-            read.append(files.pair(certificate, folder / (one.key or one.certificate)))
+            pair = files.pair(certificate, folder / (one.key or one.certificate))
+            read.append(_stapled(pair, one, folder))
         except files.Refused as refused:
             tell(("certificates", i), str(refused))
     return read
+
+
+def _stapled(pair: CertificatePlan, said: CertificateFiles, folder: Path) -> CertificatePlan:
+    """With its OCSP response. A bad one is a warning: it must not keep a renewal out."""
+    place = _staple_file(said, folder)
+    if said.ocsp is None and not place.exists():
+        return pair
+    from cryptography import x509
+
+    from fourseven.tls import certificates as files
+    from fourseven.tls import staples
+
+    chain = x509.load_pem_x509_certificates(pair.chain)
+    try:
+        if said.ocsp == FETCH:
+            staples.issuer_in(chain)
+            if not staples.responder(chain[0]):
+                raise files.Refused("the certificate names no responder to ask")
+            return replace(pair, fetches=True)
+        staple = staples.judge(files.read(place), chain, time.time())
+    except files.Refused as refused:
+        return replace(pair, staple_fault=str(refused))
+    return replace(pair, staple=staple.der, staple_until=staple.until)
+
+
+def _staple_file(said: CertificateFiles, folder: Path) -> Path:
+    return folder / (said.ocsp or f"{said.certificate}.ocsp")
 
 
 def _authority(said: Tls, folder: Path, tell: Tell) -> bytes:
@@ -152,5 +184,6 @@ def _settings(said: Tls, tell: Tell) -> None:
 def _files(said: Tls, folder: Path) -> list[Path]:
     every = [one.certificate for one in said.certificates]
     every += [one.key for one in said.certificates if one.key]
+    every += [str(_staple_file(one, folder)) for one in said.certificates if one.ocsp != FETCH]
     every += [said.client_certificates.ca] if said.client_certificates else []
     return [folder / one for one in dict.fromkeys(every)]

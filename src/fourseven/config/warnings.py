@@ -187,6 +187,13 @@ def expired_certificate(config: Config, plan: Plan) -> Iterator[Problem]:
             yield _warning(config, path, text)
 
 
+def staple_that_is_not_shown(config: Config, plan: Plan) -> Iterator[Problem]:
+    for path, one in _certificates(plan):
+        if one.staple_fault:
+            text = f"the certificate in {one.file} is shown without an OCSP response: "
+            yield _warning(config, path, text + one.staple_fault)
+
+
 def certificate_without_a_name(config: Config, plan: Plan) -> Iterator[Problem]:
     for path, one in _certificates(plan):
         if not one.names:
@@ -231,6 +238,7 @@ WARNINGS: tuple[Rule, ...] = (
     step_after_the_end,
     nobody_is_asked,
     expired_certificate,
+    staple_that_is_not_shown,
     certificate_without_a_name,
     certificate_never_shown,
 )

@@ -39,6 +39,7 @@ from fourseven.control.host import facts_for
 from fourseven.control.kernel import KernelPlanes, merged
 from fourseven.control.servers import Servers
 from fourseven.control.sockets import Want
+from fourseven.control.stapling import Stapling
 from fourseven.errors import ConfigErrors, FoursevenError
 from fourseven.health.standing import Order
 from fourseven.plan import ListenerPlan, OutwardPlan, Plan, TlsPlan
@@ -115,6 +116,7 @@ class Engine:
         self.servers = Servers(self)
         self._front = Front(self, admin)
         self._ejection = Ejection(self.servers.eject)
+        self._stapling = Stapling(self.reweigh)
         self._out: set[Key] = set()  # servers without new work
         self._cut: set[Key] = set()  # those whose flows end
         self._republishing = False
@@ -244,7 +246,7 @@ class Engine:
         out = self.servers.out(plan)
         self._kernel.publish(weighed, out)
         try:
-            self._publish_workers(heard(weighed), fresh, out)
+            self._publish_workers(heard(self._stapling.stapled(weighed)), fresh, out)
         except BaseException:
             if self._plan is not None:
                 before = with_weights(self._plan, self.servers.weights)
@@ -252,6 +254,7 @@ class Engine:
             raise
         self._plan = plan
         self.servers.use(plan)
+        self._stapling.use(plan)
         self._ejection.use(plan, self._plane)
         self._out, self._cut = set(), set()
         self.tell(self.servers.orders)  # to each: a slot may remember an earlier life
@@ -290,7 +293,7 @@ class Engine:
         self._kernel.usable(self._out, self._cut)
 
     def reweigh(self) -> None:
-        """Other weights: the plan is published anew, once for all that change together."""
+        """Other weights or staples: the plan is published anew, once for all that change together."""
         if not self._republishing:
             self._republishing = True
             self._loop.call_later(REPUBLISH_S, self._republish)
@@ -379,6 +382,7 @@ class Engine:
             return
         self._draining = True
         self._front.close()
+        self._stapling.close()
         if keep:
             self._kernel.close(remove=False)
         else:

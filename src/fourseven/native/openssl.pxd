@@ -174,6 +174,12 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_CTX_set_tlsext_servername_callback(
         SSL_CTX *context, int (*choose)(SSL *ssl, int *alert, void *argument) noexcept nogil
     )
+    int SSL_CTX_set_ciphersuites(SSL_CTX *context, const char *suites)
+    long SSL_CTX_set_tlsext_status_cb(SSL_CTX *context, int (*callback)(SSL *, void *) noexcept nogil)
+    long SSL_CTX_set_tlsext_status_arg(SSL_CTX *context, void *argument)
+    long SSL_set_tlsext_status_ocsp_resp(SSL *ssl, unsigned char *response, long size)
+    X509 *SSL_CTX_get0_certificate(const SSL_CTX *context)
+    void *OPENSSL_malloc(size_t size)
     void SSL_get0_alpn_selected(const SSL *ssl, const unsigned char **name, unsigned int *size)
     void SSL_CTX_set_alpn_select_cb(
         SSL_CTX *context,

@@ -1,7 +1,7 @@
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from fourseven.native.arena cimport Arena
-from fourseven.native.openssl cimport SSL, SSL_CTX
+from fourseven.native.openssl cimport SSL, SSL_CTX, X509
 from fourseven.protocols.message cimport Span
 from fourseven.snapshot.layout cimport Listener
 
@@ -15,6 +15,17 @@ cpdef enum:
 cdef struct TlsName:
     Span text
     int32_t context             # index; NO_CONTEXT in an empty place
+
+# The OCSP response of a certificate, and until when it may be shown.
+cdef struct TlsStaple:
+    X509 *certificate           # of the context, which lives as long as this
+    Span response
+    int64_t until_s             # since 1970
+
+# Those of one context: the argument of its callback.
+cdef struct TlsStaples:
+    TlsStaple *at
+    uint32_t count
 
 # What a listener shows: an SSL_CTX for each set of certificates, the first one by default.
 cdef struct TlsSite:
@@ -30,7 +41,8 @@ cdef int32_t site_find(const TlsSite *site, const char *at, uint32_t size) noexc
 cdef int32_t name_find(const TlsSite *site, const char *at, uint32_t size) noexcept nogil
 
 cdef int fill_names(Arena *arena, TlsSite *site, list names) except -1
-cdef SSL_CTX *new_context(plan, tuple members, void *tickets) except NULL
+cdef SSL_CTX *new_context(Arena *arena, plan, tuple members, void *tickets) except NULL
+cdef int add_staple(Arena *arena, TlsStaples *staples, SSL_CTX *context, said) except -1
 cdef int set_up(SSL_CTX *context, plan, void *tickets) except -1
 cdef int set_clients(SSL_CTX *context, plan) except -1
 cdef int add_authorities(SSL_CTX *context, bytes pem, bint named) except -1
@@ -38,6 +50,7 @@ cdef int add_certificate(SSL_CTX *context, said) except -1
 cdef int refused(str what) except -1
 cdef void drop_context(void *context) noexcept nogil
 cdef int choose_certificate "fourseven_choose_certificate"(SSL *ssl, int *alert, void *argument) noexcept nogil
+cdef int show_staple "fourseven_show_staple"(SSL *ssl, void *argument) noexcept nogil
 cdef int choose_protocol "fourseven_choose_protocol"(
     SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *offered,
     unsigned int size, void *argument

@@ -43,18 +43,21 @@ from cython.cimports.fourseven.native.openssl import (
     ERR_error_string_n,
     ERR_peek_error,
     EVP_PKEY_free,
+    OPENSSL_malloc,
     PEM_read_bio_PrivateKey,
     PEM_read_bio_X509,
     SSL_CTX_add1_chain_cert,
     SSL_CTX_add_client_CA,
     SSL_CTX_check_private_key,
     SSL_CTX_free,
+    SSL_CTX_get0_certificate,
     SSL_CTX_get_cert_store,
     SSL_CTX_new,
     SSL_CTX_set1_groups_list,
     SSL_CTX_set_alpn_select_cb,
     SSL_CTX_set_app_data,
     SSL_CTX_set_cipher_list,
+    SSL_CTX_set_ciphersuites,
     SSL_CTX_set_max_proto_version,
     SSL_CTX_set_min_proto_version,
     SSL_CTX_set_mode,
@@ -65,13 +68,17 @@ from cython.cimports.fourseven.native.openssl import (
     SSL_CTX_set_session_id_context,
     SSL_CTX_set_timeout,
     SSL_CTX_set_tlsext_servername_callback,
+    SSL_CTX_set_tlsext_status_arg,
+    SSL_CTX_set_tlsext_status_cb,
     SSL_CTX_set_tlsext_ticket_key_evp_cb,
     SSL_CTX_set_verify,
     SSL_CTX_use_certificate,
     SSL_CTX_use_PrivateKey,
     SSL_get_app_data,
+    SSL_get_certificate,
     SSL_get_servername,
     SSL_set_SSL_CTX,
+    SSL_set_tlsext_status_ocsp_resp,
     TLS_server_method,
     TLSEXT_NAMETYPE_host_name,
     X509_free,
@@ -90,10 +97,13 @@ from cython.cimports.fourseven.tls.site import (
     TICKET_LIFE_S,
     TlsName,
     TlsSite,
+    TlsStaple,
+    TlsStaples,
 )
 from cython.cimports.fourseven.tls.tickets import ticket_key
-from cython.cimports.libc.stdint import int32_t, uint32_t
-from cython.cimports.libc.string import memcmp, strlen
+from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
+from cython.cimports.libc.string import memcmp, memcpy, strlen
+from cython.cimports.libc.time import time
 
 # ---- control's half: from the plan ----
 
@@ -109,7 +119,7 @@ def site_build(arena, plan, tickets):
         arena_take(arena, cython.sizeof(cython.p_void) * len(plan.sets)),
     )
     for at, members in enumerate(plan.sets):
-        context = new_context(plan, members, tickets)
+        context = new_context(arena, plan, members, tickets)
         site.contexts[at] = context
         arena_on_drop(arena, drop_context, context)
     site.context_count = len(plan.sets)
@@ -143,14 +153,23 @@ def fill_names(arena, site, names):
     return 0
 
 
-def new_context(plan, members, tickets):
+def new_context(arena, plan, members, tickets):
     context: cython.pointer[SSL_CTX] = SSL_CTX_new(TLS_server_method())
+    staples: cython.pointer[TlsStaples]
     if context is cython.NULL:
         raise MemoryError
     try:
         set_up(context, plan, tickets)
+        staples = cython.cast(
+            cython.pointer[TlsStaples], arena_take(arena, cython.sizeof(TlsStaples))
+        )
+        staples.count = 0
+        staples.at = cython.cast(
+            cython.pointer[TlsStaple], arena_take(arena, cython.sizeof(TlsStaple) * len(members))
+        )
         for number in members:
             add_certificate(context, plan.certificates[number])
+            add_staple(arena, staples, context, plan.certificates[number])
     except BaseException:
         SSL_CTX_free(context)
         raise
@@ -191,6 +210,9 @@ def set_up(context, plan, tickets):
     curves: bytes = plan.curves
     if SSL_CTX_set_cipher_list(context, ciphers) != 1:
         refused("the ciphers")
+    suites: bytes = plan.suites
+    if suites and SSL_CTX_set_ciphersuites(context, suites) != 1:
+        refused("the suites")
     if SSL_CTX_set1_groups_list(context, curves) != 1:
         refused("the curves")
     return 0
@@ -258,6 +280,20 @@ def add_certificate(context, said):
     return 0
 
 
+def add_staple(arena, staples, context, said):
+    """Of the certificate that was added last."""
+    one: cython.pointer[TlsStaple] = cython.address(staples.at[staples.count])
+    if not said.staple:
+        return 0
+    one.certificate = SSL_CTX_get0_certificate(context)
+    one.response = arena_text(arena, said.staple)
+    one.until_s = cython.cast(int64_t, said.staple_until)
+    staples.count += 1
+    SSL_CTX_set_tlsext_status_cb(context, show_staple)
+    SSL_CTX_set_tlsext_status_arg(context, staples)
+    return 0
+
+
 def refused(what):
     text = cython.declare(cython.char[256])
     ERR_error_string_n(ERR_peek_error(), text, 256)
@@ -297,6 +333,32 @@ def choose_certificate(ssl, alert, argument):
         found = site_find(site, lower, cython.cast(uint32_t, size))
     SSL_set_SSL_CTX(ssl, site.contexts[0 if found == NO_CONTEXT else found])
     return SSL_TLSEXT_ERR_OK
+
+
+def show_staple(ssl, argument):
+    """The certificate is chosen; the client asks whether it is still good. In the end of a response
+    none is shown: a client refuses an old one, and passes over none.
+    """
+    staples: cython.pointer[TlsStaples] = cython.cast(cython.pointer[TlsStaples], argument)
+    certificate: cython.pointer[X509] = SSL_get_certificate(ssl)
+    one: cython.pointer[TlsStaple]
+    copy: cython.p_void
+    at: uint32_t
+    for at in range(staples.count):
+        one = cython.address(staples.at[at])
+        if one.certificate != certificate or one.until_s <= time(cython.NULL):
+            continue
+        copy = OPENSSL_malloc(one.response.size)
+        if copy is cython.NULL:
+            break
+        memcpy(copy, one.response.at, one.response.size)
+        SSL_set_tlsext_status_ocsp_resp(
+            ssl,
+            cython.cast(cython.pointer[cython.uchar], copy),
+            cython.cast(cython.long, one.response.size),
+        )
+        return SSL_TLSEXT_ERR_OK
+    return SSL_TLSEXT_ERR_NOACK
 
 
 def site_find(site, at, size):
