@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -60,6 +60,16 @@ class Match(Feature):
         return 0
 
 
+class Reader(Protocol):
+    """How a feature reads what stands elsewhere; all of it is looked at again later."""
+
+    def file(self, name: str) -> bytes:
+        """Its bytes; a name is relative to the configuration. ValueError says what is wrong."""
+
+    def address(self, url: str) -> bytes:
+        """What was fetched last from there; b"" where nothing came yet."""
+
+
 class Filter(Feature):
     """A step that a route takes: `filters: [{<key>: ...}]`, in the order of the file."""
 
@@ -84,6 +94,14 @@ class Filter(Feature):
     def backends(self) -> tuple[str, ...]:
         """Backends that the step speaks to by itself, by name; they must stand in the file."""
         return ()
+
+    def tells(self) -> tuple[str, ...]:
+        """Headers by which it tells servers who the client is: no client's own ones pass."""
+        return ()
+
+    def read(self, reader: Reader) -> Filter:  # noqa: ARG002
+        """The same step with what stands in the files that it names."""
+        return self
 
     def response_actions(self) -> tuple[Action, ...]:
         """What is done to the server's answer."""

@@ -19,6 +19,8 @@ from fourseven.balancing.random import Random
 from fourseven.balancing.round_robin import RoundRobin
 from fourseven.balancing.source_hash import SourceHash
 from fourseven.features import Algorithm, Check, Filter, Match
+from fourseven.filters.access import Access
+from fourseven.filters.cors import Cors
 from fourseven.filters.host import Host
 from fourseven.filters.hsts import Hsts
 from fourseven.filters.redirect import Redirect
@@ -66,6 +68,8 @@ FILTERS: tuple[type[Filter], ...] = (
     ResponseHeaders,
     Hsts,
     Host,
+    Access,
+    Cors,
 )
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (

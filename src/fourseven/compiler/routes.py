@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from fourseven.compiler.prefix import prefix_of
@@ -29,10 +30,15 @@ def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tu
             found.append(_route(route, name, config.at(*path)))
         except ValueError as error:
             problems.append(config.problem(path, str(error)))
-    return _sealed(found)
+    named = {name.encode() for step in _all_steps(said.all_routes) for name in step.tells()}
+    return _sealed(found, named)
 
 
-def _sealed(routes: list[RoutePlan]) -> tuple[RoutePlan, ...]:
+def _all_steps(routes: tuple[Route, ...]) -> Iterator[Filter]:
+    return (form.feature for route in routes for form in route.filters)
+
+
+def _sealed(routes: list[RoutePlan], named: set[bytes]) -> tuple[RoutePlan, ...]:
     """Headers in which one route tells who the client is are taken off the client's own requests
     in all routes: a server that believes them gets them from nobody else."""
     telling = {
@@ -41,6 +47,7 @@ def _sealed(routes: list[RoutePlan]) -> tuple[RoutePlan, ...]:
         for action in route.request_actions
         if any(part.kind in TELLING for part in action.value)
     }
+    telling |= {name.lower(): name for name in sorted(named)}
     strip = tuple(Action(ActionKind.ACTION_REMOVE_HEADER, name) for name in telling.values())
     if not strip:
         return tuple(routes)

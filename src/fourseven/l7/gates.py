@@ -15,6 +15,8 @@ an end.
 
 import cython
 from cython.cimports.fourseven.l7.answer import stream_refuse
+from cython.cimports.fourseven.l7.gate_access import access_ask
+from cython.cimports.fourseven.l7.gate_cors import cors_ask
 from cython.cimports.fourseven.l7.gates import (
     GATE_PASS,
     GATE_WAIT,
@@ -32,6 +34,7 @@ from cython.cimports.fourseven.l7.records import (
 )
 from cython.cimports.fourseven.l7.stream import stream_go_on, stream_reread
 from cython.cimports.fourseven.native.atomics import fetch_add_i64
+from cython.cimports.fourseven.snapshot.layout import GATE_ACCESS, GATE_CORS
 from cython.cimports.fourseven.worker.tools import buffer_small, run_again
 from cython.cimports.fourseven.worker.worker import REASON_RELOADED, Buffer
 from cython.cimports.libc.stdint import int32_t, uint32_t
@@ -42,6 +45,8 @@ GATES = cython.declare(GateForm[64])
 
 def gates_prepare():
     """The functions of each kind."""
+    GATES[cython.cast(cython.int, GATE_ACCESS)].ask = access_ask
+    GATES[cython.cast(cython.int, GATE_CORS)].ask = cors_ask
 
 
 def gates_pass(worker, session):

@@ -85,6 +85,11 @@ cpdef enum RetryOn:         # bits: failures that are worth another try
 # A kind of gate: its functions stand in l7.gates, its plan comes from the filter of that name.
 cpdef enum GateKind:
     GATE_NONE = 0
+    GATE_ACCESS = 1
+    GATE_CORS = 2
+    GATE_BASIC = 3          # name and password
+    GATE_TOKEN = 4          # a signed token (JWT)
+    GATE_FORWARD = 5        # a service is asked
 
 cpdef enum:
     NO_BACKEND = 0xFFFFFFFF

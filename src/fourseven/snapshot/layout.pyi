@@ -72,6 +72,11 @@ class RetryOn(IntEnum):
 
 class GateKind(IntEnum):
     GATE_NONE = 0
+    GATE_ACCESS = 1
+    GATE_CORS = 2
+    GATE_BASIC = 3
+    GATE_TOKEN = 4
+    GATE_FORWARD = 5
 
 class ActionKind(IntEnum):
     ACTION_SET_HEADER = 0

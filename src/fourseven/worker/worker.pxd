@@ -56,6 +56,14 @@ cpdef enum Reason:
     REASON_CIRCUIT_OPEN = 28    # too many errors of all servers that are left
     REASON_PERSISTED_DOWN = 29  # the one server that this client belongs to cannot be had
     REASON_RETRIED_STATUS = 30  # answers that were worth another try, and no server was left for it
+    REASON_DENIED = 40          # `access`: not from that address
+    REASON_CORS_ORIGIN = 41     # `cors`: a preflight from an origin that is not allowed
+    REASON_CORS_PREFLIGHT = 42  # a preflight, answered by us
+    REASON_PASSWORD = 43        # `basic_auth`: no name and password, or wrong ones
+    REASON_TOKEN = 44           # `jwt`: no token, or not a good one
+    REASON_ASKED = 45           # `forward_auth`: the service that was asked said no
+    REASON_ASK_FAILED = 46      # ... or gave no answer
+    REASON_CHECKS_FULL = 47     # too many passwords wait for their check
 
 cdef extern from "fourseven/worker/worker.h" nogil:
     ctypedef struct WorkerCounters:
