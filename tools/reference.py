@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from fourseven import model, units
 from fourseven.features import Feature, Need
 from fourseven.filters.values import MEANINGS
-from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES
+from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES, SOURCES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 NEEDS = {
@@ -57,6 +57,7 @@ REGISTRY: dict[str, tuple[str, tuple[type[Feature], ...]]] = {
     "Matches": ("`match: {…}`; every key of one match must hold.", MATCHES),
     "Filters": ("`filters: [{…}, {…}]`, in the order of the file.", FILTERS),
     "Balancing": ("`balance: …` of a backend.", ALGORITHMS),
+    "Discovery": ("`servers: [{…}]` of a backend, in place of an address.", SOURCES),
     "Health checks": ("`health: …` of a backend.", CHECKS),
 }
 

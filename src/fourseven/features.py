@@ -142,6 +142,24 @@ class Persistence(Feature):
         raise NotImplementedError
 
 
+class Source(Feature):
+    """A place that knows servers: `servers: [{<key>: ...}]`."""
+
+    need: ClassVar[Need] = Need.ADDRESS  # control looks, so no data plane has to see more for it
+    single: ClassVar[bool] = False  # it stands for one server, however many addresses it finds
+
+    async def look(self, folder: Any) -> Any:
+        """Finds the servers (discovery.found.Look). discovery.found.Unfound says why it cannot.
+
+        `folder` is that of the file, for what is relative to it.
+        """
+        raise NotImplementedError
+
+    def stamp(self, folder: Any) -> Any:  # noqa: ARG002
+        """The same as that of the last look: another one would find the same. None: who knows."""
+        return None
+
+
 class Algorithm(Feature):
     """A way to pick a server: `balance: <key>` or `balance: {<key>: {...}}`."""
 

@@ -8,7 +8,7 @@ out before it is read; the schema shows both.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from fourseven.features import Algorithm, Check, Feature, Filter, Match
-from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES
+from fourseven.features import Algorithm, Check, Feature, Filter, Match, Source
+from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES, SOURCES
 
 
 class Form(BaseModel):
@@ -195,7 +195,29 @@ class CheckForm(OneFeature):
         return next(self.features())  # type: ignore[no-any-return]
 
 
+class SourceForm(FeatureForm):
+    """A server's address, or a place that knows servers."""
+
+    @property
+    def source(self) -> Source | None:
+        return next(self.features(), None)
+
+    @classmethod
+    def source_keys(cls) -> list[str]:
+        return [str(cls.model_fields[name].alias) for name in cls.feature_names]
+
+    def verified(self, has_address: bool) -> Self:
+        """Exactly one of them."""
+        found = ["address"] * has_address + [feature.key for feature in self.features()]
+        if len(found) == 1:
+            return self
+        if not found:
+            raise ValueError("the address is missing; write e.g. 10.0.0.1:8080")
+        raise ValueError(f"{' and '.join(found)} stand in one server; keep one of them")
+
+
 if TYPE_CHECKING:
+    ServerSource = SourceForm
     RouteMatch = MatchForm
     RouteFilter = FilterForm
     Balance = BalanceForm
@@ -205,4 +227,5 @@ else:
     RouteFilter = _form("RouteFilter", FilterForm, FILTERS)
     Balance = _form("Balance", BalanceForm, ALGORITHMS)
     HealthCheck = _form("HealthCheck", CheckForm, CHECKS)
+    ServerSource = _form("ServerSource", SourceForm, SOURCES)
     RouteMatch.model_rebuild()

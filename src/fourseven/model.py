@@ -32,6 +32,7 @@ In the terms of Kubernetes' Gateway API:
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
@@ -46,7 +47,15 @@ from pydantic import (
 
 from fourseven.errors import Problem, Severity
 from fourseven.features import Need
-from fourseven.forms import Balance, Form, HealthCheck, NotEmpty, RouteFilter, RouteMatch
+from fourseven.forms import (
+    Balance,
+    Form,
+    HealthCheck,
+    NotEmpty,
+    RouteFilter,
+    RouteMatch,
+    ServerSource,
+)
 from fourseven.forms_admin import Admin
 from fourseven.forms_ejection import Ejection
 from fourseven.plan import (
@@ -99,12 +108,13 @@ _KERNEL = KernelOptions()
 # ---- the model itself ----
 
 
-class Server(Form):
-    """One server of a backend."""
+class Server(ServerSource):
+    """One server of a backend, or a place that knows servers; what is said holds for each then."""
 
     address: ServerAddress = Field(
+        _SERVER.address,
         description="host:port, [v6]:port or unix:/path; host:8000-8100 for a listener that binds"
-        " as many ports: each goes to its own."
+        " as many ports: each goes to its own.",
     )
     weight: Annotated[int, Field(strict=True, ge=0, le=WEIGHT_MAX)] = Field(
         _SERVER.weight, description="Its share of new work, against the others; 0 takes none."
@@ -118,10 +128,18 @@ class Server(Form):
     def from_file(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"address": value}
 
+    @model_validator(mode="after")
+    def one_place(self) -> Server:
+        return self.verified(bool(self.address))
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
         long = handler(schema)
-        return {"anyOf": [handler.resolve_ref_schema(long)["properties"]["address"], long]}
+        whole = handler.resolve_ref_schema(long)
+        whole["oneOf"] = [{"required": [key]} for key in ("address", *cls.source_keys())]
+        text = dict(whole["properties"]["address"])
+        text.pop("default", None)
+        return {"anyOf": [text, long]}
 
 
 class Health(HealthCheck):
@@ -585,6 +603,11 @@ class Config(Form):
     def at(self, *path: str | int) -> str:
         """file:line:column of a value, or "" for a model that came from no file."""
         return self._source.at(path) if self._source is not None else ""
+
+    @property
+    def folder(self) -> str:
+        """That of the file: what paths in it are relative to."""
+        return os.path.dirname(self._source.file) if self._source is not None else ""
 
     def problem(self, path: Path, text: str, severity: Severity = "error") -> Problem:
         """What is wrong at this path, with the place in the file if there is one."""

@@ -154,6 +154,15 @@ class PeerPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerRule:
+    """How it follows from a server whom it must prove to be (compiler.peers)."""
+
+    name: str  # the file's, for all servers; empty: each its own
+    sni: str
+    common: bytes = field(repr=False)  # all else that connections are made under
+
+
+@dataclass(frozen=True, slots=True)
 class OutwardPlan:
     """TLS to the servers of a backend."""
 
@@ -166,6 +175,7 @@ class OutwardPlan:
     min_version: int = 0x0303
     ciphers: bytes = b""  # of TLS 1.2
     curves: bytes = b""
+    rule: PeerRule | None = None  # for servers that are found later
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,7 @@ class ServerPlan:
     max_in_flight: int = 0
     max_connections: int = 0
     tier: int = 0  # 0: the servers that are used first
+    name: str = ""  # the host name by which it was found
     known_as: str = ""  # what a hash orders it by, where that is not its address
 
 
@@ -226,6 +237,15 @@ class TierPlan:
 
     members: tuple[int, ...]  # indexes into the backend's servers
     table: Any = None  # of indexes into `members`
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """A place that knows servers of a backend."""
+
+    source: Any  # features.Source
+    folder: str  # what its paths are relative to
+    server: ServerPlan  # what those that it finds are like, but for address and weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +340,7 @@ class BackendPlan:
     retries: int = 1
     health: HealthPlan | None = None
     tls: OutwardPlan | None = None
+    sources: tuple[SourcePlan, ...] = ()  # of more servers, which are found while it runs
     balance: Any = None  # features.Algorithm: asked anew when servers or weights change
     ejection: EjectionPlan | None = None
     slow_start_ms: int = 0  # from a server's (re)birth to its whole share; 0: at once

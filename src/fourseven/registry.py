@@ -18,7 +18,9 @@ from fourseven.balancing.power_of_two import PowerOfTwo
 from fourseven.balancing.random import Random
 from fourseven.balancing.round_robin import RoundRobin
 from fourseven.balancing.source_hash import SourceHash
-from fourseven.features import Algorithm, Check, Filter, Match
+from fourseven.discovery.dns import Dns
+from fourseven.discovery.listed import File
+from fourseven.features import Algorithm, Check, Filter, Match, Source
 from fourseven.filters.access import Access
 from fourseven.filters.cors import Cors
 from fourseven.filters.host import Host
@@ -88,4 +90,9 @@ CHECKS: tuple[type[Check], ...] = (
     Http,
     Tls,
     Command,
+)
+
+SOURCES: tuple[type[Source], ...] = (
+    Dns,
+    File,
 )

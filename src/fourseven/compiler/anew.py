@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from fourseven.compiler.peers import peer_of
 from fourseven.plan import BackendPlan, Plan, ServerPlan
 
 Weights = Mapping[tuple[str, str], int]  # (backend, the server's address) -> weight
@@ -28,11 +29,15 @@ def with_weights(plan: Plan, weights: Weights) -> Plan:
 
 
 def with_servers(backend: BackendPlan, servers: tuple[ServerPlan, ...]) -> BackendPlan:
-    """The backend with these servers. ValueError where its algorithm cannot have them."""
+    """The backend with these servers. ValueError where its algorithm cannot have them, or where
+    one has no name to prove."""
     if servers == backend.servers:
         return backend
     picker = backend.balance.lower([(one.known_as or one.address, one.weight) for one in servers])
-    return replace(backend, servers=servers, pick=picker.pick, table=picker.table)
+    tls = backend.tls
+    if tls is not None and tls.rule is not None:
+        tls = replace(tls, peers=tuple(peer_of(tls.rule, server) for server in servers))
+    return replace(backend, servers=servers, pick=picker.pick, table=picker.table, tls=tls)
 
 
 def _weighed(backend: BackendPlan, weights: Weights) -> BackendPlan:

@@ -8,16 +8,17 @@ from __future__ import annotations
 from fourseven.features import Algorithm
 from fourseven.forms_ejection import compile_ejection
 from fourseven.model import Backend, Health
-from fourseven.plan import BackendPlan, HealthPlan, ServerPlan
+from fourseven.plan import BackendPlan, HealthPlan, ServerPlan, SourcePlan
 from fourseven.registry import ALGORITHMS
 
 DEFAULT = "round_robin"
 
 
-def compile_backend(name: str, backend: Backend) -> BackendPlan:
-    """The servers, and the function that picks one."""
+def compile_backend(name: str, backend: Backend, folder: str = "") -> BackendPlan:
+    """The servers, and the function that picks one. `folder` is the file's."""
     algorithm = backend.balance.feature if backend.balance is not None else default_algorithm()
-    servers = tuple(ServerPlan(s.address, s.weight, s.max_in_flight) for s in backend.servers)
+    said = [(s, ServerPlan(s.address, s.weight, s.max_in_flight)) for s in backend.servers]
+    servers = tuple(plan for server, plan in said if server.source is None)
     picker = algorithm.lower([(server.address, server.weight) for server in servers])
     return BackendPlan(
         name=name,
@@ -41,6 +42,11 @@ def compile_backend(name: str, backend: Backend) -> BackendPlan:
         return_path=backend.return_path,
         health=compile_health(backend.health) if backend.health is not None else None,
         balance=algorithm,
+        sources=tuple(
+            SourcePlan(server.source, folder, plan)
+            for server, plan in said
+            if server.source is not None
+        ),
         slow_start_ms=backend.slow_start_ms,
         ejection=compile_ejection(backend.ejection) if backend.ejection is not None else None,
     )

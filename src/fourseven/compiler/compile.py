@@ -82,7 +82,7 @@ def _backends(config: Config, problems: list[Problem]) -> tuple[BackendPlan, ...
     for name, backend in config.backends.items():
         tls = compile_outward(config, name, problems)
         try:
-            found.append(replace(compile_backend(name, backend), tls=tls))
+            found.append(replace(compile_backend(name, backend, config.folder), tls=tls))
         except ValueError as error:
             problems.append(config.problem(("backends", name, "balance"), str(error)))
     return tuple(found)

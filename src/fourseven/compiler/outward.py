@@ -1,8 +1,7 @@
 """TLS to a backend's servers: whom each server must prove to be, and by whose word.
 
-The name that is verified is the file's `name`, else the server's own host name, else its IP address
-(the certificate must then hold that address). SNI is the same name; an address is never sent as SNI
-(RFC 6066 3). The authorities are those of `ca`, else the system's.
+The name is a matter of `peers`, which is also asked for servers that are found later. The
+authorities are those of `ca`, else the system's.
 
 The system's authorities are read here as one file, like every other certificate: OpenSSL would look
 for them during a handshake, in a worker.
@@ -13,17 +12,15 @@ identity is a hash of all that its connections are made under.
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 from fourseven.addresses import is_host_name
+from fourseven.compiler.peers import is_address, peer_of
 from fourseven.compiler.tls import CURVES, INTERMEDIATE_CIPHERS, VERSIONS, Tell
 from fourseven.errors import Problem
 from fourseven.model import BackendTls, Config, Server
-from fourseven.plan import CertificatePlan, OutwardPlan, PeerPlan
+from fourseven.plan import CertificatePlan, OutwardPlan, PeerPlan, PeerRule, ServerPlan
 
 # Where distributions keep them, if OpenSSL's own path is not there.
 SYSTEM_AUTHORITIES = (
@@ -52,13 +49,15 @@ def compile_outward(config: Config, name: str, problems: list[Problem]) -> Outwa
     certificate = _certificate(said, folder, tell)
     files += [str(folder / one) for one in (said.certificate, said.key) if one]
     protocols = _protocols(said, tell)
-    peers = list(_peers(said, backend.servers, tell))
-    if len(problems) > before:
-        return None
     version = VERSIONS[said.min_version]
     common = repr((authority, verified, certificate, version, protocols)).encode()
+    rule = PeerRule(said.name or "", said.sni or "", common)
+    peers = _peers(rule, said, backend.servers, tell)
+    if len(problems) > before:
+        return None
     return OutwardPlan(
-        peers=tuple(_with_identity(peer, server, common) for peer, server in peers),
+        peers=tuple(peers),
+        rule=rule,
         authority=authority,
         verified=verified,
         certificate=certificate,
@@ -77,39 +76,20 @@ def system_authorities() -> Path | None:
     return next((Path(one) for one in known if one and Path(one).is_file()), None)
 
 
-def _with_identity(peer: PeerPlan, server: Server, common: bytes) -> PeerPlan:
-    whole = b"\0".join([common, peer.name, peer.sni, server.address.encode()])
-    number = int.from_bytes(hashlib.sha256(whole).digest()[:8], "big")
-    return PeerPlan(peer.name, peer.is_address, peer.sni, number or 1)  # 0: no TLS
-
-
 def _peers(
-    said: BackendTls, servers: tuple[Server, ...], tell: Tell
-) -> Iterator[tuple[PeerPlan, Server]]:
-    if said.name is not None and not _is_address(said.name) and not is_host_name(said.name):
+    rule: PeerRule, said: BackendTls, servers: tuple[Server, ...], tell: Tell
+) -> list[PeerPlan]:
+    if said.name is not None and not is_address(said.name) and not is_host_name(said.name):
         tell(("name",), f"{said.name!r} is no host name and no address; write e.g. a.example.com")
-        return
+        return []
     if said.sni is not None and not is_host_name(said.sni):
         tell(("sni",), f"{said.sni!r} is no host name; write e.g. a.example.com")
-        return
-    for server in servers:
-        name = said.name
-        if name is None and server.address.startswith("unix:"):
-            text = f"{server.address} has no host name to verify; give the name that its "
-            tell((), text + "certificate stands for, e.g. name: a.example.com")
-            return
-        host = name or server.address.rpartition(":")[0].strip("[]")
-        address = _is_address(host)
-        sni = said.sni or ("" if address else host)
-        yield PeerPlan(host.encode(), address, sni.encode(), 0), server
-
-
-def _is_address(text: str) -> bool:
+        return []
     try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+        return [peer_of(rule, ServerPlan(one.address)) for one in servers if one.address]
+    except ValueError as error:
+        tell((), str(error))
+        return []
 
 
 def _authority(said: BackendTls, folder: Path, tell: Tell) -> tuple[bytes, list[str]]:

@@ -138,7 +138,7 @@ def same_server_twice(config: Config, _: Plan) -> Iterator[Problem]:
     for name, backend in config.backends.items():
         seen: dict[str, int] = {}
         for i, server in enumerate(backend.servers):
-            if seen.setdefault(server.address, i) != i:
+            if server.address and seen.setdefault(server.address, i) != i:
                 text = f"{server.address} stands here twice; use its weight for a larger share"
                 yield _warning(config, ("backends", name, "servers", i), text)
 

@@ -33,6 +33,7 @@ from fourseven.control import logs
 from fourseven.control.admin.front import Front
 from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
+from fourseven.control.discovery import Discovery
 from fourseven.control.ejection import Ejection
 from fourseven.control.health import Key
 from fourseven.control.host import facts_for
@@ -51,7 +52,8 @@ RECLAIM_S = 0.1  # a retired snapshot waits for a turn of each worker, mostly mi
 # even on a machine that is short of cores, a woken thread runs within this.
 LET_GO_S = 2.0
 DRAIN_LOOK_S = 0.05
-REPUBLISH_S = 0.05  # changes of weights within this are published together
+REPUBLISH_S = 0.1  # changes of weights and servers within this are published together
+FOUND_S = 3.0  # servers that are to be found before a file is in force; longer, it is without them
 CERTIFICATES_LOOK_S = 2.0  # one stat for each file: nothing; a renewal is in force soon after
 TICKET_KEY_S = 4 * 3600.0  # as long as a ticket lives (tls/site); two older keys are accepted
 DEFER_ACCEPT_S = (
@@ -115,6 +117,8 @@ class Engine:
         self._certificates: tuple[Plan, bytes, str, Watch] | None = None  # of what is in force
         self.servers = Servers(self)
         self._front = Front(self, admin)
+        self._discovery = Discovery(self.reweigh)
+        self._finding: asyncio.Task[None] | None = None
         self._ejection = Ejection(self.servers.eject)
         self._stapling = Stapling(self.reweigh)
         self._out: set[Key] = set()  # servers without new work
@@ -163,6 +167,20 @@ class Engine:
             return
         self._loading = (identity, plan)
         self._workers = self._workers or worker_count(plan.workers)
+        self._discovery.follow(plan)
+        if self._discovery.pending(plan):
+            self._finding = self._loop.create_task(self._find(identity, plan))
+        else:
+            self._ask(identity, plan)
+
+    async def _find(self, identity: int, plan: Plan) -> None:
+        """A file comes into force with the servers that it lets us find, if they are found soon."""
+        await self._discovery.ready(plan, FOUND_S)
+        if self._loading == (identity, plan):
+            self._ask(identity, plan)
+
+    def _ask(self, identity: int, plan: Plan) -> None:
+        """For the sockets."""
         asked = wants_of(plan, self._workers) + self._front.wants(plan)
         wants = [[want.listener, want.bind, want.copies] for want in asked]
         self._channel.send({"type": "open", "id": identity, "wants": wants})
@@ -200,6 +218,7 @@ class Engine:
         problems = list(plan.warnings)
         if plan.workers and plan.workers != self._workers:
             problems.append(f"workers: {plan.workers} takes effect with `fourseven upgrade`")
+        problems += self._discovery.problems(plan)
         problems += [f"{key[1]} of {key[0]} is as the file has it again" for key in passed]
         told = {listener.name: _told(listener) for listener in plan.listeners}
         for name, fields in told.items():
@@ -220,6 +239,7 @@ class Engine:
         if self._loading is not None:
             identity = self._loading[0]
             self._loading = None
+        self._discovery.use(self._plan)
         self._channel.send({"type": "refused", "id": identity, "kind": kind, "problems": problems})
 
     def _orphaned(self) -> None:
@@ -242,20 +262,22 @@ class Engine:
             self._plane.start()
             self._loop.call_later(CERTIFICATES_LOOK_S, self._look_at_certificates)
             self._loop.call_later(TICKET_KEY_S, self._rotate_tickets)
-        weighed = with_weights(plan, self.servers.weights)
-        out = self.servers.out(plan)
+        found = self._discovery.found(plan)
+        weighed = with_weights(found, self.servers.weights)
+        out = self.servers.out(found)
         self._kernel.publish(weighed, out)
         try:
             self._publish_workers(heard(self._stapling.stapled(weighed)), fresh, out)
         except BaseException:
             if self._plan is not None:
-                before = with_weights(self._plan, self.servers.weights)
-                self._kernel.publish(before, self.servers.out(self._plan))
+                before = with_weights(self._discovery.found(self._plan), self.servers.weights)
+                self._kernel.publish(before, self.servers.out(before))
             raise
         self._plan = plan
-        self.servers.use(plan)
+        self._discovery.use(plan)
         self._stapling.use(plan)
-        self._ejection.use(plan, self._plane)
+        self.servers.use(found)
+        self._ejection.use(found, self._plane)
         self._out, self._cut = set(), set()
         self.tell(self.servers.orders)  # to each: a slot may remember an earlier life
 
@@ -293,7 +315,7 @@ class Engine:
         self._kernel.usable(self._out, self._cut)
 
     def reweigh(self) -> None:
-        """Other weights or staples: the plan is published anew, once for all that change together."""
+        """Other weights, servers or staples: the plan is published anew, once for all of them."""
         if not self._republishing:
             self._republishing = True
             self._loop.call_later(REPUBLISH_S, self._republish)
@@ -408,6 +430,7 @@ class Engine:
             return
         if busy:
             logs.warn("drain.cut", connections=busy)
+        self._discovery.use(None)
         self._ejection.stop()
         self.servers.stop()
         self._kernel.close(remove=True)

@@ -158,6 +158,8 @@ def _unfit_backend(backend: BackendPlan, ability: Ability) -> str:
     if MODES[backend.return_path] not in ability.modes:
         able = ", ".join(name for name, number in MODES.items() if number in ability.modes)
         return f"it has no return_path {backend.return_path}; it has {able or 'none yet'}"
+    if backend.sources:
+        return "its servers are found while it runs"
     if backend.bounded_load_percent:
         return "bounded_load needs counters of its own"
     if any(server.max_in_flight for server in backend.servers):

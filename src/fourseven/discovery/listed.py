@@ -1,0 +1,90 @@
+"""Servers from a file of their own, which another program writes.
+
+The file is looked at once a second (one `stat`), and read when it is another one. A file that
+cannot be read, or that is wrong, leaves the servers as they were. Whoever writes it should write a
+new one and rename it: half a file is a wrong file, or worse, a shorter right one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from fourseven.discovery.found import SERVERS_MAX, Found, Look, Unfound
+from fourseven.features import Source
+from fourseven.scalars import WEIGHT_MAX, ServerAddress
+
+LOOK_S = 1.0
+SIZE_MAX = 8 << 20  # bytes: hundreds of each server
+
+
+class Listed(BaseModel):
+    """One server of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: ServerAddress
+    weight: Annotated[int, Field(strict=True, ge=0, le=WEIGHT_MAX)] | None = None
+    max_in_flight: Annotated[int, Field(strict=True, ge=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_file(cls, value: Any) -> Any:
+        return {"address": value} if isinstance(value, str) else value
+
+
+LIST = TypeAdapter(list[Listed])
+
+
+class File(Source):
+    """The servers that a file lists, JSON or YAML, read again whenever it changes.
+
+    The file is a list of addresses, or of {address, weight, max_in_flight}; its path is relative
+    to the configuration's folder. While it is wrong or missing, the servers stay as they were.
+
+        servers: [{file: servers.yaml}]
+    """
+
+    key: ClassVar[str] = "file"
+    shorthand: ClassVar[str | None] = "path"
+
+    path: Annotated[str, Field(min_length=1)]
+
+    def stamp(self, folder: Path) -> Any:
+        try:
+            found = os.stat(folder / self.path)
+        except OSError as error:
+            return error.errno
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    async def look(self, folder: Path) -> Look:
+        stamp = self.stamp(folder)
+        return Look(self.read(folder / self.path), LOOK_S, stamp=stamp)
+
+    def read(self, path: Path) -> tuple[Found, ...]:
+        """The servers in it. Unfound says what is wrong."""
+        try:
+            with path.open("rb") as stream:
+                raw = stream.read(SIZE_MAX + 1)
+        except OSError as error:
+            raise Unfound(f"{path}: {error.strerror}") from None
+        if len(raw) > SIZE_MAX:
+            raise Unfound(f"{path}: more than {SIZE_MAX} bytes")
+        try:
+            listed = LIST.validate_python(
+                yaml.load(raw, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            )
+        except yaml.YAMLError as error:
+            raise Unfound(f"{path}: {' '.join(str(error).split())[:200]}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise Unfound(f"{path}: {where or 'the file'}: {first['msg']}") from None
+        if len(listed) > SERVERS_MAX:
+            raise Unfound(f"{path}: {len(listed)} servers; {SERVERS_MAX} is the most")
+        found = {one.address: Found(one.address, one.weight, one.max_in_flight) for one in listed}
+        return tuple(found.values())
