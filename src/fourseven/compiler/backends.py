@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from fourseven.features import Algorithm
 from fourseven.forms_ejection import compile_ejection
-from fourseven.model import Backend, Health
+from fourseven.forms_health import Health
+from fourseven.model import Backend
 from fourseven.plan import BackendPlan, HealthPlan, ServerPlan, SourcePlan
 from fourseven.registry import ALGORITHMS
 
