@@ -40,6 +40,7 @@ from fourseven.matching.body import Body
 from fourseven.matching.client_certificate import ClientCertificate
 from fourseven.matching.cookie import Cookie
 from fourseven.matching.device import Device
+from fourseven.matching.grpc import Grpc
 from fourseven.matching.header import Header
 from fourseven.matching.host import Host as HostMatch
 from fourseven.matching.method import Method
@@ -55,6 +56,7 @@ MATCHES: tuple[type[Match], ...] = (
     ClientCertificate,
     HostMatch,
     Path,
+    Grpc,
     Header,
     Query,
     Cookie,

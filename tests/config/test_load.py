@@ -251,3 +251,18 @@ def test_a_file_that_is_no_mapping(text: str):
     ) or problems(text) == [
         "f.yaml:1:1: the key 'listeners' is missing; write e.g. listeners: {web: {bind: :8080, backend: web}}"
     ]
+
+
+@pytest.mark.parametrize(
+    ("backend", "says"),
+    [
+        ("protocol: h2, proxy_protocol: v2", "clients share a connection"),
+        ("protocol: h2, tls: {alpn: http/1.1}", "tls.alpn contradicts protocol: h2"),
+        ("protocol: h3", "protocol"),
+    ],
+)
+def test_what_servers_of_http_2_cannot_have(backend: str, says: str):
+    text = WEB + f"backends: {{web: {{servers: [127.0.0.1:9000], {backend}}}}}\n"
+    found = problems(text)
+    assert len(found) == 1
+    assert says in found[0]

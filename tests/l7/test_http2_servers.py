@@ -11,11 +11,18 @@ from hyperframe.frame import GoAwayFrame, SettingsFrame
 from support.front import Stage
 from support.http2 import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, Answer, request
 from support.http2_back import Back, back_of, in_flight
-from support.http2_server import Call, Http2Server, shut
+from support.http2_server import Call, Http2Server, Script, shut
 from support.http2_stage import client
+from support.tls import Authority
 from support.wire import Message, chunked
 
 MIB = 1024 * 1024
+NAME = "server.example"
+
+
+def answer_aside(body: bytes) -> Script:
+    """In a thread of its own, for it waits until it is read."""
+    return lambda call: threading.Thread(target=call.answer, args=(body,)).start()
 
 
 @pytest.fixture(scope="module")
@@ -245,9 +252,7 @@ def test_a_server_that_allows_none(stage: Stage):
 
 def test_a_large_answer(back: Back):
     large = bytes(range(256)) * (8 * MIB // 256)
-    back.server.scripts[b"/large"] = lambda call: threading.Thread(
-        target=call.answer, args=(large,)
-    ).start()
+    back.server.scripts[b"/large"] = answer_aside(large)
     assert back.balancer.get("/large").body == large
     with client(back) as http:
         id = http.ask("GET", "/large")
@@ -532,3 +537,51 @@ def test_a_reload_that_takes_the_server_away(stage: Stage):
         call.answer(b"old")
         assert http.answer(id).body == b"old"
         back.server.wait(call.talk.finished.is_set)
+
+
+# ---- TLS ----
+
+
+def secured(stage: Stage, authority: Authority, *protocols: str, **tls) -> Back:
+    context = authority.server_context(authority.issue("h2.pem", NAME))
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    server = Http2Server(context=context)
+    back = back_of(stage, server, {"tls": {"ca": str(authority.pem), "name": NAME, **tls}})
+    return back
+
+
+def test_tls_and_its_protocol(stage: Stage, authority: Authority):
+    back = secured(stage, authority, "h2", "http/1.1")
+    with client(back) as http:
+        ids = [http.ask("GET", "/x") for _ in range(20)]
+        assert all(http.answer(id).body == b"server" for id in ids)
+    assert back.balancer.get("/y").body == b"server"
+    assert len(back.server.conversations) == 1
+    assert back.server.calls(b"/x")[0].pseudo[b":scheme"] == b"https"
+    row = next(iter(back.balancer.counters()["servers"].values()))
+    assert (row["tls_handshakes"], row["connects"], row["requests"]) == (1, 1, 21)
+
+
+def test_a_large_answer_over_tls(stage: Stage, authority: Authority):
+    back = secured(stage, authority, "h2")
+    large = bytes(range(256)) * 8000
+    back.server.scripts[b"/large"] = answer_aside(large)
+    assert back.balancer.get("/large").body == large
+
+
+@pytest.mark.parametrize("protocols", [["http/1.1"], []], ids=["http/1.1", "none"])
+def test_a_server_that_does_not_choose_h2(stage: Stage, authority: Authority, protocols: list[str]):
+    back = secured(stage, authority, *protocols)
+    answer = back.balancer.get("/x")
+    assert answer.status == 502
+    assert b"no application protocol (ALPN) in common" in answer.body
+    assert back.server.heads == []
+
+
+def test_a_server_that_is_not_who_it_should_be(stage: Stage, authority: Authority):
+    back = secured(stage, authority, "h2", name="other.example")
+    with client(back) as http:
+        answer = http.get("GET", "/x")
+    assert (answer.status, b"stands for another name" in answer.body) == (502, True)
+    assert back.balancer.counters()["workers"]["tls_server_faults"]["name"] == 1

@@ -29,6 +29,7 @@ SAMPLES: dict[str, Any] = {
     "sni": "a.example",
     "client_certificate": {"verified": True},
     "alpn": "h2",
+    "grpc": "shop.v1.Orders",
 }
 
 
@@ -43,6 +44,10 @@ def probe(*matches: Expression) -> Probe:
 
 def header(*lines: str, name: bytes = b"Cookie") -> dict[str, Any]:
     return {"headers": [(name, line.encode("latin-1")) for line in lines]}
+
+
+def called(path: bytes, kind: bytes) -> dict[str, Any]:
+    return {"path": path, "headers": [(b"Content-Type", kind)]}
 
 
 def body(text: bytes, kind: bytes = b"application/json", **more: Any) -> dict[str, Any]:
@@ -110,6 +115,22 @@ QUERIES = [
     ({"a": 8}, b"a=8", True),
     ({"a": 1.0}, b"a=1", True),
     ({"a": True}, b"a=true", True),
+]
+
+PROTO, KIND = b"application/grpc+proto", b"application/grpc"
+GRPC = [
+    ("shop.Orders", (b"/shop.Orders/Create", KIND), True),
+    ("shop.Orders", (b"/shop.Orders/Create", PROTO), True),
+    ("shop.Orders", (b"/shop.Orders/Create", KIND + b"; charset=x"), True),
+    ("shop.Orders", (b"/shop.Orders/Create", KIND + b"-web"), False),
+    ("shop.Orders", (b"/shop.Orders/Create", b"application/json"), False),
+    ("shop.Orders", (b"/shop.OrdersX/Create", KIND), False),
+    ("shop.Orders", (b"/shop.Orders", KIND), False),
+    (["shop.A", "shop.B"], (b"/shop.B/Create", KIND), True),
+    ({"service": "shop.A", "method": "Create"}, (b"/shop.A/Create", KIND), True),
+    ({"service": "shop.A", "method": "Create"}, (b"/shop.A/CreateX", KIND), False),
+    ({"service": "shop.A", "method": ["Get", "Put"]}, (b"/shop.A/Put", KIND), True),
+    ({"service": "shop.A", "method": ["Get", "Put"]}, (b"/shop.B/Put", KIND), False),
 ]
 
 PATHS = [
@@ -227,6 +248,7 @@ TABLE = [
     *(("cookie", value, sent, holds) for value, sent, holds in COOKIES),
     *(("query", value, {"query": sent}, holds) for value, sent, holds in QUERIES),
     *(("path", value, {"path": sent}, holds) for value, sent, holds in PATHS),
+    *(("grpc", value, called(*sent), holds) for value, sent, holds in GRPC),
     *(("host", value, {"host": sent}, holds) for value, sent, holds in HOSTS),
     *OTHERS,
 ]
@@ -460,6 +482,9 @@ def test_how_much_of_the_body_is_needed():
 # ---- mistakes ----
 
 MISTAKES = [
+    ("grpc", "/shop.Orders", "is no service; write e.g. shop.v1.Orders"),
+    ("grpc", {"service": "a.B", "method": "C/D"}, "is no method"),
+    ("grpc", {"service": ["a.B", "a.C"], "method": "D"}, "belong to one service"),
     ("path", "videos/", "write /videos/"),
     ("path", "/videos/*", r"write \{glob: /videos/\*\}"),
     ("path", "/a?b=c", "write /a"),

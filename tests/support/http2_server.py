@@ -266,8 +266,6 @@ class Http2Server(Recorder):
         self.held: set[bytes] = set()
         self.early: dict[bytes, Script] = {}  # run when a head is there
         self.stingy: set[bytes] = set()
-        if context is not None:
-            context.set_alpn_protocols(["h2"])
         super().__init__(name)
 
     def came(self, call: Call) -> None:
@@ -296,11 +294,6 @@ class Http2Server(Recorder):
 
     def rests(self) -> bool:
         return not self.accepting and super().rests()
-
-
-def h2_context(context: ssl.SSLContext) -> ssl.SSLContext:
-    context.set_alpn_protocols(["h2"])
-    return context
 
 
 def shut(conversation: Http2Conversation) -> None:

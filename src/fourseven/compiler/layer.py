@@ -105,6 +105,8 @@ def reasons(config: Config, listener: Listener) -> Iterator[Reason]:
         backend = config.backends.get(name)
         if backend is not None and backend.tls is not None:
             yield Reason(Need.BYTES, f"backends.{name}.tls", ())
+        if backend is not None and backend.protocol == "h2":
+            yield Reason(Need.REQUEST, f"backends.{name}.protocol", ())
         if backend is not None and backend.proxy_protocol is not None:
             yield Reason(Need.BYTES, f"backends.{name}.proxy_protocol", ())
         if backend is not None and backend.balance is not None:

@@ -10,6 +10,7 @@ session. After it the stream holds nothing: no server, no pin.
 import cython
 from cython.cimports.fourseven.l7.attempt import leave_server
 from cython.cimports.fourseven.l7.ended import stream_ended
+from cython.cimports.fourseven.l7.grpc import write_grpc_answer
 from cython.cimports.fourseven.l7.heads import (
     HEAD_REFUSED,
     HeadContext,
@@ -39,7 +40,7 @@ from cython.cimports.fourseven.protocols.message import (
 from cython.cimports.fourseven.snapshot.layout import ACTION_REDIRECT, ACTION_RESPOND
 from cython.cimports.fourseven.worker.secure import fault_words
 from cython.cimports.fourseven.worker.worker import REASON_ACTION, REASON_REWRITE, Buffer
-from cython.cimports.libc.stdint import int32_t, uint32_t
+from cython.cimports.libc.stdint import int32_t, uint16_t, uint32_t
 from cython.cimports.libc.string import memset
 
 
@@ -57,13 +58,18 @@ def answer(worker, session, status, reason):
     stream_context(worker, session, cython.address(context))
     if status >= 502 and stream.tls_fault:
         context.hint = fault_words(stream.tls_fault)
-    size = write_answer(
-        cython.address(http.out[0]),
-        OUT_CAPACITY,
-        status,
-        stream.method_id,
-        cython.address(context),
-    )
+    if session.lane is not cython.NULL and session.lane.grpc:
+        size = write_grpc_answer(
+            cython.address(http.out[0]), OUT_CAPACITY, status, cython.address(context)
+        )
+    else:
+        size = write_answer(
+            cython.address(http.out[0]),
+            OUT_CAPACITY,
+            status,
+            stream.method_id,
+            cython.address(context),
+        )
     count(cython.address(worker.counters.own_answers), 1)
     session_write(worker, session, cython.address(http.out[0]), size)
     after_answer(worker, session)
@@ -73,9 +79,15 @@ def answer_action(worker, session):
     context = cython.declare(HeadContext)
     http: cython.pointer[Http] = http_of(worker)
     size: int32_t
+    status: uint16_t
     if not body_at_hand(session):
         session.stream.keep_alive = 0
         session.lingering = 1
+    if session.lane is not cython.NULL and session.lane.grpc:
+        status = terminal_status(session.stream.route)
+        if status >= 400:
+            answer(worker, session, status, REASON_ACTION)
+            return
     stream_context(worker, session, cython.address(context))
     size = write_action_answer(
         cython.address(http.out[0]), OUT_CAPACITY, worker.request, cython.address(context)

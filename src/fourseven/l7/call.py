@@ -15,6 +15,7 @@ was lost is still read. A client that leaves resets its stream and nothing else.
 """
 
 import cython
+from cython.cimports.fourseven.l7.grpc import is_grpc
 from cython.cimports.fourseven.l7.http2 import FRAME_HEAD, ROOM_MIN, http2_ready, http2_room
 from cython.cimports.fourseven.l7.lane import (
     inner_of,
@@ -57,7 +58,12 @@ from cython.cimports.fourseven.l7.session import (
     session_run,
 )
 from cython.cimports.fourseven.l7.trunk import trunk_changed, trunk_retire, trunk_take
-from cython.cimports.fourseven.l7.upstream import upstream_bury, upstream_new, upstream_timer
+from cython.cimports.fourseven.l7.upstream import (
+    upstream_begin,
+    upstream_bury,
+    upstream_new,
+    upstream_timer,
+)
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.nghttp2 import (
     NGHTTP2_CANCEL,
@@ -67,7 +73,6 @@ from cython.cimports.fourseven.native.nghttp2 import (
     nghttp2_nv,
     nghttp2_submit_request,
 )
-from cython.cimports.fourseven.protocols.grammar import same_name
 from cython.cimports.fourseven.worker.secure import TLS_TIME
 from cython.cimports.fourseven.worker.tools import buffer_free, bury, timer_clear, timer_put_off
 from cython.cimports.fourseven.worker.worker import Buffer
@@ -102,6 +107,10 @@ def call_take(worker, session, identity):
     upstream.connecting = not http2.greeted
     upstream.reused = http2.greeted
     lane_join(http2, lane)
+    upstream_begin(worker, session, upstream)
+    if session.lane is not cython.NULL and session.lane.grpc:
+        # Its messages come when they come: it may rest like a tunnel.
+        upstream.read_timeout_ms = session.stream.listener.tunnel_timeout_ms
     count(cython.address(worker.counters.http2_calls), 1)
     trunk_changed(http2)
     return upstream
@@ -351,8 +360,9 @@ def header_fields(lane, at, position, size, fields):
             continue
         found += 1
         if colon - line == 12 and memcmp(line, b"content-type", 12) == 0:
-            if fields[found - 1].valuelen >= 16 and same_name(
-                cython.cast(cython.p_const_char, fields[found - 1].value), b"application/grpc", 16
+            if is_grpc(
+                cython.cast(cython.p_const_char, fields[found - 1].value),
+                fields[found - 1].valuelen,
             ):
                 put_field(cython.address(fields[found]), b"te", 2, b"trailers", 8)
                 found += 1

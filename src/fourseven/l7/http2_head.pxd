@@ -10,7 +10,7 @@ cpdef enum:
     FIELDS_MAX = 4096       # each may cost its sender one byte (an indexed field)
     # Beyond, the request is answered with 431.
     CRUMBS_MAX = 256        # pieces of one Cookie header; browsers keep at most some 180 cookies a site
-    TAIL_MAX = 8192         # bytes of trailers, as protocols.chunked.TRAILERS_MAX
+    TAIL_MAX = 16384        # bytes of trailers, as protocols.chunked.TRAILERS_MAX
 
 cpdef enum Pseudo:
     PSEUDO_METHOD = 0

@@ -16,6 +16,7 @@ LIST_MAX or FIELDS_MAX it is an attack, and the connection ends.
 """
 
 import cython
+from cython.cimports.fourseven.l7.grpc import is_grpc
 from cython.cimports.fourseven.l7.http2_head import (
     CRUMBS_MAX,
     FIELDS_MAX,
@@ -237,6 +238,8 @@ def request_field(http2, lane, name, value):
         building.has_length = 1
     elif lane.connect and says(name, b"sec-websocket-key"):
         return  # HTTP/1.1 needs one, which is ours
+    elif says(name, b"content-type"):
+        lane.grpc = is_grpc(cython.cast(cython.p_const_char, value.base), value.len)
     put(http2, lane, name.base, name.len)
     put(http2, lane, b": ", 2)
     put(http2, lane, value.base, value.len)
@@ -423,7 +426,10 @@ def tail_begin(http2, lane):
 def trailer_field(lane, name, value):
     """A body whose length was told has no place for trailers; they are dropped, as is a bad one."""
     buffer: cython.pointer[Buffer] = lane.tail
-    if buffer is cython.NULL or buffer.end + name.len + value.len + 4 > TAIL_MAX:
+    if buffer is cython.NULL:
+        return
+    if buffer.end + name.len + value.len + 4 > TAIL_MAX:
+        lane.refuse |= lane.upstream is not cython.NULL  # never a part of a server's
         return
     if not all_of(name, TOKEN, 65535) or frames(name):
         return

@@ -202,6 +202,7 @@ cdef struct Lane:
     uint8_t queued              # in the carrier's `ready`
     uint8_t closed              # the library has forgotten the stream
     uint8_t connect             # extended CONNECT: a tunnel
+    uint8_t grpc                # its content type says so: our own answers are statuses of gRPC
     uint32_t code               # why the other side, or the server behind it, ended it early
     # from the client
     uint8_t chunked             # its length is not known beforehand: the engine gets it in chunks

@@ -13,6 +13,10 @@ cdef extern from *:
 # A connection to the slot that the session's stream has picked: from the pool, or a new one that
 # may still be connecting. NULL with errno in its counters when there is none.
 cdef Upstream *upstream_take "fourseven_upstream_take"(Worker *worker, Session *session) noexcept nogil
+# It is the session's now, with the times of its backend.
+cdef void upstream_begin "fourseven_upstream_begin"(
+    Worker *worker, Session *session, Upstream *upstream
+) noexcept nogil
 # After a whole exchange: back to the pool if both sides agree.
 cdef void upstream_release "fourseven_upstream_release"(Worker *worker, Upstream *upstream) noexcept nogil
 cdef void upstream_drop "fourseven_upstream_drop"(Worker *worker, Upstream *upstream) noexcept nogil
@@ -31,7 +35,6 @@ cdef void upstream_finish "fourseven_upstream_finish"(Upstream *upstream) noexce
 # The idle connections of all slots, for the end of the worker.
 cdef void upstream_drop_idle(Worker *worker) noexcept nogil
 
-cdef void begin(Worker *worker, Session *session, Upstream *upstream) noexcept nogil
 cdef int32_t read_secure(Worker *worker, Upstream *upstream) noexcept nogil
 cdef int32_t send_secure(
     Worker *worker, Upstream *upstream, const char *at, uint32_t size

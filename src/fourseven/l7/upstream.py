@@ -114,10 +114,7 @@ def upstream_take(worker, session):
         identity = outward_identity(outward, stream.slot)
     stream.ours = 0
     if stream.backend.http2:
-        upstream = call_take(worker, session, identity)
-        if upstream is not cython.NULL:
-            begin(worker, session, upstream)
-        return upstream
+        return call_take(worker, session, identity)
     if not stream.stale and stream.backend.proxy_protocol:
         upstream = take_kept(worker, session, identity)
     elif not stream.stale:
@@ -139,12 +136,11 @@ def upstream_take(worker, session):
                 stream.ours = 1
                 return cython.NULL
     if upstream is not cython.NULL:
-        begin(worker, session, upstream)
+        upstream_begin(worker, session, upstream)
     return upstream
 
 
-def begin(worker, session, upstream):
-    """It is the session's now, with the times of its backend."""
+def upstream_begin(worker, session, upstream):
     stream: cython.pointer[Stream] = cython.address(session.stream)
     upstream.session = session
     upstream.response_timeout_ms = stream.backend.response_timeout_ms

@@ -213,10 +213,16 @@ def settle_watched(worker: cython.pointer[Worker], session: cython.pointer[Sessi
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def calls(session: cython.pointer[cython.const[Session]]) -> cython.bint:
-    return session.stream.upstream is not cython.NULL and (
-        session.stream.upstream.lane is not cython.NULL
-    )
+def may_rest(worker: cython.pointer[Worker], session: cython.pointer[Session]) -> cython.bint:
+    """A call of gRPC: its messages come when they come. It rests like a tunnel, no longer."""
+    if session.lane is cython.NULL or not session.lane.grpc:
+        return False
+    if session.stream.upstream is cython.NULL or session.stream.upstream.lane is cython.NULL:
+        return False
+    if session.stream.response_begun:
+        return True  # its server has a time of its own (upstream.begin)
+    rested_ms: uint64_t = worker.now_ms - session.window_start_ms
+    return session.window_bytes > 0 or rested_ms < patience_ms(session, WAIT_TUNNEL)
 
 
 def body_timer(worker, session):
@@ -227,8 +233,12 @@ def body_timer(worker, session):
         wanted = cython.cast(uint64_t, plan.body_rate_min) * BODY_WINDOW_MS // 1000
     late: cython.bint = session.body_due_ms != 0 and worker.now_ms >= session.body_due_ms
     whole: cython.bint = worker.now_ms >= session.window_start_ms + BODY_WINDOW_MS
-    if calls(session):
-        wanted = 0  # both sides of a stream may rest: its server says how long
+    if (late or whole) and may_rest(worker, session):
+        if session.window_bytes > 0:
+            session.window_start_ms = worker.now_ms
+            session.window_bytes = 0
+        timer_set(worker, cython.address(session.timer), worker.now_ms + BODY_WINDOW_MS)
+        return
     if late or (whole and session.window_bytes < wanted):
         count(cython.address(worker.counters.timeouts_body), 1)
         stream_refuse(worker, session, 408, REASON_BODY_TIME)

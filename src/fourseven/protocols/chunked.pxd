@@ -5,9 +5,9 @@ cpdef enum ChunkedMode:
     CHUNKED_DECODE = 1  # output: the data alone
 
 cpdef enum:
-    CHUNK_LINE_MAX = 1024   # bytes of a chunk or trailer line; what a slow sender can make us keep
+    CHUNK_LINE_MAX = 1024   # bytes of a chunk's line; what a slow sender can make us keep
     EXTENSIONS_MAX = 16384  # bytes of extensions in one body: a byte of data may not cost a line each
-    TRAILERS_MAX = 8192     # bytes of all trailers; a quarter of what a head may be
+    TRAILERS_MAX = 16384    # bytes of all trailers; half of what a head may be, and all that gRPC takes
 
 cdef enum ChunkedState:
     CHUNKED_SIZE = 0        # before the line of a chunk

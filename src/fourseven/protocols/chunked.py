@@ -185,8 +185,8 @@ def read_trailer(chunked, at, size, out, wrote):
     position: uint32_t
     line: int32_t
     whole: uint32_t = size
-    if size > CHUNK_LINE_MAX:
-        size = CHUNK_LINE_MAX
+    if size > TRAILERS_MAX:
+        size = TRAILERS_MAX
     if at[0] == b"\r":
         line = line_end(at, 0, size)
         if line > 0:
@@ -204,7 +204,7 @@ def read_trailer(chunked, at, size, out, wrote):
             return -400
         position = skip_field(at, name + 1, size)
     line = line_end(at, position, size)
-    if line < 0 or (line == 0 and whole >= CHUNK_LINE_MAX):
+    if line < 0 or (line == 0 and whole >= TRAILERS_MAX):
         return -400
     if line == 0:
         return 0
