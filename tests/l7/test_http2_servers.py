@@ -547,8 +547,7 @@ def secured(stage: Stage, authority: Authority, *protocols: str, **tls) -> Back:
     if protocols:
         context.set_alpn_protocols(list(protocols))
     server = Http2Server(context=context)
-    back = back_of(stage, server, {"tls": {"ca": str(authority.pem), "name": NAME, **tls}})
-    return back
+    return back_of(stage, server, {"tls": {"ca": str(authority.pem), "name": NAME, **tls}})
 
 
 def test_tls_and_its_protocol(stage: Stage, authority: Authority):

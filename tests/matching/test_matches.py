@@ -46,10 +46,6 @@ def header(*lines: str, name: bytes = b"Cookie") -> dict[str, Any]:
     return {"headers": [(name, line.encode("latin-1")) for line in lines]}
 
 
-def called(path: bytes, kind: bytes) -> dict[str, Any]:
-    return {"path": path, "headers": [(b"Content-Type", kind)]}
-
-
 def body(text: bytes, kind: bytes = b"application/json", **more: Any) -> dict[str, Any]:
     sent = {"body": text, "framing": LENGTH, "content_length": len(text), **more}
     return {"headers": [(b"Content-Type", kind)], **sent}
@@ -115,22 +111,6 @@ QUERIES = [
     ({"a": 8}, b"a=8", True),
     ({"a": 1.0}, b"a=1", True),
     ({"a": True}, b"a=true", True),
-]
-
-PROTO, KIND = b"application/grpc+proto", b"application/grpc"
-GRPC = [
-    ("shop.Orders", (b"/shop.Orders/Create", KIND), True),
-    ("shop.Orders", (b"/shop.Orders/Create", PROTO), True),
-    ("shop.Orders", (b"/shop.Orders/Create", KIND + b"; charset=x"), True),
-    ("shop.Orders", (b"/shop.Orders/Create", KIND + b"-web"), False),
-    ("shop.Orders", (b"/shop.Orders/Create", b"application/json"), False),
-    ("shop.Orders", (b"/shop.OrdersX/Create", KIND), False),
-    ("shop.Orders", (b"/shop.Orders", KIND), False),
-    (["shop.A", "shop.B"], (b"/shop.B/Create", KIND), True),
-    ({"service": "shop.A", "method": "Create"}, (b"/shop.A/Create", KIND), True),
-    ({"service": "shop.A", "method": "Create"}, (b"/shop.A/CreateX", KIND), False),
-    ({"service": "shop.A", "method": ["Get", "Put"]}, (b"/shop.A/Put", KIND), True),
-    ({"service": "shop.A", "method": ["Get", "Put"]}, (b"/shop.B/Put", KIND), False),
 ]
 
 PATHS = [
@@ -248,7 +228,6 @@ TABLE = [
     *(("cookie", value, sent, holds) for value, sent, holds in COOKIES),
     *(("query", value, {"query": sent}, holds) for value, sent, holds in QUERIES),
     *(("path", value, {"path": sent}, holds) for value, sent, holds in PATHS),
-    *(("grpc", value, called(*sent), holds) for value, sent, holds in GRPC),
     *(("host", value, {"host": sent}, holds) for value, sent, holds in HOSTS),
     *OTHERS,
 ]
@@ -482,9 +461,6 @@ def test_how_much_of_the_body_is_needed():
 # ---- mistakes ----
 
 MISTAKES = [
-    ("grpc", "/shop.Orders", "is no service; write e.g. shop.v1.Orders"),
-    ("grpc", {"service": "a.B", "method": "C/D"}, "is no method"),
-    ("grpc", {"service": ["a.B", "a.C"], "method": "D"}, "belong to one service"),
     ("path", "videos/", "write /videos/"),
     ("path", "/videos/*", r"write \{glob: /videos/\*\}"),
     ("path", "/a?b=c", "write /a"),

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from fourseven.compiler.hello import Conflict, hello_conflicts
 from fourseven.features import Need
 from fourseven.forms import MatchForm
-from fourseven.model import Config, Listener
+from fourseven.model import Backend, Config, Listener
 from fourseven.snapshot.layout import ListenerMode
 
 Path = tuple[str | int, ...]
@@ -102,17 +102,21 @@ def reasons(config: Config, listener: Listener) -> Iterator[Reason]:
                 yield Reason(form.feature.need, what, ("routes", i, "filters", j, form.feature.key))
         backends.update(dict.fromkeys(name for name, _ in route.choices))
     for name in backends:
-        backend = config.backends.get(name)
-        if backend is not None and backend.tls is not None:
-            yield Reason(Need.BYTES, f"backends.{name}.tls", ())
-        if backend is not None and backend.protocol == "h2":
-            yield Reason(Need.REQUEST, f"backends.{name}.protocol", ())
-        if backend is not None and backend.proxy_protocol is not None:
-            yield Reason(Need.BYTES, f"backends.{name}.proxy_protocol", ())
-        if backend is not None and backend.balance is not None:
-            algorithm = backend.balance.feature
-            if algorithm.need > Need.ADDRESS:
-                yield Reason(algorithm.need, f"backends.{name}.balance.{algorithm.key}", ())
+        if name in config.backends:
+            yield from _backend_reasons(name, config.backends[name])
+
+
+def _backend_reasons(name: str, backend: Backend) -> Iterator[Reason]:
+    if backend.tls is not None:
+        yield Reason(Need.BYTES, f"backends.{name}.tls", ())
+    if backend.protocol == "h2":
+        yield Reason(Need.REQUEST, f"backends.{name}.protocol", ())
+    if backend.proxy_protocol is not None:
+        yield Reason(Need.BYTES, f"backends.{name}.proxy_protocol", ())
+    if backend.balance is not None:
+        algorithm = backend.balance.feature
+        if algorithm.need > Need.ADDRESS:
+            yield Reason(algorithm.need, f"backends.{name}.balance.{algorithm.key}", ())
 
 
 def strongest(found: Iterator[Reason]) -> Reason | None:

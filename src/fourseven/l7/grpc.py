@@ -10,7 +10,6 @@ too many bytes are RESOURCE_EXHAUSTED, no route is UNIMPLEMENTED as in that tabl
 """
 
 import cython
-from cython.cimports.fourseven.l7.context import HeadContext
 from cython.cimports.fourseven.l7.grpc import (
     GRPC_DEADLINE_EXCEEDED,
     GRPC_INTERNAL,
