@@ -59,7 +59,8 @@ http {{
         location = {call} {{
             default_type application/grpc;
             add_trailer grpc-status 0;
-            etag off;
+            ssi on;  # takes the Content-Length away, which no server of gRPC sends
+            ssi_types application/grpc;
             error_page 405 =200 {call};
         }}
     }}
