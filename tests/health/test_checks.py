@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 import trustme
+import yaml
 
+from fourseven.compiler.compile import compile_plan
+from fourseven.config.load import loads
 from fourseven.health.command import Command
 from fourseven.health.connect import Target, why
 from fourseven.health.http import Http
+from fourseven.health.inward import Ways
 from fourseven.health.tcp import Tcp
 from fourseven.health.tls import Tls
+from fourseven.protocols import probe
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"
 
@@ -183,3 +188,90 @@ def alive(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+# ---- the way that requests go ----
+
+
+def by_the_file(folder: Path, address: str, timeout: float = 5.0, **backend) -> str:
+    """What the check of a backend in a file finds, spoken to as the file says."""
+    said = {"servers": [address], "health": "http", **backend}
+    site = {"listeners": {"web": {"bind": ":80", "backend": "all"}}, "backends": {"all": said}}
+    plan = compile_plan(loads(yaml.safe_dump(site).encode(), str(folder / "f.yaml")))
+    (target,) = Ways().targets(plan).values()
+
+    async def once() -> None:
+        async with asyncio.timeout(timeout):
+            await plan.backends[0].health.check.ask(target)
+
+    try:
+        asyncio.run(once())
+    except Exception as error:
+        return why(error)
+    return ""
+
+
+@pytest.fixture
+def authority(tmp_path) -> trustme.CA:
+    made = trustme.CA()
+    made.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return made
+
+
+def serving(authority: trustme.CA, *names: str, clients: bool = False) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        authority.configure_trust(context)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("names", "tls", "words"),
+    [
+        (["127.0.0.1"], {"ca": "ca.pem"}, ""),
+        (["a.example"], {"ca": "ca.pem", "name": "a.example"}, ""),
+        (["*.example"], {"ca": "ca.pem", "name": "a.example", "sni": "other.example"}, ""),
+        (["*.example"], {"ca": "ca.pem", "name": "a.b.example"}, "stands for another name"),
+        (["a.example"], {"ca": "ca.pem"}, "stands for another name than 127.0.0.1"),
+        (["127.0.0.2"], {"ca": "ca.pem"}, "stands for another name than 127.0.0.1"),
+        (["127.0.0.1"], {}, "certificate does not verify"),
+        (["a.example"], {"relax": ["verification"]}, ""),
+    ],
+)
+def test_the_tls_of_the_backend(authority: trustme.CA, tmp_path, names, tls, words):
+    with server(OK, serving(authority, *names)) as (address, got):
+        found = by_the_file(tmp_path, address, tls=tls or True)
+    assert (found == "") == (words == "")
+    assert words in found
+    assert any(got) == (not words)  # not a byte of the request to whom it is not for
+
+
+def test_our_certificate_is_shown(authority: trustme.CA, tmp_path):
+    ours = authority.issue_cert("balancer.example")
+    ours.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "ours.pem"))
+    tls = {"ca": "ca.pem", "certificate": "ours.pem"}
+    with server(OK, serving(authority, "127.0.0.1", clients=True)) as (address, _):
+        assert by_the_file(tmp_path, address, tls=tls) == ""
+        assert by_the_file(tmp_path, address, tls={"ca": "ca.pem"}) != ""
+
+
+@pytest.mark.parametrize(
+    ("version", "header"),
+    [("v1", b"PROXY UNKNOWN\r\n"), ("v2", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")],
+)
+def test_the_proxy_header_of_the_backend(tmp_path, version: str, header: bytes):
+    with server(OK) as (address, got):
+        by_the_file(tmp_path, address, proxy_protocol=version)
+    assert got[0].startswith(header)
+    assert probe.proxy(header)["source"] is None  # our own reader takes it for nobody's word
+
+
+def test_another_port_is_another_service(tmp_path):
+    with server(OK) as (address, got):
+        port = int(address.rpartition(":")[2])
+        backend = {"tls": {"relax": ["verification"]}, "proxy_protocol": "v2"}
+        health = {"http": "/x", "port": port}
+        assert by_the_file(tmp_path, "127.0.0.1:1", health=health, **backend) == ""
+    assert got[0].startswith(b"GET /x ")

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from fourseven.control import logs
 from fourseven.health.connect import Target, why
+from fourseven.health.inward import Ways
 from fourseven.health.schedule import Pace, Schedule
 from fourseven.health.state import Judgement, State
 from fourseven.plan import HealthPlan, Plan
@@ -42,6 +43,8 @@ class Health:
         self._loop = asyncio.get_running_loop()
         self._schedule = Schedule(self._start)
         self._checks: dict[Key, HealthPlan] = {}
+        self._ways = Ways()
+        self._targets: dict[Key, Target] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.judged: dict[Key, Judgement] = {}  # of every server that is checked
@@ -50,7 +53,12 @@ class Health:
     def use(self, plan: Plan) -> None:
         """From now on the servers of this plan."""
         checks = dict(_checks(plan))
-        kept = {key for key, check in checks.items() if _asks_alike(check, self._checks.get(key))}
+        before, self._targets = self._targets, self._ways.targets(plan)
+        kept = {
+            key
+            for key, check in checks.items()
+            if _asks_alike(check, self._checks.get(key)) and before.get(key) == self._targets[key]
+        }
         for key in self._checks.keys() - kept:
             self._forget(key)
         for key, check in checks.items():
@@ -92,7 +100,7 @@ class Health:
         began = self._loop.time()
         try:
             async with asyncio.timeout(check.timeout_ms / 1000):
-                await check.check.ask(Target(key[1], check.port))
+                await check.check.ask(self._targets[key])
         except Exception as error:  # whatever it is: the server did not prove that it is well
             failure = why(error)
         del self._tasks[key]

@@ -11,6 +11,8 @@ import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+# "This connection is the proxy's own": who asks is no client (the protocol's 2.1 and 2.2).
+PROXY_HEADERS = {1: b"PROXY UNKNOWN\r\n", 2: b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"}
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER 0: closed by RST
 
 
@@ -20,6 +22,10 @@ class Target:
 
     address: str  # host:port, [v6]:port or unix:/path
     port: int = 0  # another port than the server's own; 0: the server's
+    proxy: int = 0  # version of the PROXY header that it expects; 0: none
+    tls: ssl.SSLContext | None = None  # requests reach it by TLS, under these settings
+    sni: str = ""  # the name to ask for
+    verified: str = ""  # the name that it must prove
 
     @property
     def host(self) -> str:
@@ -56,6 +62,8 @@ async def connected(target: Target) -> AsyncIterator[socket.socket]:
         if family != socket.AF_UNIX:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         await loop.sock_connect(made, where)
+        if target.proxy:
+            await loop.sock_sendall(made, PROXY_HEADERS[target.proxy])
         yield made
 
 

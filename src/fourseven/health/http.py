@@ -1,6 +1,7 @@
 """The usual check: a request, and what its answer must be.
 
-The request is HTTP/1.1 with `Connection: close`, so the answer ends with the connection and the
+It is sent as requests are: over TLS where the backend has it, behind its PROXY header. The
+request is HTTP/1.1 with `Connection: close`, so the answer ends with the connection and the
 reader stays small: a status line, the head, then bytes. It is a reader for one's own servers, yet
 it takes nothing for granted: every part has a limit, and what is no HTTP is a failure with a name.
 
@@ -11,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from fourseven.features import Check
-from fourseven.health.connect import Target, Unwell, connected
+from fourseven.health.connect import Target, Unwell
+from fourseven.health.inward import talking
 
 HEAD_MAX = 16 * 1024  # bytes until the head must have ended
 BODY_MAX = 256 * 1024  # bytes in which the wanted text is looked for
@@ -75,9 +76,9 @@ class Http(Check):
         return headers
 
     async def ask(self, target: Target) -> None:
-        async with connected(target) as made:
-            await asyncio.get_running_loop().sock_sendall(made, self.request(target))
-            await self.judge(made)
+        async with talking(target) as (reader, writer):
+            writer.write(self.request(target))
+            await self.judge(reader)
 
     def request(self, target: Target) -> bytes:
         """The bytes that ask."""
@@ -88,14 +89,13 @@ class Http(Check):
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "Connection: close", "", ""]).encode("ascii")
 
-    async def judge(self, made: socket.socket) -> None:
+    async def judge(self, reader: asyncio.StreamReader) -> None:
         """Reads as much of the answer as it takes; Unwell where it is not the wanted one."""
-        loop = asyncio.get_running_loop()
         wanted = self.body.encode()
         got = b""
         status = 0
         while True:
-            data = await loop.sock_recv(made, 16384)
+            data = await reader.read(16384)
             got += data
             if not status:
                 status, got = self.head(got, ended=not data)
