@@ -31,6 +31,7 @@ from fourseven.filters.respond import Respond
 from fourseven.filters.response_headers import ResponseHeaders
 from fourseven.filters.rewrite import Rewrite
 from fourseven.health.command import Command
+from fourseven.health.grpc import Grpc
 from fourseven.health.http import Http
 from fourseven.health.tcp import Tcp
 from fourseven.health.tls import Tls
@@ -91,6 +92,7 @@ CHECKS: tuple[type[Check], ...] = (
     Tcp,
     Http,
     Tls,
+    Grpc,
     Command,
 )
 
