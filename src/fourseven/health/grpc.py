@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -93,7 +93,6 @@ class Call:
 
     def receive(self, data: bytes) -> None:
         """Takes what came. Unwell where it is no answer."""
-        from h2 import events
         from h2.exceptions import ProtocolError
 
         if not data:
@@ -102,27 +101,28 @@ class Call:
         if len(self._began) == 4 and self._began[3] != SETTINGS:
             raise Unwell("what it says is not HTTP/2")
         try:
-            for event in self._h2.receive_data(data):
-                match event:
-                    case events.ResponseReceived() | events.TrailersReceived():
-                        self._fields(event.headers or [])
-                    case events.DataReceived():
-                        self.answer += event.data or b""
-                        if len(self.answer) > ANSWER_MAX:
-                            raise Unwell("its answer is too long for one of a health service")
-                    case events.StreamEnded():
-                        self.ended = True
-                    case events.StreamReset() | events.ConnectionTerminated():
-                        raise Unwell(f"it ends the call with error {int(event.error_code or 0)}")
+            happened = self._h2.receive_data(data)
         except ProtocolError:
             raise Unwell("what it says is not HTTP/2") from None
+        for event in happened:
+            self._take(event)
 
-    def _fields(self, fields: list[tuple[str, str]]) -> None:
-        for name, value in fields:
-            if name == ":status":
-                self.status = value
-            elif name == "grpc-status":
-                self.code = value
+    def _take(self, event: Any) -> None:
+        from h2 import events
+
+        match event:
+            case events.ResponseReceived() | events.TrailersReceived():
+                fields = dict(event.headers)
+                self.status = fields.get(":status", self.status)
+                self.code = fields.get("grpc-status", self.code)
+            case events.DataReceived():
+                self.answer += event.data
+                if len(self.answer) > ANSWER_MAX:
+                    raise Unwell("its answer is too long for one of a health service")
+            case events.StreamEnded():
+                self.ended = True
+            case events.StreamReset() | events.ConnectionTerminated():
+                raise Unwell(f"it ends the call with error {int(event.error_code or 0)}")
 
 
 def verify(call: Call) -> None:
