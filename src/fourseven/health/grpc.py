@@ -112,7 +112,7 @@ class Call:
 
         match event:
             case events.ResponseReceived() | events.TrailersReceived():
-                fields = dict(event.headers)
+                fields: Any = dict(event.headers)  # text, for the encoding is set
                 self.status = fields.get(":status", self.status)
                 self.code = fields.get("grpc-status", self.code)
             case events.DataReceived():
