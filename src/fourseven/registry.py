@@ -31,7 +31,7 @@ from fourseven.filters.respond import Respond
 from fourseven.filters.response_headers import ResponseHeaders
 from fourseven.filters.rewrite import Rewrite
 from fourseven.health.command import Command
-from fourseven.health.grpc import Grpc
+from fourseven.health.grpc import Grpc as GrpcCheck
 from fourseven.health.http import Http
 from fourseven.health.tcp import Tcp
 from fourseven.health.tls import Tls
@@ -92,7 +92,7 @@ CHECKS: tuple[type[Check], ...] = (
     Tcp,
     Http,
     Tls,
-    Grpc,
+    GrpcCheck,
     Command,
 )
 
