@@ -63,11 +63,11 @@ class Match(Feature):
 class Reader(Protocol):
     """How a feature reads what stands elsewhere; all of it is looked at again later."""
 
-    def file(self, name: str) -> bytes:
-        """Its bytes; a name is relative to the configuration. ValueError says what is wrong."""
+    def path(self, name: str) -> str:
+        """Where it is; a name is relative to the configuration."""
 
-    def address(self, url: str) -> bytes:
-        """What was fetched last from there; b"" where nothing came yet."""
+    def file(self, name: str) -> bytes:
+        """Its bytes. ValueError says what is wrong."""
 
 
 class Filter(Feature):

@@ -87,10 +87,11 @@ class GatePlan:
     kind: int  # snapshot.layout.GateKind
     numbers: tuple[int, ...] = ()  # at most 8
     keys: tuple[KeyPlan, ...] = ()
-    texts: tuple[bytes, ...] = ()
+    texts: tuple[bytes, ...] = field(default=(), repr=False)
     networks: tuple[str, ...] = ()  # CIDRs
     value: tuple[Part, ...] = ()
     backend: str = ""  # that it asks, or sends copies to
+    files: tuple[str, ...] = ()  # that its texts were made of, to be looked at again
     # Bytes that it keeps over snapshots, its GateState included; 0: none. While size, kind and
     # place (listener, route, which one of its kind) stay, so do the bytes.
     state_size: int = 0

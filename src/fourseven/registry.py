@@ -22,6 +22,7 @@ from fourseven.discovery.dns import Dns
 from fourseven.discovery.listed import File
 from fourseven.features import Algorithm, Check, Filter, Match, Source
 from fourseven.filters.access import Access
+from fourseven.filters.basic_auth import BasicAuth
 from fourseven.filters.cors import Cors
 from fourseven.filters.host import Host
 from fourseven.filters.hsts import Hsts
@@ -75,6 +76,7 @@ FILTERS: tuple[type[Filter], ...] = (
     Host,
     Access,
     Cors,
+    BasicAuth,
 )
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (

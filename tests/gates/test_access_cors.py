@@ -8,17 +8,9 @@ from pydantic import ValidationError
 from fourseven.forms import RouteFilter
 from support.balancer import site
 from support.front import Stage
+from support.gates import asked, guarded
 
 APP = b"https://app.example"
-
-
-def guarded(address: str, *filters, **listener) -> dict:
-    return site(address, routes=[{"backend": "all", "filters": list(filters)}], **listener)
-
-
-def asked(line: bytes, **headers: bytes) -> bytes:
-    lines = [b"%s: %s\r\n" % (name.replace("_", "-").encode(), v) for name, v in headers.items()]
-    return line + b" HTTP/1.1\r\nHost: a\r\n" + b"".join(lines) + b"\r\n"
 
 
 ACCESS = [

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from fourseven.compiler.prefix import prefix_of
+from fourseven.compiler.reads import Reads
 from fourseven.errors import Problem
 from fourseven.features import Filter
 from fourseven.forms import MatchForm
 from fourseven.matching.rows import lower_rows
 from fourseven.model import Config, Route
 from fourseven.plan import Action, All, Any_, Expression, GatePlan, Not, RoutePlan
-from fourseven.scalars import Path
+from fourseven.scalars import Path as Place
 from fourseven.snapshot.layout import GATES_MAX, ActionKind, PartKind
 
 ALWAYS = All()
@@ -22,15 +24,19 @@ TELLING = (PartKind.PART_CERTIFICATE, PartKind.PART_VERIFIED)
 def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tuple[RoutePlan, ...]:
     """The routes of a listener in the order of the file; what cannot be built is in `problems`."""
     said = config.listeners[listener]
+    file = config._source.file if config._source is not None else ""
+    reads = Reads(Path(file).parent)
     found = []
     for i, route in enumerate(said.all_routes):
-        path: Path = ("listeners", listener, *(("routes", i) if said.routes else ("backend",)))
+        path: Place = ("listeners", listener, *(("routes", i) if said.routes else ("backend",)))
         name = route.name or f"routes[{i}]"
         try:
-            found.append(_route(route, name, config.at(*path)))
+            found.append(_route(route, name, config.at(*path), reads))
         except ValueError as error:
             problems.append(config.problem(path, str(error)))
     named = {name.encode() for step in _all_steps(said.all_routes) for name in step.tells()}
+    # who reads headers as variables (CGI, WSGI) takes the underscore for the hyphen
+    named |= {name.replace(b"-", b"_") for name in named}
     return _sealed(found, named)
 
 
@@ -59,11 +65,11 @@ def _sealed(routes: list[RoutePlan], named: set[bytes]) -> tuple[RoutePlan, ...]
     )
 
 
-def _route(route: Route, name: str, source: str) -> RoutePlan:
+def _route(route: Route, name: str, source: str, reads: Reads) -> RoutePlan:
     match = expression(route.match) if route.match is not None else ALWAYS
     lower_rows(match)  # it raises where the matcher would refuse the route
     below = prefix_of(match) if route.filters else b""
-    steps = [form.feature.under(below) for form in route.filters]
+    steps = [form.feature.under(below).read(reads) for form in route.filters]
     return RoutePlan(
         name=name,
         match=match,

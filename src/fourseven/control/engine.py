@@ -43,7 +43,7 @@ from fourseven.control.sockets import Want
 from fourseven.control.stapling import Stapling
 from fourseven.errors import ConfigErrors, FoursevenError
 from fourseven.health.standing import Order
-from fourseven.plan import ListenerPlan, OutwardPlan, Plan, TlsPlan
+from fourseven.plan import GatePlan, ListenerPlan, OutwardPlan, Plan, TlsPlan
 from fourseven.snapshot.layout import WORKERS_MAX, ListenerMode
 
 FATAL = 70  # EX_SOFTWARE
@@ -462,10 +462,12 @@ def wants_of(plan: Plan, workers: int) -> list[Want]:
     ]
 
 
-def _secured(plan: Plan) -> list[TlsPlan | OutwardPlan]:
-    """Every plan that was made from certificates in files."""
+def _secured(plan: Plan) -> list[TlsPlan | OutwardPlan | GatePlan]:
+    """Every plan that was made from files: certificates, users, keys."""
     listeners = [one.tls for one in plan.listeners if one.tls is not None]
-    return [*listeners, *(one.tls for one in plan.backends if one.tls is not None)]
+    routes = (route for listener in plan.listeners for route in listener.routes)
+    gates = [gate for route in routes for gate in route.gates if gate.files]
+    return [*listeners, *(one.tls for one in plan.backends if one.tls is not None), *gates]
 
 
 def with_tls_of(plan: Plan, renewed: Plan) -> Plan:

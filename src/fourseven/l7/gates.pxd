@@ -1,6 +1,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from fourseven.l7.records cimport Held, Session
+from fourseven.protocols.message cimport Span
 from fourseven.snapshot.layout cimport Gate
 from fourseven.worker.worker cimport Worker
 
@@ -43,6 +44,10 @@ cdef bint gate_say "fourseven_gate_say"(
 ) noexcept nogil
 cdef bint gate_tell "fourseven_gate_tell"(
     Worker *worker, Session *session, const char *name, const char *value, uint32_t size
+) noexcept nogil
+
+cdef bint gate_tell_span "fourseven_gate_tell_span"(
+    Worker *worker, Session *session, const Span *name, const Span *value
 ) noexcept nogil
 
 cdef void leave_wait(Worker *worker, Session *session) noexcept nogil

@@ -17,6 +17,7 @@ import cython
 from cython.cimports.fourseven.l7.answer import stream_refuse
 from cython.cimports.fourseven.l7.gate_access import access_ask
 from cython.cimports.fourseven.l7.gate_cors import cors_ask
+from cython.cimports.fourseven.l7.gate_basic import basic_ask, basic_left
 from cython.cimports.fourseven.l7.gates import (
     GATE_PASS,
     GATE_WAIT,
@@ -24,7 +25,8 @@ from cython.cimports.fourseven.l7.gates import (
     GateForm,
     Held,
 )
-from cython.cimports.fourseven.l7.output import Output, put, put_text
+from cython.cimports.fourseven.l7.output import Output, put, put_span, put_text
+from cython.cimports.fourseven.l7.passwords import passwords_prepare
 from cython.cimports.fourseven.l7.records import (
     HELD_MAX,
     SESSION_GATE,
@@ -32,9 +34,10 @@ from cython.cimports.fourseven.l7.records import (
     WAIT_NOTHING,
     Stream,
 )
+from cython.cimports.fourseven.l7.verified import verified_prepare
 from cython.cimports.fourseven.l7.stream import stream_go_on, stream_reread
 from cython.cimports.fourseven.native.atomics import fetch_add_i64
-from cython.cimports.fourseven.snapshot.layout import GATE_ACCESS, GATE_CORS
+from cython.cimports.fourseven.snapshot.layout import GATE_ACCESS, GATE_BASIC, GATE_CORS
 from cython.cimports.fourseven.worker.tools import buffer_small, run_again
 from cython.cimports.fourseven.worker.worker import REASON_RELOADED, Buffer
 from cython.cimports.libc.stdint import int32_t, uint32_t
@@ -47,6 +50,10 @@ def gates_prepare():
     """The functions of each kind."""
     GATES[cython.cast(cython.int, GATE_ACCESS)].ask = access_ask
     GATES[cython.cast(cython.int, GATE_CORS)].ask = cors_ask
+    GATES[cython.cast(cython.int, GATE_BASIC)].ask = basic_ask
+    GATES[cython.cast(cython.int, GATE_BASIC)].left = basic_left
+    passwords_prepare()
+    verified_prepare()
 
 
 def gates_pass(worker, session):
@@ -140,6 +147,15 @@ def gate_tell(worker, session, name, value, size):
     if session.stream.told is cython.NULL:
         session.stream.told = buffer_small(worker)
     return put_line(session.stream.told, name, value, size)
+
+
+def gate_tell_span(worker, session, name, value):
+    """The name comes from the file: its text has no end but its size."""
+    text = cython.declare(cython.char[132])
+    to: Output = Output(at=cython.address(text[0]), size=0, capacity=131, full=0)
+    put_span(cython.address(to), name)
+    text[to.size] = 0
+    return not to.full and gate_tell(worker, session, to.at, value.at, value.size)
 
 
 @cython.cfunc

@@ -13,6 +13,13 @@ cdef extern from "<openssl/rand.h>" nogil:
 
 cdef extern from "<openssl/crypto.h>" nogil:
     void OPENSSL_cleanse(void *at, size_t size)
+    int CRYPTO_memcmp(const void *one, const void *other, size_t size)
+
+cdef extern from "<openssl/hmac.h>" nogil:
+    unsigned char *HMAC(
+        const void *kind, const void *key, int key_size, const unsigned char *text, size_t size,
+        unsigned char *to, unsigned int *made
+    )
 
 cdef extern from "<openssl/evp.h>" nogil:
     ctypedef struct EVP_PKEY:
