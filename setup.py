@@ -38,7 +38,12 @@ ALWAYS = ["-std=gnu11", "-Wno-unused-function", "-DPCRE2_CODE_UNIT_WIDTH=8"]
 CHECKED = MODE not in ("release", "tsan")
 HEADERS = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["fourseven"]["headers"]
 # a word in the module -> the libraries to link
-LIBRARIES = {"pcre2": ["pcre2-8"], "openssl": ["ssl", "crypto"], "nghttp2": ["nghttp2"], "native.crypt": ["crypt"]}
+LIBRARIES = {
+    "pcre2": ["pcre2-8"],
+    "openssl": ["ssl", "crypto"],
+    "nghttp2": ["nghttp2"],
+    "native.crypt": ["crypt"],
+}
 
 
 class Build(build_ext):

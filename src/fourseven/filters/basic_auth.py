@@ -67,7 +67,10 @@ class BasicAuth(Filter):
     header of that name passes; the password itself is not told, unless `forward` says so. Over
     plain HTTP, anybody on the way can read it.
 
-        filters: [{basic_auth: {users: {alice: "$2b$10$Zt6Y3nDjxcpf5oRIvMxUkuoymEMTmFpjTEL4WEkKnBbWQvUBGMVj2"}}}]
+        filters:
+          - basic_auth:
+              users:
+                alice: "$2b$10$abcdefghijklmnopqrstuuqflPDzB6gcMhKa1rZqKiun2YGL5sa2u"
     """
 
     key: ClassVar[str] = "basic_auth"

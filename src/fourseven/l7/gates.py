@@ -16,8 +16,8 @@ an end.
 import cython
 from cython.cimports.fourseven.l7.answer import stream_refuse
 from cython.cimports.fourseven.l7.gate_access import access_ask
-from cython.cimports.fourseven.l7.gate_cors import cors_ask
 from cython.cimports.fourseven.l7.gate_basic import basic_ask, basic_left
+from cython.cimports.fourseven.l7.gate_cors import cors_ask
 from cython.cimports.fourseven.l7.gates import (
     GATE_PASS,
     GATE_WAIT,
@@ -34,8 +34,8 @@ from cython.cimports.fourseven.l7.records import (
     WAIT_NOTHING,
     Stream,
 )
-from cython.cimports.fourseven.l7.verified import verified_prepare
 from cython.cimports.fourseven.l7.stream import stream_go_on, stream_reread
+from cython.cimports.fourseven.l7.verified import verified_prepare
 from cython.cimports.fourseven.native.atomics import fetch_add_i64
 from cython.cimports.fourseven.snapshot.layout import GATE_ACCESS, GATE_BASIC, GATE_CORS
 from cython.cimports.fourseven.worker.tools import buffer_small, run_again
