@@ -23,7 +23,7 @@ class Row:
     what: Mapping[str, Any]  # the row of the later state
     work: float  # requests; connections or flows where there are none
     unit: str
-    failures: float  # answers of 5xx, and requests without an answer
+    failures: float  # answers of 5xx, requests without an answer, what a server did wrong
     bytes_in: float
     bytes_out: float
     open: int
@@ -85,7 +85,7 @@ class Window:
             what=now,
             work=work[unit],
             unit=unit,
-            failures=answered("5xx", "none"),
+            failures=answered("5xx", "none") + rate(*names.failures),
             bytes_in=rate(*names.bytes_in),
             bytes_out=rate(*names.bytes_out),
             open=now.get("in_flight", 0)
@@ -102,6 +102,7 @@ class Names:
     work: dict[str, tuple[str, ...]]  # by unit, the first where nothing has happened
     bytes_in: tuple[str, ...]
     bytes_out: tuple[str, ...]
+    failures: tuple[str, ...] = ()
 
 
 LISTENER = Names(
@@ -113,6 +114,7 @@ SERVER = Names(
     {"req": ("requests",), "conn": ("connects",), "flow": ("flows_new",)},
     ("bytes_to",),
     ("bytes_from",),
+    ("connect_errors", "timeouts", "resets", "bad_answers", "tls_failed"),
 )
 
 

@@ -50,7 +50,12 @@ ALWAYS = {
 }
 FILES = {  # of the dashboard
     "/": ("index.html", "text/html"),
+    "/mark.svg": ("mark.svg", "image/svg+xml"),
     "/dashboard.css": ("dashboard.css", "text/css"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript")
+        for name in ("dashboard", "api", "explain", "format", "map", "panel", "rates")
+    },
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
