@@ -317,7 +317,7 @@ function busiest(rows, count, rank) {
 
 /* Long names of servers differ at their ends. */
 function middle_out(text) {
-  return text.length > 36 ? `${text.slice(0, 15)}…${text.slice(-19)}` : text;
+  return text.length > 26 ? `${text.slice(0, 8)}…${text.slice(-15)}` : text;
 }
 
 function sparkline(card, history) {
