@@ -125,6 +125,7 @@ class Check(Feature):
     """A way to ask a server whether it is well: `health: <key>` or `health: {<key>: {...}}`."""
 
     need: ClassVar[Need] = Need.ADDRESS  # control asks, so no data plane has to see more for it
+    alpn: ClassVar[str] = ""  # what it speaks inside TLS; empty: nothing that is agreed on
 
     async def ask(self, target: Any) -> None:
         """Returns where the server is well; any exception says why it is not (health.connect).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 
@@ -12,9 +13,12 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
+import trustme
 
 from fourseven.health.connect import Target, why
 from fourseven.health.grpc import PATH, Grpc, varint
+from fourseven.health.inward import context_of
+from fourseven.plan import OutwardPlan
 
 OK = {":status": "200", "content-type": "application/grpc"}
 
@@ -47,6 +51,8 @@ ANSWERS = {  # headers, body, trailers -> what is wrong
 class Served:
     """One connection; what was asked stands in `asked`."""
 
+    tls: ssl.SSLContext | None = None
+
     def __init__(self, headers, body, trailers) -> None:
         self.answer = headers, body, trailers
         self.asked: dict[str, str] = {}
@@ -67,7 +73,7 @@ class Served:
         taken, _ = self.listening.accept()
         with taken, contextlib.suppress(OSError):
             taken.settimeout(5)
-            self.talk(taken)
+            self.talk(taken if self.tls is None else self.tls.wrap_socket(taken, server_side=True))
 
     def talk(self, taken: socket.socket) -> None:
         config = h2.config.H2Configuration(client_side=False, header_encoding="latin-1")
@@ -92,10 +98,10 @@ class Served:
             connection.send_headers(stream, list(trailers.items()), end_stream=True)
 
 
-def ask(check: Grpc, address: str) -> str:
+def ask(check: Grpc, address: str, **more) -> str:
     async def once() -> None:
         async with asyncio.timeout(5):
-            await check.ask(Target(address))
+            await check.ask(Target(address, **more))
 
     try:
         asyncio.run(once())
@@ -123,6 +129,23 @@ def test_a_service_is_asked_about_by_its_name():
     assert served.asked[":authority"] == "shop.test"
     assert served.body == message(b"\x0a" + varint(len(name)) + name.encode())
     assert varint(155) == b"\x9b\x01"
+
+
+def test_inside_tls():
+    authority = trustme.CA()
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.set_alpn_protocols(["h2"])
+    authority.issue_cert("shop.test").configure_cert(theirs)
+    plan = OutwardPlan((), authority.cert_pem.bytes(), ciphers=b"HIGH")
+    ours = context_of(plan, Grpc.alpn)
+    *answer, _ = ANSWERS["serving"]
+    for verified, wanted in (("shop.test", ""), ("x.test", "another name")):
+        with Served(*answer) as served:
+            served.tls = theirs
+            found = ask(Grpc(), served.address, tls=ours, sni="shop.test", verified=verified)
+        assert wanted in found
+        assert bool(found) == bool(wanted)
+    assert served.asked == {}  # who is another hears nothing
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The check that gRPC servers answer: grpc.health.v1.Health/Check.
 
-One unary call by HTTP/2 on a connection of its own. The messages are small enough to be read by
+One unary call by HTTP/2 on a connection of its own, inside the backend's TLS where it has one. The messages are small enough to be read by
 hand: a request is its service's name (field 1), an answer is one number (field 1: 1 is SERVING).
 HTTP/2 is the library h2's; a gRPC library would bring threads, pools and retries of its own, where
 a check is meant to be one question.
@@ -10,14 +10,14 @@ Source: gRPC "Health Checking Protocol", "gRPC over HTTP2"; protobuf's wire form
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from fourseven.features import Check
-from fourseven.health.connect import Target, Unwell, connected
+from fourseven.health.connect import Target, Unwell
+from fourseven.health.inward import talking
 
 ANSWER_MAX = 4096  # bytes; an answer has two
 PATH = "/grpc.health.v1.Health/Check"
@@ -39,18 +39,19 @@ class Grpc(Check):
     """
 
     key: ClassVar[str] = "grpc"
+    alpn: ClassVar[str] = "h2"
     shorthand: ClassVar[str | None] = "service"
 
     service: Annotated[str, Field(max_length=200, pattern=r"^[\x21-\x7e]*$")] = ""
     authority: Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")] = ""
 
     async def ask(self, target: Target) -> None:
-        call = Call(self.message(), self.authority or authority_of(target))
-        loop = asyncio.get_running_loop()
-        async with connected(target) as made:
+        scheme = "http" if target.tls is None else "https"
+        call = Call(self.message(), scheme, self.authority or authority_of(target))
+        async with talking(target) as (reader, writer):
             while not call.ended:
-                await loop.sock_sendall(made, call.to_send())
-                call.receive(await loop.sock_recv(made, 16384))
+                writer.write(call.to_send())
+                call.receive(await reader.read(16384))
         verify(call)
 
     def message(self) -> bytes:
@@ -63,7 +64,7 @@ class Grpc(Check):
 class Call:
     """One call, without a socket."""
 
-    def __init__(self, message: bytes, authority: str) -> None:
+    def __init__(self, message: bytes, scheme: str, authority: str) -> None:
         from h2.config import H2Configuration  # slow to load, and few need it
         from h2.connection import H2Connection
 
@@ -77,7 +78,7 @@ class Call:
         stream = self._h2.get_next_available_stream_id()
         headers = {
             ":method": "POST",
-            ":scheme": "http",
+            ":scheme": scheme,
             ":path": PATH,
             ":authority": authority,
             "content-type": "application/grpc",

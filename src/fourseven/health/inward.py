@@ -35,9 +35,10 @@ class Ways:
         before, self._contexts = self._contexts, {}
         for backend in plan.backends:
             if backend.health is not None and backend.tls is not None:
-                key = _settings(backend.tls)
+                alpn = backend.health.check.alpn
+                key = _settings(backend.tls, alpn)
                 if key not in self._contexts:
-                    self._contexts[key] = before.get(key) or context_of(backend.tls)
+                    self._contexts[key] = before.get(key) or context_of(backend.tls, alpn)
         return {
             (backend.name, server.address): self._target(backend, number)
             for backend in plan.backends
@@ -57,18 +58,20 @@ class Ways:
         return Target(
             address,
             proxy=backend.proxy_protocol,
-            tls=self._contexts[_settings(backend.tls)],
+            tls=self._contexts[_settings(backend.tls, backend.health.check.alpn)],
             sni=sni or name,
             verified=name if backend.tls.verified else "",
         )
 
 
-def _settings(said: OutwardPlan) -> Hashable:
-    return said.authority, said.verified, said.certificate, said.min_version, said.ciphers
+def _settings(said: OutwardPlan, alpn: str) -> Hashable:
+    return alpn, said.authority, said.verified, said.certificate, said.min_version, said.ciphers
 
 
-def context_of(said: OutwardPlan) -> ssl.SSLContext:
+def context_of(said: OutwardPlan, alpn: str = "") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if alpn:
+        context.set_alpn_protocols([alpn])
     context.check_hostname = False  # see verify_name: the name may be another than the SNI
     context.verify_mode = ssl.CERT_REQUIRED if said.verified else ssl.CERT_NONE
     if said.verified:
