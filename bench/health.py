@@ -9,7 +9,8 @@ and the judgement are in it. Ejection is measured with as many servers of a real
 which had answers: what one second of looking takes.
 
 Death: three servers of which one dies at a random moment under a steady load, in one of two ways:
-it is gone (connections are refused by a reset) or it hangs (it takes connections and says nothing).
+it is gone (every connection is reset once it has said what it wants, so that requests can be told
+from checks) or it hangs (it takes connections and says nothing).
 The time of the last request or connection that it got is counted from its death, with active checks
 alone, with ejection alone, and with both, at the defaults of the file. The hanging ones have a
 response_timeout of 1 s: nothing else tells ejection of them.
@@ -35,8 +36,6 @@ from collections import Counter
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / place) for place in ("tests", "src")]
-from support.service import Service  # noqa: E402
-
 from fourseven.balancing.random import Random  # noqa: E402
 from fourseven.control.dataplane import DataPlane  # noqa: E402
 from fourseven.control.ejection import Ejection  # noqa: E402
@@ -44,6 +43,7 @@ from fourseven.control.health import Health  # noqa: E402
 from fourseven.health.http import Http  # noqa: E402
 from fourseven.health.tcp import Tcp  # noqa: E402
 from fourseven.plan import BackendPlan, EjectionPlan, HealthPlan, Plan, ServerPlan  # noqa: E402
+from support.service import Service  # noqa: E402
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 INTERVAL_S = 10
@@ -167,7 +167,9 @@ def cost(count: int) -> None:
             each_us = cpu_s / made * 1e6
             print(f"{check.key:<8} {made:6} checks  {each_us:6.0f} us each  {share:6.1%} of a core")
         share = asyncio.run(ejecting(servers))
-        print(f"ejection {count:6} servers {share * 1e6 / count:6.2f} us each  {share:6.1%} of a core")
+        print(
+            f"ejection {count:6} servers {share * 1e6 / count:6.2f} us each  {share:6.1%} of a core"
+        )
     finally:
         child.kill()
         child.join()
@@ -203,16 +205,15 @@ class Mortal:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open.add(writer)
         try:
-            if self.state == "gone":
-                self.asked = time.monotonic()
-                self.reset(writer)
-                return
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 while True:
                     head = await reader.readuntil(b"\r\n\r\n")
                     if not head.startswith(b"GET /healthz"):
                         self.asked = time.monotonic()
-                    if self.state != "well":
+                    if self.state == "gone":
+                        self.reset(writer)
+                        return
+                    if self.state == "hangs":
                         await asyncio.sleep(3600)
                     writer.write(OK)
         finally:
@@ -287,13 +288,18 @@ async def deaths(how: str, way: str, rounds: int) -> tuple[list[float], int]:
 
 
 def death(rounds: int) -> None:
-    print(f"{RATE} requests a second, three servers, {rounds} deaths each; seconds to the last request")
+    print(
+        f"{RATE} requests a second, three servers, {rounds} deaths each; seconds to the last request"
+    )
     print(f"{'':<6} {'':<14} {'median':>7} {'longest':>8} {'failed requests a death':>24}")
     for how in ("gone", "hangs"):
         for way in WAYS:
             found, failed = asyncio.run(deaths(how, way, rounds))
             middle = sorted(found)[len(found) // 2]
-            print(f"{how:<6} {way:<14} {middle:7.2f} {max(found):8.2f} {failed / rounds:24.1f}", flush=True)
+            print(
+                f"{how:<6} {way:<14} {middle:7.2f} {max(found):8.2f} {failed / rounds:24.1f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

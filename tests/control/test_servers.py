@@ -142,7 +142,7 @@ def test_panic_counts_the_ejected_and_leaves_out_who_was_taken_out():
         await asyncio.sleep(2)
         engine.servers.eject(B, "5 errors")
         await soon()
-        assert engine.state(B) == "ejected"
+        assert (engine.state(B), engine.servers.seen()[B].ejections) == ("ejected", 1)
         assert engine.orders[B].usable  # panic again
         engine.servers.operate(C, "enable")
         await soon()  # 2 of 3: calm

@@ -69,6 +69,7 @@ class Seen(NamedTuple):
     checked_at: float | None = None  # seconds since 1970; None: not checked (yet)
     check_ms: float | None = None
     check: str = ""  # what the last check found; empty: all well
+    ejections: int = 0  # since it is known
 
 
 @dataclass(slots=True)
@@ -250,6 +251,7 @@ class Servers:
         row = self._row(key)
         if row is not None and row.ejected != why:
             row.ejected = why
+            row.ejections += bool(why)
             self._settle(key, row)
 
     def _judged(self, key: Key) -> None:
@@ -372,6 +374,7 @@ class Servers:
             checked_at=None if asked is None else asked.at + to_1970,
             check_ms=None if asked is None else asked.took_s * 1000,
             check="" if asked is None else asked.failure,
+            ejections=row.ejections,
         )
 
     def _weight(self, key: Key) -> int:

@@ -73,6 +73,7 @@ class Row:
     judged: Judgement | None = None  # None: nobody checks it
     word: Word = NOTHING
     ejected: str = ""  # why; empty: it is not
+    ejections: int = 0  # so far
     began: float | None = None  # its slow start; None: it has its whole share
     idle: bool = False  # it drains, and nothing is in flight at it
     counted: tuple[bool, bool] = (False, False)  # (asked_for, able) as its backend has counted them

@@ -428,6 +428,8 @@ METRICS: tuple[Metric, ...] = (
            both(of_server("connect_errors", "connect"), of_server("timeouts", "timeout"),
                 of_server("resets", "reset"), of_server("bad_answers", "bad_answer"),
                 of_server("tls_failed", "tls"))),
+    Metric("fourseven_server_ejections_total", C, "Times that it was left out for what it did.",
+           SERVER, word_of(lambda word: word.ejections)),
     Metric("fourseven_server_bytes_total", C, "Bytes to and from a server.", TO_SERVERS,
            both(of_server("bytes_to", "to"), of_server("bytes_from", "from"))),
     Metric("fourseven_server_tls_handshakes_total", C, "TLS handshakes with a server.", SERVER,
