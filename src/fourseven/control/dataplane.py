@@ -412,9 +412,9 @@ def route_counters(plane: DataPlane, number: cython.int) -> dict:
         return {"begun": 0, "ended": 0}
     sums = now
     sums["reasons"] = {
-        reason.name.removeprefix("REASON_").lower(): n
-        for reason, n in zip(Reason, sums["reasons"], strict=False)
-        if n
+        reason.name.removeprefix("REASON_").lower(): sums["reasons"][reason]
+        for reason in Reason
+        if sums["reasons"][reason]
     }
     return sums
 

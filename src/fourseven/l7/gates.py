@@ -18,6 +18,7 @@ from cython.cimports.fourseven.l7.answer import stream_refuse
 from cython.cimports.fourseven.l7.gate_access import access_ask
 from cython.cimports.fourseven.l7.gate_basic import basic_ask, basic_left
 from cython.cimports.fourseven.l7.gate_cors import cors_ask
+from cython.cimports.fourseven.l7.gate_rate import rate_ask
 from cython.cimports.fourseven.l7.gates import (
     GATE_PASS,
     GATE_WAIT,
@@ -37,7 +38,12 @@ from cython.cimports.fourseven.l7.records import (
 from cython.cimports.fourseven.l7.stream import stream_go_on, stream_reread
 from cython.cimports.fourseven.l7.verified import verified_prepare
 from cython.cimports.fourseven.native.atomics import fetch_add_i64
-from cython.cimports.fourseven.snapshot.layout import GATE_ACCESS, GATE_BASIC, GATE_CORS
+from cython.cimports.fourseven.snapshot.layout import (
+    GATE_ACCESS,
+    GATE_BASIC,
+    GATE_CORS,
+    GATE_RATE,
+)
 from cython.cimports.fourseven.worker.tools import buffer_small, run_again
 from cython.cimports.fourseven.worker.worker import REASON_RELOADED, Buffer
 from cython.cimports.libc.stdint import int32_t, uint32_t
@@ -54,6 +60,7 @@ def gates_prepare():
     GATES[cython.cast(cython.int, GATE_BASIC)].left = basic_left
     passwords_prepare()
     verified_prepare()
+    GATES[cython.cast(cython.int, GATE_RATE)].ask = rate_ask
 
 
 def gates_pass(worker, session):

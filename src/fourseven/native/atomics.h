@@ -13,7 +13,7 @@
 /* 1 if it was `before` and is `after` now. */
 #define fs_swap_if(p, before, after) __extension__ ({ \
     __typeof__(*(p)) fs_before = (before); \
-    __atomic_compare_exchange_n((p), &fs_before, (after), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED); })
+    __atomic_compare_exchange_n((p), &fs_before, (after), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); })
 #define fs_fetch_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define fs_fetch_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
 /* A counter with one writer needs no locked instruction; a reader still sees whole words. */

@@ -129,3 +129,9 @@ cdef extern from "<sys/mman.h>" nogil:
 
 cdef extern from "<assert.h>" nogil:
     void check "assert"(bint holds)
+
+cdef extern from "<sys/random.h>" nogil:
+    ssize_t getrandom(void *at, size_t size, unsigned int flags)
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()

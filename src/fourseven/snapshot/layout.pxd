@@ -90,9 +90,17 @@ cpdef enum GateKind:
     GATE_BASIC = 3          # name and password
     GATE_TOKEN = 4          # a signed token (JWT)
     GATE_FORWARD = 5        # a service is asked
+    GATE_RATE = 10
+    GATE_CONCURRENCY = 11
+    GATE_ADAPTIVE = 12
+    GATE_FAULT = 13
+    GATE_BODY = 14           # sizes of bodies
+    GATE_BANDWIDTH = 15
+    GATE_MIRROR = 16
 
 cpdef enum:
     NO_BACKEND = 0xFFFFFFFF
+    GATE_HEAD = 1024        # bytes in front of what a gate keeps by key: GateState and its own few words
     GATES_MAX = 32          # on one route; each costs every request of it
 
 cdef extern from "fourseven/snapshot/layout.h" nogil:

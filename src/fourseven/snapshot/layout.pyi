@@ -5,6 +5,7 @@ SLOTS_MAX: int
 BACKENDS_MAX: int
 LISTENERS_MAX: int
 ROUTES_MAX: int
+GATE_HEAD: int
 GATES_MAX: int
 NO_BACKEND: int
 TRIED_MAX: int
@@ -77,6 +78,13 @@ class GateKind(IntEnum):
     GATE_BASIC = 3
     GATE_TOKEN = 4
     GATE_FORWARD = 5
+    GATE_RATE = 10
+    GATE_CONCURRENCY = 11
+    GATE_ADAPTIVE = 12
+    GATE_FAULT = 13
+    GATE_BODY = 14
+    GATE_BANDWIDTH = 15
+    GATE_MIRROR = 16
 
 class ActionKind(IntEnum):
     ACTION_SET_HEADER = 0

@@ -24,6 +24,10 @@ typedef struct FOURSEVEN_LINE {
     uint64_t tls_faults[FOURSEVEN_TLS_FAULTS_MAX], tls_server_faults[FOURSEVEN_TLS_FAULTS_MAX];
     uint64_t http2_sessions, http2_streams, http2_resets, http2_calmed; /* calmed: the fault budget was spent */
     uint64_t http2_trunks, http2_calls;           /* connections to servers, and requests on them */
+    uint64_t rate_dry_run;          /* requests that a rate limit would have refused */
+    uint64_t rate_keys_replaced;    /* its table was full: a key that still counted made room */
+    uint64_t concurrency_untracked; /* its table was full: refused */
+    uint64_t mirrored, mirror_skipped, mirror_failed; /* copies sent; left out (size, limit); without an answer */
 } WorkerCounters;
 
 typedef struct FOURSEVEN_LINE {

@@ -64,6 +64,11 @@ cpdef enum Reason:
     REASON_ASKED = 45           # `forward_auth`: the service that was asked said no
     REASON_ASK_FAILED = 46      # ... or gave no answer
     REASON_CHECKS_FULL = 47     # too many passwords wait for their check
+    REASON_RATE = 48            # a rate limit
+    REASON_CONCURRENCY = 49     # too many requests of this key or route at once
+    REASON_ADAPTIVE = 50        # likewise, by the limit that follows from the servers' latency
+    REASON_INJECTED = 51        # a fault that the file asks for
+    REASON_ANSWER_SIZE = 52     # the server's answer is larger than the route lets pass
 
 cdef extern from "fourseven/worker/worker.h" nogil:
     ctypedef struct WorkerCounters:
@@ -79,6 +84,8 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t[TLS_FAULTS_MAX] tls_faults, tls_server_faults
         uint64_t http2_sessions, http2_streams, http2_resets, http2_calmed
         uint64_t http2_trunks, http2_calls
+        uint64_t rate_dry_run, rate_keys_replaced, concurrency_untracked
+        uint64_t mirrored, mirror_skipped, mirror_failed
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
