@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from fourseven.forms import RouteFilter
-from fourseven.l7.traffic_probe import RateProbe, sip
+from fourseven.l7.probe import RateProbe, sip
 from support.balancer import site
 from support.front import Front, Stage
 

@@ -6,7 +6,8 @@ with 128 bits that the kernel gave this table when it was new.
 
 Laws: a part that the request lacks, or has empty, is the client's address instead; else whoever
 leaves a header out would share one bucket with all who do so honestly. A value counts whole,
-however long. An address counts by its family's prefix. The number 0 is nobody's: tables use it for "empty".
+however long. An address counts by its family's prefix. The number 0 is nobody's: tables use it for
+"empty".
 """
 
 import cython
