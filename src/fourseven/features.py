@@ -156,6 +156,11 @@ class Source(Feature):
         """
         raise NotImplementedError
 
+    def words(self) -> str:
+        """`dns web.internal`, for people."""
+        said = self.model_dump()
+        return f"{self.key} {said.get('name') or said.get('path') or said.get('host')}"
+
     def stamp(self, folder: Any) -> Any:  # noqa: ARG002
         """The same as that of the last look: another one would find the same. None: who knows."""
         return None

@@ -173,4 +173,5 @@ def match_as_written(config: Config, listener: str, number: int) -> str:
 
 def _backend(plan: BackendPlan) -> BackendReport:
     servers = tuple((server.address, server.weight) for server in plan.servers)
+    servers += tuple((said.source.words(), said.server.weight) for said in plan.sources)
     return BackendReport(plan.name, plan.algorithm, servers)

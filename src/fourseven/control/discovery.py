@@ -99,7 +99,7 @@ class Discovery:
     def problems(self, plan: Plan) -> list[str]:
         """A line for each source of the plan that could not be looked at."""
         return [
-            f"backends.{backend.name}: {_words(source)}: {why}; it is tried again"
+            f"backends.{backend.name}: {source.words()}: {why}; it is tried again"
             for backend in plan.backends
             for source, folder, _ in _sources(backend)
             if (why := self._why_not(source, folder))
@@ -110,7 +110,7 @@ class Discovery:
         return [
             {
                 "backend": one.backend,
-                "source": _words(source),
+                "source": source.words(),
                 "servers": len(one.servers or ()),
                 "failure": one.failure,
             }
@@ -188,7 +188,7 @@ class Discovery:
             logs.say(
                 "discovery.found",
                 backend=one.backend,
-                source=_words(source),
+                source=source.words(),
                 servers=len(servers),
                 new=len(set(servers) - set(one.servers or ())),
                 gone=len(set(one.servers or ()) - set(servers)),
@@ -200,7 +200,7 @@ class Discovery:
     def _failed(self, source: Source, one: Following, why: str) -> None:
         if why != one.failure:
             kept = len(one.servers or ())
-            words = _words(source)
+            words = source.words()
             logs.warn("discovery.failed", backend=one.backend, source=words, why=why, kept=kept)
         one.failure = why
 
@@ -221,9 +221,3 @@ def _sources(backend: BackendPlan) -> Iterator[tuple[Source, str, ServerPlan]]:
             yield source, "", server
     for said in backend.sources:
         yield said.source, said.folder, said.server
-
-
-def _words(source: Source) -> str:
-    """`dns web.internal`, for people."""
-    said = source.model_dump()
-    return f"{source.key} {said.get('name') or said.get('path') or said.get('host')}"
