@@ -196,6 +196,25 @@ def test_a_server_that_is_down_gets_nothing_new_and_is_cut_if_asked(plane, back,
         assert {scene.connect()[1] for _ in range(6)} == {"1", "2"}
 
 
+@pytest.mark.parametrize("plane", ["tcx"])  # what it gets is the same for each plane
+def test_servers_that_are_found_come_and_go_and_flows_stay(plane, tmp_path):
+    listed = tmp_path / "servers.json"
+    one, two = (end(server_address(number, V4), 7000) for number in (1, 2))
+    listed.write_text(json.dumps([one, two, "127.0.0.1:7000"]))
+    backend = {"servers": [{"file": str(listed)}], "return_path": "masquerade"}
+    with running("masquerade", plane=plane, backend=backend) as scene:
+        until(lambda: f"plane={plane}" in scene.service.words())
+        assert "kernel.left_out" in scene.service.words()  # nobody but this host gets to 127.0.0.1
+        flows = [scene.connect() for _ in range(6)]
+        assert {name for _, name in flows} == {"1", "2"}
+        listed.write_text(json.dumps([two]))
+        until(lambda: {scene.connect()[1] for _ in range(4)} == {"2"})
+        assert all(echoes(made) for made, _ in flows)
+        listed.write_text(json.dumps([one, two]))
+        until(lambda: {scene.connect()[1] for _ in range(6)} == {"1", "2"})
+        assert all(echoes(made) for made, _ in flows)
+
+
 def flows(scene: Scene, *words: str) -> list[dict]:
     where = ("--runtime-dir", str(scene.service.runtime))
     command = [*RUN, "flows", "--format", "json", *where, *words]

@@ -27,6 +27,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fourseven.control import logs
+from fourseven.control.fitting import fitted
 from fourseven.control.health import Key
 from fourseven.control.remains import OPENERS, REMOVERS, Opener, Remover
 from fourseven.errors import FoursevenError
@@ -62,6 +63,7 @@ class KernelPlanes:
         self._watch: socket.socket | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._complaints: dict[str, list[str]] = {}
+        self._left: dict[str, list[str]] = {}  # servers that a plane cannot have
 
     # ---- plans ----
 
@@ -138,7 +140,12 @@ class KernelPlanes:
                 logs.warn("kernel.cut", plane=name, why=str(error))
 
     def _part(self, plan: Plan, name: str, down: set[Key] | frozenset[Key]) -> KernelPlan:
-        return kernel_plan(plan, name, self._own, down)
+        fit, left = fitted(plan, name, self._own)
+        if left and left != self._left.get(name):
+            many = "" if len(left) == 1 else f" (and {len(left) - 1} more)"
+            logs.warn("kernel.left_out", plane=name, why=left[0] + many)
+        self._left[name] = left
+        return kernel_plan(fit, name, self._own, down)
 
     def _revert(self, name: str) -> None:
         """Back to the plan before; it was in force, so nothing refuses it."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from fourseven.addresses import bind_parts
 from fourseven.l4.facts import UNASKED, Facts
-from fourseven.plan import BackendPlan, KernelOptions, ListenerPlan, Plan
+from fourseven.plan import BackendPlan, KernelOptions, ListenerPlan, Plan, ServerPlan
 
 if TYPE_CHECKING:
     from fourseven.l4.abilities import Ability
@@ -116,6 +116,8 @@ def kernel_plan(
         if listener.plane != plane:
             continue
         backend = backends[listener.routes[0].backends[0][0]]
+        if not backend.servers:
+            continue  # none was found so far: the relay says so to those who come
         if backend.name not in lowered:
             lowered[backend.name] = _picked(backend, down)
         services.extend(_services(listener, backend, lowered[backend.name], own))
@@ -146,7 +148,7 @@ def unfit(
         _unfit_backend(backend, ability)
         or _unfit_servers(backend, ability, facts)
         or _unfit_binds(listener, backend, facts)
-        or _unfit_families(backend, ability, facts)
+        or _unfit_families(listener, backend, ability, facts)
     )
 
 
@@ -158,11 +160,9 @@ def _unfit_backend(backend: BackendPlan, ability: Ability) -> str:
     if MODES[backend.return_path] not in ability.modes:
         able = ", ".join(name for name, number in MODES.items() if number in ability.modes)
         return f"it has no return_path {backend.return_path}; it has {able or 'none yet'}"
-    if backend.sources:
-        return "its servers are found while it runs"
     if backend.bounded_load_percent:
         return "bounded_load needs counters of its own"
-    if any(server.max_in_flight for server in backend.servers):
+    if any(server.max_in_flight for server in (*backend.servers, *_models(backend))):
         return "max_in_flight is counted by the relay"
     return ""
 
@@ -182,7 +182,7 @@ def _unfit_servers(backend: BackendPlan, ability: Ability, facts: Facts) -> str:
 def _unfit_binds(  # noqa: PLR0911 - a list
     listener: ListenerPlan, backend: BackendPlan, facts: Facts
 ) -> str:
-    families = _families(backend)
+    families = _families_of(listener, backend)
     ports = {found.port for s in backend.servers if (found := end(s.address)) is not None}
     for bind in listener.bind:
         if bind.startswith("unix:"):
@@ -195,17 +195,35 @@ def _unfit_binds(  # noqa: PLR0911 - a list
             return f"only this host itself comes to {bind}"
         if wildcard and facts.asked and not list(_meant(vip.address, families, facts.own)):
             return f"{bind} is every address, and this host has none but loopback"
+        if wildcard and backend.sources:
+            return f"{bind} is every address, and its servers are found while it runs"
         if not wildcard and families != {family(vip.address)}:
             return f"{bind} and its servers are of different families"
         if wildcard and len(families) > 1:
             return f"the servers of {bind} are of different families"
-        if backend.return_path == "direct" and ports != {vip.port}:
+        if backend.return_path == "direct" and (backend.sources or ports != {vip.port}):
             return f"return_path direct changes no port, and servers have others than {bind}"
     return ""
 
 
-def _unfit_families(backend: BackendPlan, ability: Ability, facts: Facts) -> str:
-    return facts.why_still(_families(backend)) if ability.needs_forwarding else ""
+def _unfit_families(
+    listener: ListenerPlan, backend: BackendPlan, ability: Ability, facts: Facts
+) -> str:
+    families = _families_of(listener, backend)
+    return facts.why_still(families) if ability.needs_forwarding else ""
+
+
+def _families_of(listener: ListenerPlan, backend: BackendPlan) -> set[int]:
+    """Of the servers; those that are found are of the listener's, for no others are taken."""
+    families = _families(backend)
+    if backend.sources:
+        families |= {family(_vip(bind).address) for bind in listener.bind if "://" in bind}
+    return families
+
+
+def _models(backend: BackendPlan) -> Iterator[ServerPlan]:
+    """What the servers are like that are found."""
+    return (said.server for said in backend.sources)
 
 
 def _families(backend: BackendPlan) -> set[int]:
@@ -240,6 +258,8 @@ def _services(
         vips = [said.address]
         if is_wildcard(said.address):
             vips = list(_meant(said.address, _families(backend), own))
+        if backend.sources:  # found for another listener's family
+            vips = [vip for vip in vips if family(vip) in _families(backend)]
         for vip in vips:
             bits = 96 + backend.hash_prefix_v4 if family(vip) == 4 else backend.hash_prefix_v6
             yield Service(
