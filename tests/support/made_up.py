@@ -79,6 +79,9 @@ class MadeUp:
                 )  # fmt: skip
         return found
 
+    def sources(self) -> list[dict[str, Any]]:
+        return []
+
     def words(self) -> list[Any]:
         return self.servers.words()
 

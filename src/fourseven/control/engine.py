@@ -395,6 +395,10 @@ class Engine:
             counted = self._plane.counters()
         return merged(counted, self._kernel.counters())
 
+    def sources(self) -> list[dict[str, Any]]:
+        """Where servers are found, for people."""
+        return self._discovery.seen()
+
     def _drain(self, deadline_ms: int | None, keep: bool = True) -> None:
         """Takes no new connection, and ends when the last one has, or at the deadline.
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from fourseven.observe.metrics import METRICS, Metric, Reading
+from fourseven.observe.metrics import METRICS
+from fourseven.observe.reading import Metric, Reading
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})

@@ -8,341 +8,52 @@ Prometheus' work, except those of backends, which everybody wants.
 A counter of the workers that has no row of its own appears in fourseven_events_total by its name,
 so that nothing that is counted stays unseen.
 
-Law: pure, and cheap: a thousand servers are read in milliseconds.
+How values are read stands in reading.py.
 """
 
 from __future__ import annotations
 
-import os
-import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from fourseven import __version__
-from fourseven.observe.latency import BOUNDS_S
-from fourseven.plan import Plan
-
-Key = tuple[str, str]
-CODES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")  # of the status rows in worker.h
-
-
-class Word(Protocol):
-    """What is known of a server's state."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def usable(self) -> bool: ...
-    @property
-    def weight(self) -> int: ...
-    @property
-    def ejections(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Everything at one moment."""
-
-    plan: Plan
-    loaded_at: float  # seconds since 1970
-    workers: int
-    counted: Mapping[str, Any]  # as DataPlane.counters()
-    words: Mapping[Key, Word] = field(default_factory=dict)
-    draining: bool = False
-
-    @property
-    def listeners(self) -> Mapping[str, Mapping[str, Any]]:
-        found: Mapping[str, Mapping[str, Any]] = self.counted["listeners"]
-        return found
-
-    @property
-    def servers(self) -> Mapping[Key, Mapping[str, Any]]:
-        found: Mapping[Key, Mapping[str, Any]] = self.counted["servers"]
-        return found
-
-    @property
-    def routes(self) -> Mapping[Key, Mapping[str, Any]]:
-        """By (listener, route)."""
-        found: Mapping[Key, Mapping[str, Any]] = self.counted.get("routes", {})
-        return found
-
-    @property
-    def backends(self) -> Mapping[str, Mapping[str, Any]]:
-        found: Mapping[str, Mapping[str, Any]] = self.counted.get("backends", {})
-        return found
-
-    @property
-    def totals(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.counted["workers"]
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts by upper bound; one more count than bounds: what is above all of them."""
-
-    bounds: tuple[str, ...]
-    counts: Sequence[int]
-    sum: float
-
-
-Value = int | float | Histogram
-Sample = tuple[tuple[str, ...], Value]
-Read = Callable[[Reading], Iterable[Sample]]
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One family."""
-
-    name: str
-    kind: str  # counter, gauge or histogram
-    help: str
-    labels: tuple[str, ...]
-    read: Read
-
-
-# ---- how rows are read ----
-
-
-def one(value: Callable[[Reading], Value]) -> Read:
-    """A single number."""
-
-    def read(reading: Reading) -> Iterator[Sample]:
-        yield (), value(reading)
-
-    return read
-
-
-def total(name: str, scale: float = 1) -> Read:
-    """A counter over all workers."""
-
-    def read(reading: Reading) -> Iterator[Sample]:
-        if name in reading.totals:
-            yield (), reading.totals[name] if scale == 1 else reading.totals[name] * scale
-
-    return read
-
-
-def totals(**by_label: str) -> Read:
-    """Several counters of the workers as one family: label value -> counter."""
-
-    def read(reading: Reading) -> Iterator[Sample]:
-        for label, name in by_label.items():
-            if name in reading.totals:
-                yield (label,), reading.totals[name]
-
-    return read
-
-
-def group(name: str, *before: str) -> Read:
-    """A group of counters of the workers, by the names in it; zeros are left out."""
-
-    def read(reading: Reading) -> Iterator[Sample]:
-        for label, value in reading.totals.get(name, {}).items():
-            if value:
-                yield (*before, label), value
-
-    return read
-
-
-def both(*reads: Read) -> Read:
-    def read(reading: Reading) -> Iterator[Sample]:
-        for some in reads:
-            yield from some(reading)
-
-    return read
-
-
-def of_listener(name: str, *after: str) -> Read:
-    """A counter of each listener that has it."""
-
-    def read(reading: Reading) -> Iterator[Sample]:
-        for listener, row in reading.listeners.items():
-            if name in row:
-                yield (listener, *after), row[name]
-
-    return read
-
-
-def of_server(name: str, *after: str, scale: float = 1) -> Read:
-    """A counter of each server that has it."""
-
-    def read(reading: Reading) -> Iterator[Sample]:
-        for key, row in reading.servers.items():
-            value = row.get(name)
-            if value is not None:
-                yield (*key, *after), value if scale == 1 else value * scale
-
-    return read
-
-
-def by_code(labels: tuple[str, ...], row: Mapping[str, Any]) -> Iterator[Sample]:
-    """A row's answers by class: 2xx always, so that its rate begins at 0; others as they come."""
-    for code, value in zip(CODES, row.get("status", ()), strict=False):
-        if value or code == "2xx":
-            yield (*labels, code), value
-
-
-def answers_of_listeners(reading: Reading) -> Iterator[Sample]:
-    for listener, row in reading.listeners.items():
-        yield from by_code((listener,), row)
-
-
-def answers_of_routes(reading: Reading) -> Iterator[Sample]:
-    for key, row in reading.routes.items():
-        yield from by_code(key, row)
-
-
-def of_route(name: str, *after: str) -> Read:
-    """A counter of each route that was asked for."""
-
-    def read(reading: Reading) -> Iterator[Sample]:
-        for key, row in reading.routes.items():
-            if name in row:
-                yield (*key, *after), row[name]
-
-    return read
-
-
-def in_flight_of_routes(reading: Reading) -> Iterator[Sample]:
-    for key, row in reading.routes.items():
-        yield key, row["begun"] - row["ended"]
-
-
-def reasons(reading: Reading) -> Iterator[Sample]:
-    for key, row in reading.routes.items():
-        for reason, value in row.get("reasons", {}).items():
-            yield (*key, reason), value
-
-
-def of_backend(name: str) -> Read:
-    def read(reading: Reading) -> Iterator[Sample]:
-        for backend, row in reading.backends.items():
-            if name in row:
-                yield (backend,), row[name]
-
-    return read
-
-
-def histogram(row: Mapping[str, Any]) -> Histogram:
-    """A row's latencies, two classes in one: every scrape carries them."""
-    counts = row["latencies"]
-    pairs = [counts[0], *(sum(counts[at : at + 2]) for at in range(1, len(counts), 2))]
-    return Histogram(BUCKETS, pairs, row["latency_ns"] / 1e9)
-
-
-def durations_of_routes(reading: Reading) -> Iterator[Sample]:
-    for key, row in reading.routes.items():
-        if row["ended"]:
-            yield key, histogram(row)
-
-
-def durations_of_backends(reading: Reading) -> Iterator[Sample]:
-    for backend, row in reading.backends.items():
-        if row.get("latency_ns"):
-            yield (backend,), histogram(row)
-
-
-def answers_of_servers(reading: Reading) -> Iterator[Sample]:
-    for key, row in reading.servers.items():
-        yield from by_code(key, row)
-
-
-def answers_of_backends(reading: Reading) -> Iterator[Sample]:
-    sums: dict[str, list[int]] = {}
-    for (backend, _), row in reading.servers.items():
-        before = sums.setdefault(backend, [0] * len(CODES))
-        for at, value in enumerate(row.get("status", ())):
-            before[at] += value
-    for backend, values in sums.items():
-        yield from by_code((backend,), {"status": values})
-
-
-def in_flight_of_backends(reading: Reading) -> Iterator[Sample]:
-    sums = dict.fromkeys((one.name for one in reading.plan.backends), 0)
-    for (backend, _), row in reading.servers.items():
-        sums[backend] = sums.get(backend, 0) + row.get("in_flight", 0)
-    for backend, value in sums.items():
-        yield (backend,), value
-
-
-def usable_of_backends(reading: Reading) -> Iterator[Sample]:
-    for backend in reading.plan.backends:
-        usable = 0
-        for server in backend.servers:
-            word = reading.words.get((backend.name, server.address))
-            usable += word is None or word.usable
-        yield (backend.name,), usable
-
-
-def servers_of_backends(reading: Reading) -> Iterator[Sample]:
-    for backend in reading.plan.backends:
-        yield (backend.name,), len(backend.servers)
-
-
-def word_of(value: Callable[[Word], Value]) -> Read:
-    def read(reading: Reading) -> Iterator[Sample]:
-        for key, word in reading.words.items():
-            yield key, value(word)
-
-    return read
-
-
-def states(reading: Reading) -> Iterator[Sample]:
-    for key, word in reading.words.items():
-        yield (*key, word.state), 1
-
-
-def planes(reading: Reading) -> Iterator[Sample]:
-    for listener in reading.plan.listeners:
-        yield (listener.name, listener.layer, listener.plane), 1
-
-
-def accepted_by_worker(reading: Reading) -> Iterator[Sample]:
-    for at, value in enumerate(reading.totals.get("accepted_by_worker", ())):
-        yield (str(at),), value
-
-
-def drops(reading: Reading) -> Iterator[Sample]:
-    for listener, row in reading.listeners.items():
-        for reason, value in row.get("drops", {}).items():
-            yield (listener, reason), value
-
-
-def plane_drops(reading: Reading) -> Iterator[Sample]:
-    for plane, row in reading.counted.get("kernel", {}).items():
-        for reason, value in row.items():
-            yield (plane, reason), value
-
-
-def events(reading: Reading) -> Iterator[Sample]:
-    """Counters of the workers for which no row was written."""
-    for name, value in reading.totals.items():
-        if isinstance(value, int) and name not in NAMED:
-            yield (name,), value
-
-
-def memory(_: Reading) -> int:
-    with open("/proc/self/statm", "rb") as stream:
-        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def cpu(_: Reading) -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def descriptors(_: Reading) -> Iterator[Sample]:
-    """Linux 6.2 and later count them for us; listing a million would take too long."""
-    if count := os.stat("/proc/self/fd").st_size:
-        yield (), count
-
+from fourseven.observe.reading import (
+    Metric,
+    accepted_by_worker,
+    answers_of_backends,
+    answers_of_listeners,
+    answers_of_routes,
+    answers_of_servers,
+    backend_counters,
+    both,
+    cpu,
+    descriptors,
+    drops,
+    durations_of_backends,
+    durations_of_routes,
+    events,
+    failing,
+    found,
+    group,
+    in_flight_of_backends,
+    in_flight_of_routes,
+    memory,
+    of_backend,
+    of_listener,
+    of_route,
+    of_server,
+    one,
+    plane_drops,
+    planes,
+    reasons,
+    servers_of_backends,
+    states,
+    total,
+    totals,
+    usable_of_backends,
+    word_of,
+)
 
 STARTED = time.time()
-BUCKETS = tuple(f"{bound:.9f}" for bound in BOUNDS_S[::2])
 ROUTE = ("listener", "route")
 LISTENER, SERVER, BACKEND = ("listener",), ("backend", "server"), ("backend",)
 BOTH_WAYS = (*LISTENER, "direction")
@@ -404,11 +115,32 @@ METRICS: tuple[Metric, ...] = (
            of_backend("retries")),
     Metric("fourseven_backend_no_server_total", C, "Requests for which no server was usable.",
            BACKEND, of_backend("pick_failed")),
+    Metric("fourseven_backend_retries_of_status_total", C, "Tries again because of an answer's"
+           " status.", BACKEND, of_backend("retries_of_status")),
+    Metric("fourseven_backend_retries_refused_total", C, "Tries again that the budget did not"
+           " allow.", BACKEND, of_backend("retries_refused")),
+    Metric("fourseven_backend_sessions_total", C, "Requests of kept sessions: found, new, or moved"
+           " because their server could not be had.", (*BACKEND, "event"),
+           backend_counters(found="persisted", new="persisted_new", moved="persisted_moved")),
+    Metric("fourseven_backend_queue_total", C, "Requests that waited for a server; that found the"
+           " queue full; that waited too long; and that met a limit without a queue.",
+           (*BACKEND, "event"), backend_counters(waited="queued", full="queue_full",
+                                                 timeout="queue_timeouts", limited="limited")),
+    Metric("fourseven_backend_circuit_total", C, "Circuits that opened, and requests that an open"
+           " one refused.", (*BACKEND, "event"),
+           backend_counters(opened="circuits_opened", refused="circuit_refused")),
+    Metric("fourseven_backend_spilled_total", C, "Requests that went to a further tier.", BACKEND,
+           of_backend("spilled")),
+    Metric("fourseven_backend_source_servers", G, "Servers that a source has found.",
+           (*BACKEND, "source"), found),
+    Metric("fourseven_backend_source_failing", G, "1: a source does not answer; its last servers"
+           " stay.", (*BACKEND, "source"), failing),
     Metric("fourseven_backend_response_seconds", H, "From a request's last byte to the answer's"
            " first.", BACKEND, durations_of_backends),
     Metric("fourseven_backend_in_flight", G, "Requests or connections at a backend now.", BACKEND,
            in_flight_of_backends),
-    Metric("fourseven_backend_servers", G, "Servers in the file.", BACKEND, servers_of_backends),
+    Metric("fourseven_backend_servers", G, "Servers, those that were found too.", BACKEND,
+           servers_of_backends),
     Metric("fourseven_backend_servers_usable", G, "Servers that may have new work.", BACKEND,
            usable_of_backends),
     # servers
@@ -430,8 +162,14 @@ METRICS: tuple[Metric, ...] = (
            both(of_server("connect_errors", "connect"), of_server("timeouts", "timeout"),
                 of_server("resets", "reset"), of_server("bad_answers", "bad_answer"),
                 of_server("tls_failed", "tls"))),
-    Metric("fourseven_server_ejections_total", C, "Times that it was left out for what it did.",
-           SERVER, word_of(lambda word: word.ejections)),
+    Metric("fourseven_server_tries_total", C, "Answers and connections by which a server is"
+           " judged.", SERVER, of_server("tries")),
+    Metric("fourseven_server_errors_total", C, "Those of them that count against it.", SERVER,
+           of_server("errors")),
+    Metric("fourseven_server_response_seconds_total", C, "Time that its answers took to begin.",
+           SERVER, of_server("latency_ns", scale=1e-9)),
+    Metric("fourseven_server_ejections_total", C, "Times that it was taken out because it did"
+           " badly.", SERVER, word_of(lambda word: word.ejections)),
     Metric("fourseven_server_bytes_total", C, "Bytes to and from a server.", TO_SERVERS,
            both(of_server("bytes_to", "to"), of_server("bytes_from", "from"))),
     Metric("fourseven_server_tls_handshakes_total", C, "TLS handshakes with a server.", SERVER,
@@ -502,13 +240,3 @@ METRICS: tuple[Metric, ...] = (
     Metric("fourseven_kernel_server_flows_active", G, "Flows at a server.", SERVER,
            of_server("flows_active")),
 )  # fmt: skip
-
-# Counters that rows above read, or that are sums of what they read.
-NAMED = {
-    "accepted", "accept_errors", "sessions_opened", "sessions_closed", "requests", "own_answers",
-    "upgrades", "retries", "buffers_large", "buffers_small", "pipes", "upstream_idle",
-    "memory_refused", "pick_failed", "timeouts_head", "timeouts_body", "timeouts_idle",
-    "timeouts_send", "timeouts_hello", "tls_handshakes", "tls_resumed", "tls_failed", "arrivals",
-    "hello_refused", "proxy_refused", "http2_sessions", "http2_streams", "http2_resets",
-    "http2_calmed", "turns",
-}  # fmt: skip

@@ -15,8 +15,8 @@ from fourseven.control.admin.differences import Diff, differences, running
 from fourseven.control.admin.refusals import Refusal
 from fourseven.control.question import asked, verdict_on
 from fourseven.errors import ConfigErrors, FoursevenError
-from fourseven.observe import metrics
 from fourseven.observe.exposition import MEDIA_TYPE, exposition
+from fourseven.observe.reading import Reading
 
 # ---- is it there ----
 
@@ -131,13 +131,14 @@ async def show_metrics(desk: Desk, _: Call) -> Text:
     """Prometheus' text. Control has its turn after each family, so that no scrape delays it."""
     force = desk.in_force()
     subject = desk.subject
-    reading = metrics.Reading(
+    reading = Reading(
         force.plan,
         force.since,
         force.workers,
         subject.counters(),
         subject.seen(),
         subject.draining,
+        subject.sources(),
     )
     parts = []
     for text in exposition(reading):

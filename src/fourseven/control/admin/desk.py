@@ -55,6 +55,7 @@ class Desk:
                 self.subject.seen(),
                 changes=self.changes(),
                 draining=self.subject.draining,
+                sources=self.subject.sources(),
             )
             self._state = now, force, made
         return self._state[2]

@@ -28,6 +28,7 @@ class Inside(Protocol):
     servers: Servers
 
     def counters(self) -> dict[str, Any]: ...
+    def sources(self) -> list[dict[str, Any]]: ...
 
 
 class Front:
@@ -85,6 +86,9 @@ class Front:
 
     def seen(self) -> dict[Key, Seen]:
         return self._engine.servers.seen()
+
+    def sources(self) -> list[dict[str, Any]]:
+        return self._engine.sources()
 
     def words(self) -> list[Any]:
         return self._engine.servers.words()

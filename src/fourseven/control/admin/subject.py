@@ -42,6 +42,9 @@ class Subject(Protocol):
     def seen(self) -> dict[Key, Seen]:
         """Every server, as the book of servers has it."""
 
+    def sources(self) -> list[dict[str, Any]]:
+        """As Discovery.seen()."""
+
     def words(self) -> list[Any]:
         """What an operator has said, as Servers.words()."""
 

@@ -105,8 +105,17 @@ class ServerState(TypedDict):
     checked_at: float | None
     check_s: float | None
     check: str
+    ejections: int
     counters: Counters
     answers: Counters
+
+
+class SourceState(TypedDict):
+    """Where servers are found (docs/discovery.md). failure: empty when all is well."""
+
+    source: str
+    servers: int
+    failure: str
 
 
 class BackendState(TypedDict):
@@ -120,6 +129,7 @@ class BackendState(TypedDict):
     counters: Counters
     answers: Counters
     latency: Latency
+    sources: list[SourceState]
     servers: list[ServerState]
 
 
@@ -178,6 +188,7 @@ def state(
     *,
     changes: Iterable[Change],
     draining: bool,
+    sources: Iterable[Mapping[str, Any]] = (),
 ) -> State:
     """The whole document."""
     counters, groups = split(counted.get("workers", {}))
@@ -193,7 +204,10 @@ def state(
         "listeners": [
             _listener(one, texts[one.name], force, counted) for one in force.plan.listeners
         ],
-        "backends": [_backend(one, counted, by_backend) for one in force.plan.backends],
+        "backends": [
+            _backend(one, counted, by_backend, sources_of(one.name, sources))
+            for one in force.plan.backends
+        ],
         "workers": {"counters": counters, "groups": groups},
         "kernel": dict(counted.get("kernel", {})),
     }
@@ -338,6 +352,7 @@ def _backend(
     plan: BackendPlan,
     counted: Mapping[str, Any],
     seen: Mapping[str, list[tuple[Key, Seen]]],
+    sources: list[SourceState],
 ) -> BackendState:
     limits = {server.address: server.max_in_flight for server in plan.servers}
     servers = [
@@ -345,7 +360,7 @@ def _backend(
         for key, one in seen.get(plan.name, ())
     ]
     row = counted.get("backends", {}).get(plan.name, {})
-    own = {name: row[name] for name in ("retries", "pick_failed") if name in row}
+    own = {name: one for name, one in split(row)[0].items() if name not in NOT_OWN}
     return {
         "name": plan.name,
         "algorithm": plan.algorithm,
@@ -355,8 +370,20 @@ def _backend(
         "counters": sums(one["counters"] for one in servers) | own,
         "answers": sums(one["answers"] for one in servers),
         "latency": latency(row.get("latencies", ()), row.get("latency_ns", 0) / 1e9),
+        "sources": sources,
         "servers": servers,
     }
+
+
+def sources_of(backend: str, sources: Iterable[Mapping[str, Any]]) -> list[SourceState]:
+    return [
+        {"source": one["source"], "servers": one["servers"], "failure": one["failure"]}
+        for one in sources
+        if one["backend"] == backend
+    ]
+
+
+NOT_OWN = {"requests", "in_flight", "latency_ns"}  # told elsewhere
 
 
 def _server(address: str, seen: Seen, row: Mapping[str, Any], limit: int) -> ServerState:
@@ -378,6 +405,7 @@ def _server(address: str, seen: Seen, row: Mapping[str, Any], limit: int) -> Ser
         "checked_at": seen.checked_at,
         "check_s": None if seen.check_ms is None else seen.check_ms / 1000,
         "check": seen.check,
+        "ejections": seen.ejections,
         "counters": counters,
         "answers": groups.get("answers", {}),
     }
