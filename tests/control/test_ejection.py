@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from array import array
 
 from fourseven.control.ejection import Ejection
@@ -116,3 +117,16 @@ def test_a_server_that_answers_with_errors_is_left_out_for_a_while():
             servers[0].broken = False
             assert settled(lambda: ask() == [5, 5])
             assert "server.returned" in service.words()
+
+
+def test_a_relay_counts_connections_that_cannot_be_made():
+    with Recorder("one") as one, socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and does not listen
+        gone = f"127.0.0.1:{bound.getsockname()[1]}"
+        backend = {"servers": [one.address, gone], "ejection": {"errors_in_a_row": 3}}
+        listener = {"protocol": "tcp", "backend": "all"}
+        config = {"listeners": {"web": listener}, "backends": {"all": backend}}
+        with Service(config) as service:
+            for _ in range(10):  # the other one takes over
+                assert service.get(service.address()).status == 200
+            assert settled(lambda: f"server={gone} why=" in service.words())

@@ -8,7 +8,7 @@ import pytest
 
 from fourseven.balancing.round_robin import RoundRobin
 from fourseven.compiler.compile import compile_plan
-from fourseven.control.fitting import fitted
+from fourseven.control.fitting import eased, fitted
 from fourseven.l4.abilities import ABILITIES
 from fourseven.l4.kernel_plan import address_bits, kernel_plan, unfit
 from fourseven.model import Config
@@ -83,6 +83,14 @@ def test_which_servers_it_gets():
 
 def test_until_one_is_found_the_relay_answers():
     assert kernel_plan(fitted(compiled(), "tcx", OWN)[0], "tcx", OWN).services == ()
+
+
+def test_a_slow_start_is_a_smaller_weight():
+    plan = compiled(servers=[{"address": "10.0.0.1:80", "weight": 2}, "10.0.0.2:80"])
+    table = eased(plan, {("web", "10.0.0.2:80"): 4}).backends[0].table
+    assert sorted(table) == [0] * 5 + [1]  # 20 and 4
+    assert eased(plan, {}) is plan
+    assert eased(plan, {("db", "10.0.0.2:80"): 4}).backends[0] is plan.backends[0]
 
 
 def test_what_the_file_names_is_left_alone():

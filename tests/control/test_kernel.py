@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from fourseven.balancing.round_robin import RoundRobin
 from fourseven.control import kernel
 from fourseven.control.kernel import KernelPlanes, merged
 from fourseven.errors import FoursevenError
@@ -61,7 +62,9 @@ def plan(*planes: str, servers=SERVERS, interfaces=("eth0",)) -> Plan:
         for i, name in enumerate(planes)
     )
     table = tuple(range(len(servers)))
-    backend = BackendPlan("web", tuple(map(ServerPlan, servers)), "round_robin", 0, table)
+    backend = BackendPlan(
+        "web", tuple(map(ServerPlan, servers)), "round_robin", 0, table, balance=RoundRobin()
+    )
     made = Plan(listeners, (backend,))
     return replace(made, kernel=replace(made.kernel, interfaces=interfaces))
 
@@ -202,6 +205,9 @@ def test_a_server_that_is_down_leaves_the_tables(stage):
         assert len(fake.plans) == many
         s.planes.usable(set())
         assert fake.plans[-1].services[0].table == (0, 1)
+        s.planes.usable(set(), (), {("web", SERVERS[1]): 5})
+        assert sorted(fake.plans[-1].services[0].table) == [0, 0, 1]
+        s.planes.usable(set())
         assert fake.plans[-1].services[0].protocol == TCP
 
     stage(scene)

@@ -35,6 +35,7 @@ from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
 from fourseven.control.discovery import Discovery
 from fourseven.control.ejection import Ejection
+from fourseven.control.fitting import TENTHS
 from fourseven.control.health import Key
 from fourseven.control.host import facts_for
 from fourseven.control.kernel import KernelPlanes, merged
@@ -42,7 +43,7 @@ from fourseven.control.servers import Servers
 from fourseven.control.sockets import Want
 from fourseven.control.stapling import Stapling
 from fourseven.errors import ConfigErrors, FoursevenError
-from fourseven.health.standing import Order
+from fourseven.health.standing import WHOLE, Order
 from fourseven.plan import GatePlan, ListenerPlan, OutwardPlan, Plan, TlsPlan
 from fourseven.snapshot.layout import WORKERS_MAX, ListenerMode
 
@@ -123,6 +124,7 @@ class Engine:
         self._stapling = Stapling(self.reweigh)
         self._out: set[Key] = set()  # servers without new work
         self._cut: set[Key] = set()  # those whose flows end
+        self._tenths: dict[Key, int] = {}  # of their weight, of those that start slowly
         self._republishing = False
         self._deadline_ms = 30_000
         self._told: dict[str, dict[str, Any]] = {}  # what the log knows of each listener
@@ -278,7 +280,7 @@ class Engine:
         self._stapling.use(plan)
         self.servers.use(found)
         self._ejection.use(found, self._plane)
-        self._out, self._cut = set(), set()
+        self._out, self._cut, self._tenths = set(), set(), {}
         self.tell(self.servers.orders)  # to each: a slot may remember an earlier life
 
     def _publish_workers(self, plan: Plan, fresh: dict[str, list[int]], out: Set[Key]) -> None:
@@ -312,7 +314,10 @@ class Engine:
             self._plane.order(*key, order)
             (self._out.discard if order.usable else self._out.add)(key)
             (self._cut.add if order.cut else self._cut.discard)(key)
-        self._kernel.usable(self._out, self._cut)
+            self._tenths.pop(key, None)
+            if order.share < WHOLE:
+                self._tenths[key] = max(1, order.share * TENTHS // WHOLE)
+        self._kernel.usable(self._out, self._cut, self._tenths)
 
     def reweigh(self) -> None:
         """Other weights, servers or staples: the plan is published anew, once for all of them."""

@@ -1,23 +1,30 @@
-"""Which of the servers that were found a kernel plane can have.
+"""What a kernel plane gets of a plan: of the servers that were found those that it can have, and of
+a server that starts slowly less weight.
 
 What the file names is known when a plane is chosen, and another is chosen where it does not fit.
 What is found later has to fit the plane: an address of the listener's family, not of loopback, of
 this host only where the plane can go there, and without a limit that only the relay counts. Others
 are left out, and told.
 
-Law: pure. A plan without sources comes out as it is.
+A worker spares a server that starts for a part of its picks; a kernel plane has nothing but its
+table. So there a slow start is ten tables, one after the other, each with a tenth more.
+
+Law: pure. A plan without sources, and with nobody who starts, comes out as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fourseven.addresses import bind_parts
 from fourseven.compiler.anew import with_servers
+from fourseven.control.health import Key
 from fourseven.l4.abilities import ABILITIES
 from fourseven.l4.kernel_plan import address_bits, end, family, is_loopback
 from fourseven.plan import Plan, ServerPlan
+
+TENTHS = 10
 
 
 def fitted(plan: Plan, plane: str, own: Sequence[int]) -> tuple[Plan, list[str]]:
@@ -38,6 +45,23 @@ def fitted(plan: Plan, plane: str, own: Sequence[int]) -> tuple[Plan, list[str]]
         backends[at] = with_servers(backend, fit)
     alike = all(one is other for one, other in zip(backends, plan.backends, strict=True))
     return (plan if alike else replace(plan, backends=tuple(backends))), left
+
+
+def eased(plan: Plan, tenths: Mapping[Key, int]) -> Plan:
+    """The plan with so many tenths of their weights for these servers, and ten for all others."""
+    backends = tuple(
+        with_servers(
+            backend,
+            tuple(
+                replace(one, weight=one.weight * tenths.get((backend.name, one.address), TENTHS))
+                for one in backend.servers
+            ),
+        )
+        if any((backend.name, one.address) in tenths for one in backend.servers)
+        else backend
+        for backend in plan.backends
+    )
+    return replace(plan, backends=backends) if tenths else plan
 
 
 def _why_not(server: ServerPlan, plane: str, wanted: int, own: Sequence[int]) -> str:

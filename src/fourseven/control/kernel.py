@@ -2,7 +2,7 @@
 
     planes = KernelPlanes(name, log)       nothing is touched yet
     planes.publish(plan, down)             adopts what a predecessor left; all planes or none
-    planes.usable(down, cut)               servers without new work, and whose flows end
+    planes.usable(down, cut, tenths)       servers without new work, whose flows end, who start
     planes.drain(); planes.busy()          a stop
     planes.close(remove)                   remove=False: the kernel goes on without us
 
@@ -22,12 +22,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from fourseven.control import logs
-from fourseven.control.fitting import fitted
+from fourseven.control.fitting import eased, fitted
 from fourseven.control.health import Key
 from fourseven.control.remains import OPENERS, REMOVERS, Opener, Remover
 from fourseven.errors import FoursevenError
@@ -59,6 +59,7 @@ class KernelPlanes:
         self._plan: Plan | None = None
         self._down: frozenset[Key] = frozenset()
         self._cuts: frozenset[Key] = frozenset()
+        self._tenths: dict[Key, int] = {}  # of the weight, of those that start slowly
         self._own: tuple[int, ...] = ()
         self._watch: socket.socket | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -102,14 +103,18 @@ class KernelPlanes:
             for name in self._planes:
                 self._tick(name)
 
-    def usable(self, down: set[Key], cut: Collection[Key] = ()) -> None:
+    def usable(
+        self, down: set[Key], cut: Collection[Key] = (), tenths: Mapping[Key, int] | None = None
+    ) -> None:
         """Other servers may not have new work: they leave the tables, their flows go on, but for
-        those of the servers in `cut`, once each time that one comes to be there."""
+        those of the servers in `cut`, once each time that one comes to be there. `tenths`: of
+        their weight, for those that start slowly."""
         if self._plan is None:
             return
         new, self._cuts = frozenset(cut) - self._cuts, frozenset(cut)
-        if frozenset(down) != self._down:
-            self._down = frozenset(down)
+        before = self._down, self._tenths
+        self._down, self._tenths = frozenset(down), dict(tenths or {})
+        if before != (self._down, self._tenths):
             for name in self._planes:
                 self._again(name)
         for key in new:
@@ -145,7 +150,7 @@ class KernelPlanes:
             many = "" if len(left) == 1 else f" (and {len(left) - 1} more)"
             logs.warn("kernel.left_out", plane=name, why=left[0] + many)
         self._left[name] = left
-        return kernel_plan(fit, name, self._own, down)
+        return kernel_plan(eased(fit, self._tenths), name, self._own, down)
 
     def _revert(self, name: str) -> None:
         """Back to the plan before; it was in force, so nothing refuses it."""
