@@ -91,6 +91,7 @@ class GatePlan:
     networks: tuple[str, ...] = ()  # CIDRs
     value: tuple[Part, ...] = ()
     backend: str = ""  # that it asks, or sends copies to
+    built: tuple[tuple[bytes, int, bytes], ...] = field(default=(), repr=False)  # token keys
     files: tuple[str, ...] = ()  # that its texts were made of, to be looked at again
     # Bytes that it keeps over snapshots, its GateState included; 0: none. While size, kind and
     # place (listener, route, which one of its kind) stay, so do the bytes.

@@ -27,6 +27,7 @@ from fourseven.filters.cors import Cors
 from fourseven.filters.host import Host
 from fourseven.filters.hsts import Hsts
 from fourseven.filters.rate_limit import RateLimit
+from fourseven.filters.jwt import Jwt
 from fourseven.filters.redirect import Redirect
 from fourseven.filters.request_headers import RequestHeaders
 from fourseven.filters.respond import Respond
@@ -79,6 +80,7 @@ FILTERS: tuple[type[Filter], ...] = (
     Cors,
     BasicAuth,
     RateLimit,
+    Jwt,
 )
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (

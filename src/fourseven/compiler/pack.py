@@ -36,6 +36,7 @@ from cython.cimports.fourseven.snapshot.layout import (
 )
 from cython.cimports.fourseven.tls.outward import outward_build
 from cython.cimports.fourseven.tls.site import site_build
+from cython.cimports.fourseven.tls.token_keys import token_keys_build
 from cython.cimports.libc.stdint import int32_t, uint32_t
 
 from fourseven.plan import Any_, Condition, Not
@@ -275,6 +276,9 @@ def pack_gate(arena, gate, plan, backends):
     gate.network_count = len(plan.networks)
     gate.networks = pack_cidrs(arena, plan.networks)
     gate.value = pack_template(arena, plan.value)
+    gate.own = cython.NULL
+    if plan.built:
+        gate.own = token_keys_build(arena, plan.built)
     return 0
 
 

@@ -19,6 +19,7 @@ from cython.cimports.fourseven.l7.gate_access import access_ask
 from cython.cimports.fourseven.l7.gate_basic import basic_ask, basic_left
 from cython.cimports.fourseven.l7.gate_cors import cors_ask
 from cython.cimports.fourseven.l7.gate_rate import rate_ask
+from cython.cimports.fourseven.l7.gate_token import token_ask, token_prepare
 from cython.cimports.fourseven.l7.gates import (
     GATE_PASS,
     GATE_WAIT,
@@ -43,6 +44,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     GATE_BASIC,
     GATE_CORS,
     GATE_RATE,
+    GATE_TOKEN,
 )
 from cython.cimports.fourseven.worker.tools import buffer_small, run_again
 from cython.cimports.fourseven.worker.worker import REASON_RELOADED, Buffer
@@ -58,6 +60,8 @@ def gates_prepare():
     GATES[cython.cast(cython.int, GATE_CORS)].ask = cors_ask
     GATES[cython.cast(cython.int, GATE_BASIC)].ask = basic_ask
     GATES[cython.cast(cython.int, GATE_BASIC)].left = basic_left
+    GATES[cython.cast(cython.int, GATE_TOKEN)].ask = token_ask
+    token_prepare()
     passwords_prepare()
     verified_prepare()
     GATES[cython.cast(cython.int, GATE_RATE)].ask = rate_ask

@@ -5,7 +5,7 @@ native and begun with the first check, work the queue off in its order.
 
 Laws: the queue is bounded, so a flood of wrong passwords costs these threads and nothing else. A
 check belongs to the queue and to who asked; who leaves first says so, and the other one frees it.
-Hashes are compared in constant time, and a password is wiped as soon as it is checked. What libcrypt
+Hashes are compared in constant time, and a password is wiped once it is checked. What libcrypt
 knows is taken: bcrypt, SHA-crypt, yescrypt, scrypt.
 """
 

@@ -58,6 +58,9 @@ cdef extern from "<openssl/bio.h>" nogil:
     ctypedef struct BIO:
         pass
 
+cdef extern from "<openssl/rsa.h>" nogil:
+    pass
+
 cdef extern from "<openssl/x509.h>" nogil:
     ctypedef struct X509:
         pass
@@ -85,6 +88,25 @@ cdef extern from "<openssl/x509.h>" nogil:
     int X509_NAME_print_ex(BIO *to, const X509_NAME *name, int indent, unsigned long flags)
     int X509_digest(const X509 *certificate, const EVP_MD *kind, unsigned char *to, unsigned int *size)
     const EVP_MD *EVP_sha256()
+    const EVP_MD *EVP_sha384()
+    const EVP_MD *EVP_sha512()
+    ctypedef struct EVP_MD_CTX:
+        pass
+    ctypedef struct EVP_PKEY_CTX:
+        pass
+    int RSA_PKCS1_PSS_PADDING, RSA_PSS_SALTLEN_DIGEST
+    EVP_MD_CTX *EVP_MD_CTX_new()
+    void EVP_MD_CTX_free(EVP_MD_CTX *context)
+    int EVP_DigestVerifyInit(
+        EVP_MD_CTX *context, EVP_PKEY_CTX **inner, const EVP_MD *kind, void *engine, EVP_PKEY *key
+    )
+    int EVP_DigestVerify(
+        EVP_MD_CTX *context, const unsigned char *signature, size_t signature_size,
+        const unsigned char *text, size_t size
+    )
+    int EVP_PKEY_CTX_set_rsa_padding(EVP_PKEY_CTX *context, int padding)
+    int EVP_PKEY_CTX_set_rsa_pss_saltlen(EVP_PKEY_CTX *context, int size)
+    EVP_PKEY *d2i_PUBKEY(EVP_PKEY **to, const unsigned char **at, long size)
     void *X509_get_ext_d2i(const X509 *certificate, int kind, int *critical, int *at)
     const unsigned char *ASN1_STRING_get0_data(const ASN1_STRING *text)
     int ASN1_STRING_length(const ASN1_STRING *text)

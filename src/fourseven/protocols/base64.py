@@ -1,6 +1,6 @@
 """Base64, read strictly (RFC 4648): one text for one value, so that nothing has two spellings.
 
-Both alphabets: the usual one, whose padding is complete, and the one for URLs, without padding as in
+Both alphabets: the usual one, with all its padding, and the one for URLs, without padding as in
 tokens (RFC 7515 2). Bits that no byte takes must be 0, and no other byte may stand among them.
 """
 

@@ -208,6 +208,7 @@ typedef struct {
     Span *texts;
     Cidr *networks;
     Template value;
+    void *own;         /* what the kind has built of its plan; freed with the arena */
 } Gate;
 
 typedef struct {

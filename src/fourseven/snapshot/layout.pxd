@@ -267,6 +267,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         Span *texts
         Cidr *networks
         Template value
+        void *own
 
     ctypedef struct Route:
         uint32_t number
