@@ -26,8 +26,8 @@ from fourseven.filters.basic_auth import BasicAuth
 from fourseven.filters.cors import Cors
 from fourseven.filters.host import Host
 from fourseven.filters.hsts import Hsts
-from fourseven.filters.rate_limit import RateLimit
 from fourseven.filters.jwt import Jwt
+from fourseven.filters.rate_limit import RateLimit
 from fourseven.filters.redirect import Redirect
 from fourseven.filters.request_headers import RequestHeaders
 from fourseven.filters.respond import Respond

@@ -55,12 +55,12 @@ WantedList = Annotated[tuple[Wanted, ...], BeforeValidator(listed), Field(max_le
 class Jwt(Filter):
     """Lets in who shows a signed token (JWT, RFC 7519) as `Authorization: Bearer …`.
 
-    `keys` is a file: a JWK set, or public keys in PEM; a change is in force two seconds later. A key
-    takes only the algorithms of its kind (RS, PS, ES, EdDSA, HS): a token cannot choose, and `none`
-    is none. The token must have a time of expiry. Its signature is verified once, its claims at
-    each request. Without a good token the answer is 401, without a required claim 403, both with
-    the words of RFC 6750. `claims` become headers for the server, and no client's own header of
-    that name passes.
+    `keys` is a file: a JWK set, or public keys in PEM; changes are in force two seconds later. A
+    key takes only the algorithms of its kind (RS, PS, ES, EdDSA, HS): a token cannot choose, and
+    `none` is none. The token must have a time of expiry. Its signature is verified once, its claims
+    at each request. Without a good token the answer is 401, without a required claim 403, both
+    with the words of RFC 6750. `claims` become headers for the server, and no client's own header
+    of that name passes.
 
         filters: [{jwt: {keys: jwks.json, issuer: "https://id.example", audience: api}}]
         filters:
