@@ -185,6 +185,7 @@ def server_row(count: float, key: Key, usable: bool) -> dict[str, Any]:
         "requests": whole, "connects": whole // 40, "connect_errors": 0 if usable else 31, "timeouts": 0,
         "resets": 0, "bad_answers": 0, "bytes_to": whole * 420, "bytes_from": whole * 9000,
         "status": [0, 0, whole, 0, 0, 0], "in_flight": hash(key[1]) % 9 if usable and whole else 0,
+        "latency_ns": whole * (1_200_000 + hash(key) % 5_000_000),
         "ewma_ns": 1_200_000 + hash(key) % 5_000_000 if usable else 0,
     }  # fmt: skip
 

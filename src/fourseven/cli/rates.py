@@ -29,6 +29,7 @@ class Row:
     open: int
     p50_s: float | None
     p99_s: float | None
+    mean_s: float | None  # of servers, which have no histogram
 
 
 class Window:
@@ -81,6 +82,7 @@ class Window:
         counts = now.get("latency", {}).get("counts", [])
         earlier = then.get("latency", {}).get("counts", []) or [0] * len(counts)
         grown = [a - b for a, b in zip(counts, earlier, strict=True)]
+        answers = answered("1xx", "2xx", "3xx", "4xx", "5xx")
         return Row(
             what=now,
             work=work[unit],
@@ -92,6 +94,7 @@ class Window:
             + sum(now["counters"].get(one, 0) for one in ("sessions", "flows_active")),
             p50_s=quantile_s(grown, 0.5),
             p99_s=quantile_s(grown, 0.99),
+            mean_s=rate("latency_ns") / 1e9 / answers if answers else None,
         )
 
 

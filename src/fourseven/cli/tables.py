@@ -127,8 +127,8 @@ HEADS = ("rate", "failed", "p50", "p99", "open", "in", "out")
 def numbers(row: Row) -> Iterator[Text]:
     yield Text(f"{rate(row.work)} {row.unit}/s" if row.work else "-")
     yield Text(f"{rate(row.failures)}/s", "red") if row.failures else Text("-")
-    average = row.what.get("latency_s")
-    yield Text(seconds(row.p50_s if row.p50_s is not None else average or None))
+    mean = f"avg {seconds(row.mean_s)}" if row.mean_s else "-"
+    yield Text(seconds(row.p50_s) if row.p50_s is not None else mean)
     yield Text(seconds(row.p99_s))
     yield Text(str(row.open) if row.open else "-")
     yield Text(size(row.bytes_in))

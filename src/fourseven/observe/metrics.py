@@ -13,9 +13,8 @@ How values are read stands in reading.py.
 
 from __future__ import annotations
 
-import time
-
 from fourseven import __version__
+from fourseven.observe import process
 from fourseven.observe.reading import (
     Metric,
     accepted_by_worker,
@@ -25,7 +24,6 @@ from fourseven.observe.reading import (
     answers_of_servers,
     backend_counters,
     both,
-    cpu,
     descriptors,
     drops,
     durations_of_backends,
@@ -36,7 +34,6 @@ from fourseven.observe.reading import (
     group,
     in_flight_of_backends,
     in_flight_of_routes,
-    memory,
     of_backend,
     of_listener,
     of_route,
@@ -53,7 +50,6 @@ from fourseven.observe.reading import (
     word_of,
 )
 
-STARTED = time.time()
 ROUTE = ("listener", "route")
 LISTENER, SERVER, BACKEND = ("listener",), ("backend", "server"), ("backend",)
 BOTH_WAYS = (*LISTENER, "direction")
@@ -64,9 +60,12 @@ METRICS: tuple[Metric, ...] = (
     # the process
     Metric("fourseven_build_info", G, "The version that runs; always 1.", ("version",),
            lambda _: [((__version__,), 1)]),
-    Metric("process_cpu_seconds_total", C, "User and system time.", (), one(cpu)),
-    Metric("process_resident_memory_bytes", G, "Resident memory.", (), one(memory)),
-    Metric("process_start_time_seconds", G, "When the engine started.", (), one(lambda _: STARTED)),
+    Metric("process_cpu_seconds_total", C, "User and system time.", (),
+           one(lambda _: process.cpu_s())),
+    Metric("process_resident_memory_bytes", G, "Resident memory.", (),
+           one(lambda _: process.resident_bytes())),
+    Metric("process_start_time_seconds", G, "When the engine started.", (),
+           one(lambda _: process.started_at())),
     Metric("process_open_fds", G, "Open descriptors, where the kernel counts them.", (),
            descriptors),
     Metric("fourseven_workers", G, "Worker threads.", (), one(lambda r: r.workers)),

@@ -9,7 +9,6 @@ Law: pure, and cheap: a thousand servers are read in milliseconds.
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -341,16 +340,6 @@ def events(reading: Reading) -> Iterator[Sample]:
     for name, value in reading.totals.items():
         if isinstance(value, int) and name not in NAMED:
             yield (name,), value
-
-
-def memory(_: Reading) -> int:
-    with open("/proc/self/statm", "rb") as stream:
-        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def cpu(_: Reading) -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def descriptors(_: Reading) -> Iterator[Sample]:

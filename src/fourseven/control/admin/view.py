@@ -12,7 +12,6 @@ Law: pure. Everything comes in as plain data.
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -27,13 +26,12 @@ from fourseven.control.health import Key
 from fourseven.control.servers import Seen
 from fourseven.model import Config, Route
 from fourseven.observe.latency import BOUNDS_S, quantile_s
+from fourseven.observe.process import cpu_s, resident_bytes, started_at
 from fourseven.plan import BackendPlan, ListenerPlan, Plan, RoutePlan
 
 Counters = dict[str, int]
 Texts = dict[str, list[tuple[str, list[str]]]]  # listener -> its routes: match, filters
 ANSWERS = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")  # none: closed without one
-STARTED = time.time()
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Share(TypedDict):
@@ -232,24 +230,18 @@ def _filters(plan: RoutePlan, written: Route) -> list[str]:
 
 
 def process(force: InForce, draining: bool) -> ProcessState:
-    used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "version": __version__,
         "pid": os.getpid(),
         "file": force.file,
         "now": time.time(),
-        "started_at": STARTED,
+        "started_at": started_at(),
         "loaded_at": force.since,
         "workers": force.workers,
         "draining": draining,
-        "cpu_s": used.ru_utime + used.ru_stime,
+        "cpu_s": cpu_s(),
         "memory_bytes": resident_bytes(),
     }
-
-
-def resident_bytes() -> int:
-    with open("/proc/self/statm", "rb") as stream:
-        return int(stream.read().split()[1]) * PAGE
 
 
 def split(row: Mapping[str, Any]) -> tuple[Counters, dict[str, Counters]]:

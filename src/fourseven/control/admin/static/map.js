@@ -149,7 +149,7 @@ export class Picture {
     put(row.state, server.state === "up" ? weight.slice(3) : server.state + weight);
     row.state.className = `state ${kind(server)}`;
     put(row.number, rates.work ? rate(rates.work) : "");
-    put(row.time, server.latency_s && rates.work ? seconds(server.latency_s) : "");
+    put(row.time, rates.work && rates.mean ? seconds(rates.mean) : "");
     row.bar.style.transform = `scaleX(${rates.work ? Math.max(rates.work / most, 0.01) : 0})`;
     row.bar.classList.toggle("bad", rates.failed > 0);
     const label = `Server ${server.address}, ${server.state}, ${rate(rates.work)} a second`;

@@ -125,7 +125,7 @@ export class Panel {
         ["last check", checked],
         ["weight", one.weight === one.weight_in_file ? String(one.weight) : `${one.weight}; the file says ${one.weight_in_file}`],
         ["in flight", one.max_in_flight ? `${one.in_flight} of ${one.max_in_flight}` : String(one.in_flight)],
-        ["answers in", seconds(one.latency_s)],
+        ["answers in", seconds(rates.mean)],
         ...flows(one.counters),
         ["to it", `${bytes(rates.in)}/s`],
         ["from it", `${bytes(rates.out)}/s`],

@@ -48,9 +48,11 @@ export class Rates {
   _take(key, row, names, seconds) {
     const now = { failed: 0, latency: row.latency?.counts ?? [] };
     for (const [name, counters] of Object.entries(names)) now[name] = sum(row.counters, counters);
+    now.answered = ["1xx", "2xx", "3xx", "4xx", "5xx"].reduce((total, name) => total + (row.answers[name] ?? 0), 0);
+    now.took = (row.counters.latency_ns ?? 0) / 1e9;
     now.failed += (row.answers["5xx"] ?? 0) + (row.answers.none ?? 0);
     const old = this.rows.get(key);
-    const made = { now, unit: "req", work: 0, failed: 0, in: 0, out: 0, p50: null, p99: null, history: old?.history ?? [] };
+    const made = { now, unit: "req", work: 0, failed: 0, in: 0, out: 0, p50: null, p99: null, mean: null, history: old?.history ?? [] };
     if (old && seconds > 0) {
       const grown = (name) => Math.max(0, now[name] - old.now[name]) / seconds;
       const calmed = (name, value) => old[name] + (value - old[name]) * (old.history.length ? CALM : 1);
@@ -66,13 +68,15 @@ export class Rates {
       const counts = now.latency.map((count, at) => count - (old.now.latency[at] ?? 0));
       made.p50 = quantile(counts, this.bounds, 0.5) ?? fading(old, "p50");
       made.p99 = quantile(counts, this.bounds, 0.99) ?? fading(old, "p99");
+      const answered = grown("answered");
+      made.mean = answered ? calmed_time(old.mean, grown("took") / answered) : fading(old, "mean");
       made.history = [...old.history.slice(-(HISTORY - 1)), work];
     }
     this.rows.set(key, made);
   }
 }
 
-const NOTHING = { unit: "req", work: 0, failed: 0, in: 0, out: 0, p50: null, p99: null, history: [], now: {} };
+const NOTHING = { unit: "req", work: 0, failed: 0, in: 0, out: 0, p50: null, p99: null, mean: null, history: [], now: {} };
 const LISTENER = {
   req: ["requests"], conn: ["accepted"], flow: ["flows", "flows_new"], in: ["bytes_in"], out: ["bytes_out"], failed: [],
 };
@@ -84,6 +88,10 @@ const SERVER = {
 
 function sum(counters, names) {
   return names.reduce((total, name) => total + (counters[name] ?? 0), 0);
+}
+
+function calmed_time(before, value) {
+  return before === null ? value : before + (value - before) * CALM;
 }
 
 /* With nothing new for a moment the last one still stands. */
