@@ -132,8 +132,9 @@ def test_a_hundred_reloads_cut_nobody_and_refuse_nobody(server: Recorder):
         assert kept.failures == fresh.failures == []
         assert min(kept.served, fresh.served) > RELOADS
         assert service.engine() == engine  # it never crashed
-        # A socket that a reload gave up is closed within seconds; nothing else may be left.
-        assert settled(lambda: service.descriptors(engine) <= early[0])
+        # A socket that a reload gave up is closed within seconds; nothing else may be left, but for
+        # kept connections to the server: each worker may have one for each of the four clients.
+        assert settled(lambda: service.descriptors(engine) <= early[0] + 2 * 4)
         assert service.descriptors(service.process.pid) <= early[1]
 
 
