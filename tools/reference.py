@@ -196,7 +196,7 @@ scrape_configs:                       # prometheus.yml
 
 Counters begin anew with each engine (an upgrade, a crash), which `rate()` knows how to take; those
 of a server, a route or a backend go on over reloads. A class of answers appears with its first
-answer, `2xx` from the start. A scrape of 1,000 servers takes some 20 ms of the control thread
+answer, `2xx` from the start. A scrape of 1,000 servers takes some 25 ms of the control thread
 (which has other work done after each family) and nothing of the workers: `bench/scrape.py`.
 
 Reasons (`fourseven_reasons_total`) say why an answer was not a server's: limits that were hit,
