@@ -96,6 +96,7 @@ class GatePlan:
     # Bytes that it keeps over snapshots, its GateState included; 0: none. While size, kind and
     # place (listener, route, which one of its kind) stay, so do the bytes.
     state_size: int = 0
+    holds: bool = False  # it hears of the end of each request that it let pass
 
 
 @dataclass(frozen=True, slots=True)

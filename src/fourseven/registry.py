@@ -22,8 +22,12 @@ from fourseven.discovery.dns import Dns
 from fourseven.discovery.listed import File
 from fourseven.features import Algorithm, Check, Filter, Match, Source
 from fourseven.filters.access import Access
+from fourseven.filters.adaptive_concurrency import AdaptiveConcurrency
 from fourseven.filters.basic_auth import BasicAuth
+from fourseven.filters.body_limit import BodyLimit
+from fourseven.filters.concurrency import Concurrency
 from fourseven.filters.cors import Cors
+from fourseven.filters.fault import Fault
 from fourseven.filters.host import Host
 from fourseven.filters.hsts import Hsts
 from fourseven.filters.jwt import Jwt
@@ -81,6 +85,10 @@ FILTERS: tuple[type[Filter], ...] = (
     BasicAuth,
     RateLimit,
     Jwt,
+    Concurrency,
+    AdaptiveConcurrency,
+    Fault,
+    BodyLimit,
 )
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (

@@ -18,6 +18,7 @@ from fourseven.scalars import Path as Place
 from fourseven.snapshot.layout import GATES_MAX, ActionKind, PartKind
 
 ALWAYS = All()
+HOLDS_MAX = 6  # l7.records.HELD_MAX: what a stream has room for
 TELLING = (PartKind.PART_CERTIFICATE, PartKind.PART_VERIFIED)
 
 
@@ -86,6 +87,8 @@ def _gates(steps: list[Filter]) -> tuple[GatePlan, ...]:
     gates = tuple(gate for step in steps for gate in step.gates())
     if len(gates) > GATES_MAX:
         raise ValueError(f"{len(gates)} gates on one route; {GATES_MAX} are the most")
+    if sum(gate.holds for gate in gates) > HOLDS_MAX:
+        raise ValueError(f"more than {HOLDS_MAX} limits of requests at once on one route")
     return gates
 
 

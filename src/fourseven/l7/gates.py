@@ -16,8 +16,12 @@ an end.
 import cython
 from cython.cimports.fourseven.l7.answer import stream_refuse
 from cython.cimports.fourseven.l7.gate_access import access_ask
+from cython.cimports.fourseven.l7.gate_adaptive import adaptive_ask, adaptive_end
 from cython.cimports.fourseven.l7.gate_basic import basic_ask, basic_left
+from cython.cimports.fourseven.l7.gate_body import body_ask
+from cython.cimports.fourseven.l7.gate_concurrency import concurrency_ask, concurrency_end
 from cython.cimports.fourseven.l7.gate_cors import cors_ask
+from cython.cimports.fourseven.l7.gate_fault import fault_ask
 from cython.cimports.fourseven.l7.gate_rate import rate_ask
 from cython.cimports.fourseven.l7.gate_token import token_ask, token_prepare
 from cython.cimports.fourseven.l7.gates import (
@@ -41,8 +45,12 @@ from cython.cimports.fourseven.l7.verified import verified_prepare
 from cython.cimports.fourseven.native.atomics import fetch_add_i64
 from cython.cimports.fourseven.snapshot.layout import (
     GATE_ACCESS,
+    GATE_ADAPTIVE,
     GATE_BASIC,
+    GATE_BODY,
+    GATE_CONCURRENCY,
     GATE_CORS,
+    GATE_FAULT,
     GATE_RATE,
     GATE_TOKEN,
 )
@@ -65,6 +73,12 @@ def gates_prepare():
     passwords_prepare()
     verified_prepare()
     GATES[cython.cast(cython.int, GATE_RATE)].ask = rate_ask
+    GATES[cython.cast(cython.int, GATE_CONCURRENCY)].ask = concurrency_ask
+    GATES[cython.cast(cython.int, GATE_CONCURRENCY)].end = concurrency_end
+    GATES[cython.cast(cython.int, GATE_ADAPTIVE)].ask = adaptive_ask
+    GATES[cython.cast(cython.int, GATE_ADAPTIVE)].end = adaptive_end
+    GATES[cython.cast(cython.int, GATE_FAULT)].ask = fault_ask
+    GATES[cython.cast(cython.int, GATE_BODY)].ask = body_ask
 
 
 def gates_pass(worker, session):

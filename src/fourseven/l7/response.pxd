@@ -14,6 +14,7 @@ cdef bint response_head(Worker *worker, Session *session) noexcept nogil
 cdef bint interim(Worker *worker, Session *session) noexcept nogil
 cdef void begin_response(Worker *worker, Session *session) noexcept nogil
 cdef void put_off_reading(Worker *worker, Upstream *upstream) noexcept nogil
+cdef bint too_large(const Stream *stream, uint64_t said) noexcept nogil
 cdef void answered_after(Worker *worker, const Stream *stream, uint64_t took_ns) noexcept nogil
 cdef void frame_response(Session *session) noexcept nogil
 cdef int32_t cook_response(Worker *worker, Session *session) noexcept nogil

@@ -15,14 +15,17 @@ server sends beyond its answer is never used (`upstream_release` sees it).
 import cython
 from cython.cimports.fourseven.balancing.ewma import ewma_update
 from cython.cimports.fourseven.l7.answer import (
+    answer,
     stream_context,
 )
+from cython.cimports.fourseven.l7.attempt import leave_server
 from cython.cimports.fourseven.l7.heads import HeadContext, write_response_head
 from cython.cimports.fourseven.l7.records import (
     INTERIM_MAX,
     JOIN_MAX,
     OUT_CAPACITY,
     SESSION_EXCHANGE,
+    SESSION_HEAD,
     SPLICE_MIN,
     Http,
     Stream,
@@ -80,7 +83,12 @@ from cython.cimports.fourseven.tls.site import RECORD_MAX
 from cython.cimports.fourseven.worker.judged import server_did
 from cython.cimports.fourseven.worker.latency import latency_class
 from cython.cimports.fourseven.worker.tools import buffer_free, timer_put_off
-from cython.cimports.fourseven.worker.worker import BUFFER_LARGE, FAULTS_MAX, Buffer
+from cython.cimports.fourseven.worker.worker import (
+    BUFFER_LARGE,
+    Buffer,
+    FAULTS_MAX,
+    REASON_ANSWER_SIZE,
+)
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove, memset
@@ -200,6 +208,11 @@ def begin_response(worker, session):
     upstream.in_.ready = 0
     if stream.response.framing != FRAMING_CLOSE or stream.version < 11:
         cooked = cook_response(worker, session)
+    if cooked >= 0 and too_large(stream, response.content_length):
+        leave_server(worker, stream)
+        session.state = SESSION_HEAD
+        answer(worker, session, 502, REASON_ANSWER_SIZE)
+        return
     size = write_head(worker, session)
     if size < 0 or cooked < 0:
         stream_failed(worker, session, FAILED_ANSWER)
@@ -210,6 +223,16 @@ def begin_response(worker, session):
     stream.response_begun = 1
     put_off_reading(worker, upstream)
     send_both(worker, session, size)
+
+
+def too_large(stream, said):
+    """Is the answer's body, or what it says of itself, over the route's limit?"""
+    body = cython.address(stream.response)
+    if body.limit == 0:
+        return False
+    if body.framing == FRAMING_CHUNKED:
+        return body.chunked.total > body.limit
+    return body.total > body.limit or (body.framing == FRAMING_LENGTH and said > body.limit)
 
 
 def answered_after(worker, stream, took_ns):
@@ -340,6 +363,10 @@ def response_body(worker, session):
         if cook_response(worker, session) < 0:
             session.broken = 1
             return True
+        if too_large(stream, 0):
+            stream.reason = REASON_ANSWER_SIZE
+            session.broken = 1
+            return True
         if window.ready > 0 or stream.response.done or window.raw == window.buffer.end:
             return True
     elif (
@@ -411,6 +438,10 @@ def cook_until_close(worker, session, last):
         memcpy(cython.address(http.out[head + size]), b"\r\n", 2)
         head += size + 2
         window.raw += size
+        session.stream.response.total += size
+        if too_large(cython.address(session.stream), 0):
+            session.stream.reason = REASON_ANSWER_SIZE
+            return -1
     if last:
         memcpy(cython.address(http.out[head]), b"0\r\n\r\n", 5)
         head += 5
