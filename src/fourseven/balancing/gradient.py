@@ -1,9 +1,9 @@
 """How many requests at once a service bears, from its latency: Gradient2.
 
 Where a service has more to do than it can, requests queue inside it and the latency grows, while no
-more of them get done. So the latency of now (short) is compared with that of the long run (long): as
-long as their quotient is near 1 the limit grows a little, by the queue that it may have; where the
-latency has grown, the limit shrinks by the same quotient, to a half at most at one step.
+more of them get done. So the latency of now (short) is compared with that of the long run (long):
+as long as their quotient is near 1 the limit grows a little, by the queue that it may have; where
+the latency has grown, the limit shrinks by the same quotient, to a half at most at one step.
 
     gradient = clamp(tolerance * long / short, 0.5, 1)
     limit    = 0.8 * limit + 0.2 * (limit * gradient + queue)
@@ -12,10 +12,11 @@ Source: Netflix concurrency-limits, Gradient2Limit (2018, Apache 2.0), with its 
 Javadoc says why the long run is an average and not a minimum: a minimum never forgets.
 
 Laws: a limit that is not used up does not grow (half of it must have been in flight), or it would
-mean nothing when the load comes. The long average falls quickly where it is far above the short one:
-a service that has recovered is not measured by its bad time. Other than in the source, a window in
-which the service was above tolerance moves it a tenth as much: under a load that never ends the limit
-would else creep up with the latency that it causes itself. Pure: time and samples are passed in.
+mean nothing when the load comes. The long average falls quickly where it is far above the short
+one: a service that has recovered is not measured by its bad time. Other than in the source, a
+window in which the service was above tolerance moves it a tenth as much: under a load that never
+ends the limit would else creep up with the latency that it causes itself. Pure: time and samples
+are passed in.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ class AdaptiveConcurrency(Filter):
 
     When a service has more to do than it can, requests queue inside it: they all get slower, and no
     more of them get done. So the latency of each window (mean time to the head of the answer) is
-    compared with that of the long run. While it stays within `tolerance` of it the limit grows, when
-    it is above the limit shrinks in proportion. A limit that is not used up does not grow. All
+    compared with that of the long run. While it stays within `tolerance` of it the limit grows,
+    when it is above the limit shrinks in proportion. A limit that is not used up does not grow. All
     requests of the route count together, over all workers. Source: Netflix concurrency-limits,
     Gradient2.
 

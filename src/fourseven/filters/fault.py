@@ -65,7 +65,7 @@ class Abort(BaseModel):
 
 
 class Fault(Filter):
-    """A share of the requests is delayed, or answered with an error, to see what callers make of it.
+    """A share of the requests is delayed, or answered with an error, on purpose.
 
     Delay and error are drawn each for itself: a request may get both, the error after the delay. By
     a key the draw is no chance: the same client (header, path) meets the same fault each time, on

@@ -39,7 +39,7 @@ Name = Annotated[str, Field(strict=True, min_length=1, max_length=128, pattern=r
 
 
 class CountedBy(BaseModel):
-    """One part of a key: exactly one of these. `client`, `host`, `path` or `method` alone will do."""
+    """One part of a key: exactly one of these. The names without a value stand alone too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

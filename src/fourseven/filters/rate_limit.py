@@ -46,10 +46,10 @@ class RateLimit(Counted, Filter):
     refused costs no token. The answer has Retry-After: when the next request would pass.
 
     A request without the key (no such header, or an empty one) is counted by its client's address.
-    Keys stand in a table of fixed size (16 bytes each). One that is full again is forgotten at once,
-    for it makes no difference; where a place is needed although all count, the key that is full
-    soonest makes room (counter rate_keys_replaced). The table is kept over a reload, for the route
-    of the same name; it begins anew with a new engine.
+    Keys stand in a table of fixed size (16 bytes each). One that is full again is forgotten at
+    once, for it makes no difference; where a place is needed although all count, the key that is
+    full soonest makes room (counter rate_keys_replaced). The table is kept over a reload, for the
+    route of the same name; it begins anew with a new engine.
 
         filters: [{rate_limit: 500/s}]                                # the whole route
         filters: [{rate_limit: {rate: 100/m, by: client, burst: 20}}]

@@ -1,7 +1,8 @@
 """The gate of adaptive concurrency: a limit for all requests of a route, that follows the latency.
 
-Each request that a server answered leaves a sample: from this gate to the head of the answer. At the
-end of a window one worker takes the samples of all and asks balancing.gradient for the next limit.
+Each request that a server answered leaves a sample: from this gate to the head of the answer. At
+the end of a window one worker takes the samples of all and asks balancing.gradient for the next
+limit.
 
 Laws: nobody enters above the limit of the moment, whichever worker asks. A client that left tells
 nothing of the service; a try that failed or timed out counts with the time that it took. Sums are

@@ -1,8 +1,8 @@
 """The gate of body sizes: what a route lets through of a request's body, and of an answer's.
 
 It only sets the limits that `request` and `response` count by. A request that says beforehand that
-it is larger is answered 413 at once; one in chunks when it has become larger. An answer that says so
-becomes 502; one that turns out larger is cut, and the client sees that it is not whole.
+it is larger is answered 413 at once; one in chunks when it has become larger. An answer that says
+so becomes 502; one that turns out larger is cut, and the client sees that it is not whole.
 
 Law: the smaller of two limits holds: a route never lifts what its listener says.
 """

@@ -1,8 +1,8 @@
 """The gate of a concurrency limit: so many requests of one key, or of the route, at once.
 
-A key and its count are one word, so entering, leaving and giving a place to another key are each one
-compare-and-swap. A word whose count is 0 is free for any key of its bucket. A new key enters under
-the lock of its bucket, so that no key stands twice.
+A key and its count are one word, so entering, leaving and giving a place to another key are each
+one compare-and-swap. A word whose count is 0 is free for any key of its bucket. A new key enters
+under the lock of its bucket, so that no key stands twice.
 
 Laws: exact over all workers: nobody enters above the limit, not even for an instant. Who entered
 leaves at the request's end, whatever that is; the note says which word. Where all eight places of a
