@@ -186,7 +186,8 @@ def call_lost(worker, lane):
     http2: cython.pointer[Http2] = lane.carrier
     if http2.session.tls is not cython.NULL and http2.session.tls.said:
         lane.tls_fault = http2.session.tls.fault
-    lane.wrong |= http2.fault != 0
+    # Where the socket is whole it is the library that gave up: the server broke the rules.
+    lane.wrong |= http2.fault != 0 or not http2.session.broken
     lane_part(lane, NGHTTP2_CANCEL)
     lane.closed = 1
     call_run(worker, lane)
