@@ -174,7 +174,9 @@ BAD: dict[str, Script] = {
     "a thousand fields": lambda call: call.head(*[(f"x-{at}", "y") for at in range(1000)]),
     "endless interim answers": lambda call: [call.head(status="103") for _ in range(40)],
     "a push": raw(
-        lambda call: PushPromiseFrame(call.id, 2, Encoder().encode(request()), flags=["END_HEADERS"])
+        lambda call: PushPromiseFrame(
+            call.id, 2, Encoder().encode(request()), flags=["END_HEADERS"]
+        )
     ),
     "a stream of its own": raw(HeadersFrame(2, Encoder().encode([OK]), flags=["END_HEADERS"])),
     "a stream that is idle": raw(lambda call: DataFrame(call.id + 2, b"x")),
@@ -329,7 +331,9 @@ def test_a_bomb_of_references(back: Back):
     def script(call: Call) -> None:
         large = b"\x40\x01x\x7f\xb1\x1e" + b"y" * 4000
         block = b"\x88" + large + b"\xbe" * 4000
-        call.talk.send(HeadersFrame(call.id, block, flags=["END_HEADERS", "END_STREAM"]).serialize())
+        call.talk.send(
+            HeadersFrame(call.id, block, flags=["END_HEADERS", "END_STREAM"]).serialize()
+        )
 
     back.server.scripts[b"/x"] = script
     before = back.balancer.memory_kib()

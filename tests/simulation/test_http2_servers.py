@@ -48,7 +48,15 @@ class Mood:
         self.dice = random.Random(seed)
         self.lock = threading.Lock()
         honest = [self.whole, self.whole, self.chunks, self.large, self.bare, self.interim]
-        self.faces = [*honest, *honest, self.refused, self.reset, self.cut, self.settings, self.ping]
+        self.faces = [
+            *honest,
+            *honest,
+            self.refused,
+            self.reset,
+            self.cut,
+            self.settings,
+            self.ping,
+        ]
         self.rare = [self.goaway, self.gone, self.wrong, self.silent]
 
     def __call__(self, call: Call) -> None:
@@ -99,7 +107,9 @@ class Mood:
         call.answer(b"settled")
 
     def ping(self, call: Call) -> None:
-        call.talk.put(PingFrame(0, b"12345678"), WindowUpdateFrame(0, window_increment=1 + self.size(99)))
+        call.talk.put(
+            PingFrame(0, b"12345678"), WindowUpdateFrame(0, window_increment=1 + self.size(99))
+        )
         call.answer(b"ping")
 
     def goaway(self, call: Call) -> None:

@@ -217,7 +217,9 @@ class Http2Conversation(Conversation):
     def begin(self, id: int, found: list[tuple[bytes, bytes]]) -> None:
         names = [name for name, _ in found if name.startswith(b":")]
         wanted = [b":method", b":scheme", b":path", b":authority"]
-        if names[:4] != wanted or [name for name, _ in found][: len(names)] != names:
+        if b":protocol" in names:
+            wanted.insert(0, b":protocol")
+        if names != wanted or [name for name, _ in found][: len(names)] != names:
             self.faults.append(f"pseudo fields {names}")
         if id <= max(self.calls, default=-1) or id % 2 == 0:
             self.faults.append(f"stream {id} after {max(self.calls, default=0)}")

@@ -4,6 +4,9 @@ from fourseven.l7.records cimport Http2, Lane, Session, Upstream
 from fourseven.native.nghttp2 cimport nghttp2_nv
 from fourseven.worker.worker cimport Worker
 
+cpdef enum:
+    FIELDS_OWN = 5          # :protocol, :method, :scheme, :path, :authority
+
 # A stream to the slot that the session's stream has picked, on a connection that others share.
 cdef Upstream *call_take "fourseven_call_take"(
     Worker *worker, Session *session, uint64_t identity
@@ -39,4 +42,6 @@ cdef int32_t request_fields(Lane *lane, char *at, uint32_t size, nghttp2_nv *fie
 cdef int32_t header_fields(
     Lane *lane, char *at, uint32_t position, uint32_t size, nghttp2_nv *fields
 ) noexcept nogil
+cdef int32_t trailers_wanted(nghttp2_nv *field) noexcept nogil
+cdef int32_t shake(Lane *lane, nghttp2_nv *fields, int32_t found, int32_t key) noexcept nogil
 cdef bint http_building(const Lane *lane) noexcept nogil

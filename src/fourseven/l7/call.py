@@ -15,6 +15,7 @@ was lost is still read. A client that leaves resets its stream and nothing else.
 """
 
 import cython
+from cython.cimports.fourseven.l7.call import FIELDS_OWN
 from cython.cimports.fourseven.l7.grpc import is_grpc
 from cython.cimports.fourseven.l7.http2 import FRAME_HEAD, ROOM_MIN, http2_ready, http2_room
 from cython.cimports.fourseven.l7.lane import (
@@ -36,6 +37,7 @@ from cython.cimports.fourseven.l7.lane_answer import (
 from cython.cimports.fourseven.l7.records import (
     ANSWER_DONE,
     ANSWER_LENGTH,
+    ANSWER_OPEN,
     BLOCKED_SOCKET,
     Http2,
     Lane,
@@ -64,13 +66,16 @@ from cython.cimports.fourseven.l7.upstream import (
     upstream_new,
     upstream_timer,
 )
+from cython.cimports.fourseven.l7.websocket import websocket_accept
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.nghttp2 import (
     NGHTTP2_CANCEL,
     NGHTTP2_ENHANCE_YOUR_CALM,
     NGHTTP2_REFUSED_STREAM,
+    NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL,
     nghttp2_data_provider,
     nghttp2_nv,
+    nghttp2_session_get_remote_settings,
     nghttp2_submit_request,
 )
 from cython.cimports.fourseven.worker.secure import TLS_TIME
@@ -78,6 +83,7 @@ from cython.cimports.fourseven.worker.tools import buffer_free, bury, timer_clea
 from cython.cimports.fourseven.worker.worker import Buffer
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memchr, memcmp, memcpy
+from cython.cimports.posix.strings import strncasecmp
 
 # ---- take and drop ----
 
@@ -293,12 +299,18 @@ def http_building(lane):
 def call_head(lane, at, size):
     fields = cython.declare(nghttp2_nv[FIELDS_OUT_MAX])
     provider = cython.declare(nghttp2_data_provider)
+    first: cython.pointer[nghttp2_nv] = cython.address(fields[0])
     found: int32_t
     lane.answer = ANSWER_DONE
     lane.answer_left = 0
     found = request_fields(lane, at, size, fields)
     if found < 0:
         return -1
+    if lane.connect:
+        lane.answer = ANSWER_OPEN
+    else:
+        first += 1  # the first one is :protocol
+        found -= 1
     if lane.answer == ANSWER_LENGTH and lane.answer_left == 0:
         lane.answer = ANSWER_DONE
     provider.source.ptr = cython.NULL
@@ -306,7 +318,7 @@ def call_head(lane, at, size):
     lane.id = nghttp2_submit_request(
         inner_of(lane),
         cython.NULL,
-        fields,
+        first,
         found,
         cython.NULL if lane.answer == ANSWER_DONE else cython.address(provider),
         lane,
@@ -325,18 +337,22 @@ def request_fields(lane, at, size, fields):
     space: cython.p_char = cython.cast(cython.p_char, memchr(at, 32, size))
     if stop is cython.NULL or space is cython.NULL or stop - space < 11:
         return -1
-    put_field(cython.address(fields[0]), b":method", 7, at, cython.cast(uint32_t, space - at))
-    put_field(cython.address(fields[1]), b":scheme", 7, b"https" if secure else b"http", 4 + secure)
+    put_field(cython.address(fields[0]), b":protocol", 9, b"websocket", 9)
+    put_field(cython.address(fields[1]), b":method", 7, at, cython.cast(uint32_t, space - at))
+    put_field(cython.address(fields[2]), b":scheme", 7, b"https" if secure else b"http", 4 + secure)
     put_field(
-        cython.address(fields[2]), b":path", 5, space + 1, cython.cast(uint32_t, stop - space - 11)
+        cython.address(fields[3]), b":path", 5, space + 1, cython.cast(uint32_t, stop - space - 11)
     )
-    put_field(cython.address(fields[3]), b":authority", 10, b"", 0)
+    put_field(cython.address(fields[4]), b":authority", 10, b"", 0)
     lane.asks_head = space - at == 4 and memcmp(at, b"HEAD", 4) == 0
     return header_fields(lane, at, cython.cast(uint32_t, stop - at) + 1, size, fields)
 
 
 def header_fields(lane, at, position, size, fields):
-    found: int32_t = 4
+    found: int32_t = FIELDS_OWN
+    key: int32_t = 0
+    websocket: cython.bint = False
+    field: cython.pointer[nghttp2_nv]
     line: cython.p_char
     colon: cython.p_char
     stop: cython.p_char
@@ -348,23 +364,48 @@ def header_fields(lane, at, position, size, fields):
         position = cython.cast(uint32_t, stop - at) + 1
         if line[0] == 13:
             lane.used = position
-            return found
+            return shake(lane, fields, found, key) if websocket and key > 0 else found
         stop -= 1
         colon = cython.cast(cython.p_char, memchr(line, 58, stop - line))
         if colon is cython.NULL or found + 2 > FIELDS_OUT_MAX:
             return -1
-        if not one_field(lane, line, colon, stop, cython.address(fields[found])):
-            continue
-        if fields[found].namelen == 4 and memcmp(line, b"host", 4) == 0:
-            fields[3].value = fields[found].value
-            fields[3].valuelen = fields[found].valuelen
-            continue
-        found += 1
-        if colon - line == 12 and memcmp(line, b"content-type", 12) == 0:
-            if is_grpc(
-                cython.cast(cython.p_const_char, fields[found - 1].value),
-                fields[found - 1].valuelen,
-            ):
-                put_field(cython.address(fields[found]), b"te", 2, b"trailers", 8)
-                found += 1
+        field = cython.address(fields[found])
+        if not one_field(lane, line, colon, stop, field):
+            websocket |= stop - line == 18 and strncasecmp(line, b"upgrade: websocket", 18) == 0
+        elif field.namelen == 4 and memcmp(line, b"host", 4) == 0:
+            fields[4].value = field.value
+            fields[4].valuelen = field.valuelen
+        else:
+            found += 1
+            if field.namelen == 17 and memcmp(line, b"sec-websocket-key", 17) == 0:
+                key = found - 1
+            found += trailers_wanted(field)
     return -1
+
+
+def trailers_wanted(field):
+    """Behind gRPC's content type, the field that its servers ask for; how many fields that is."""
+    if field.namelen != 12 or memcmp(field.name, b"content-type", 12) != 0:
+        return 0
+    if not is_grpc(cython.cast(cython.p_const_char, field.value), field.valuelen):
+        return 0
+    put_field(field + 1, b"te", 2, b"trailers", 8)
+    return 1
+
+
+def shake(lane, fields, found, key):
+    """An Upgrade to WebSocket is an extended CONNECT (RFC 8441), where the server knows it.
+
+    Where it does not, the Upgrade is left out, as any server may ignore one (RFC 9110 7.8).
+    """
+    knows: uint32_t = nghttp2_session_get_remote_settings(
+        inner_of(lane), NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL
+    )
+    text: cython.p_const_char = cython.cast(cython.p_const_char, fields[key].value)
+    size: uint32_t = cython.cast(uint32_t, fields[key].valuelen)
+    if not knows or not websocket_accept(text, size, lane.accept):
+        return found
+    lane.connect = 1
+    put_field(cython.address(fields[1]), b":method", 7, b"CONNECT", 7)
+    fields[key] = fields[found - 1]
+    return found - 1

@@ -30,6 +30,7 @@ from cython.cimports.fourseven.l7.http2_head import (
     TAIL_MAX,
 )
 from cython.cimports.fourseven.l7.records import Building, Lane, Session
+from cython.cimports.fourseven.l7.websocket import ACCEPT_SIZE
 from cython.cimports.fourseven.native.nghttp2 import (
     nghttp2_rcbuf,
     nghttp2_rcbuf_decref,
@@ -371,6 +372,13 @@ def answer_field(http2, lane, name, value):
     """`:status` stands first (RFC 9113 8.3), and the library has seen to it."""
     building: cython.pointer[Building] = cython.address(http2.building)
     if lane.refuse:
+        return
+    if name.len > 0 and name.base[0] == 58 and lane.connect and value.base[0] == 50:
+        building.has_length = 1  # a tunnel
+        put(http2, lane, b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n", 55)
+        put(http2, lane, b"upgrade: websocket\r\nsec-websocket-accept: ", 42)
+        put(http2, lane, lane.accept, ACCEPT_SIZE)
+        put(http2, lane, b"\r\n", 2)
         return
     if name.len > 0 and name.base[0] == 58:
         put(http2, lane, b"HTTP/1.1 ", 9)

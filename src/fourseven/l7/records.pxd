@@ -225,6 +225,7 @@ cdef struct Lane:
     uint8_t headed              # the head of its answer has come
     uint8_t asks_head           # the method is HEAD
     uint8_t wrong               # the server has broken the rules
+    char accept[28]             # WebSocket: what a client of HTTP/1.1 waits for
     uint8_t tls_fault           # worker.secure.TlsFault of its connection, which is lost
 
 cpdef enum Blocked:

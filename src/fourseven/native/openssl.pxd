@@ -21,7 +21,11 @@ cdef extern from "<openssl/hmac.h>" nogil:
         unsigned char *to, unsigned int *made
     )
 
+cdef extern from "<openssl/sha.h>" nogil:
+    unsigned char *SHA1(const unsigned char *at, size_t size, unsigned char *digest)
+
 cdef extern from "<openssl/evp.h>" nogil:
+    int EVP_EncodeBlock(unsigned char *to, const unsigned char *at, int size)
     ctypedef struct EVP_PKEY:
         pass
     ctypedef struct EVP_CIPHER:
