@@ -10,6 +10,7 @@ stream counts as in flight, no buffer is held, and a good request is served.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 
@@ -63,10 +64,8 @@ class Mood:
         with self.lock:
             rare = self.dice.random() < 0.06
             face = self.dice.choice(self.rare if rare else self.faces)
-        try:
+        with contextlib.suppress(OSError, EndedError):
             face(call)
-        except (OSError, EndedError):
-            pass
 
     def size(self, most: int) -> int:
         with self.lock:
