@@ -27,10 +27,8 @@ UDP_MAX = 512
 
 class NameServer:
     def __init__(self) -> None:
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind(("127.0.0.1", 0))
+        self.udp, self.tcp = both()
         self.port = self.udp.getsockname()[1]
-        self.tcp = socket.create_server(("127.0.0.1", self.port))
         self.address = f"127.0.0.1:{self.port}"
         self.records: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {}
         self.rcode: Any = None
@@ -106,3 +104,14 @@ class NameServer:
         elif not any(known == name for known, _ in self.records):
             answer.set_rcode(dns.rcode.NXDOMAIN)
         return answer
+
+
+def both() -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket of one number; the TCP one may be somebody else's, then another."""
+    while True:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind(("127.0.0.1", 0))
+        try:
+            return udp, socket.create_server(udp.getsockname())
+        except OSError:
+            udp.close()
