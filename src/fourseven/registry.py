@@ -28,6 +28,7 @@ from fourseven.filters.body_limit import BodyLimit
 from fourseven.filters.concurrency import Concurrency
 from fourseven.filters.cors import Cors
 from fourseven.filters.fault import Fault
+from fourseven.filters.forward_auth import ForwardAuth
 from fourseven.filters.host import Host
 from fourseven.filters.hsts import Hsts
 from fourseven.filters.jwt import Jwt
@@ -89,6 +90,7 @@ FILTERS: tuple[type[Filter], ...] = (
     AdaptiveConcurrency,
     Fault,
     BodyLimit,
+    ForwardAuth,
 )
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (

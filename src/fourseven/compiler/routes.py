@@ -32,6 +32,7 @@ def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tu
         path: Place = ("listeners", listener, *(("routes", i) if said.routes else ("backend",)))
         name = route.name or f"routes[{i}]"
         try:
+            _plain_services(config, route)
             found.append(_route(route, name, config.at(*path), reads))
         except ValueError as error:
             problems.append(config.problem(path, str(error)))
@@ -39,6 +40,18 @@ def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tu
     # who reads headers as variables (CGI, WSGI) takes the underscore for the hyphen
     named |= {name.replace(b"-", b"_") for name in named}
     return _sealed(found, named)
+
+
+def _plain_services(config: Config, route: Route) -> None:
+    """A service that a gate asks is spoken to in HTTP/1.1 without TLS (l7.aside)."""
+    for form in route.filters:
+        for name in form.feature.backends() if form.feature.key == "forward_auth" else ():
+            asked = config.backends[name]
+            if asked.tls is not None or asked.protocol == "h2" or asked.proxy_protocol is not None:
+                raise ValueError(
+                    f"{name} is asked in HTTP/1.1 without TLS; give it a backend without tls,"
+                    " protocol: h2 and proxy_protocol"
+                )
 
 
 def _all_steps(routes: tuple[Route, ...]) -> Iterator[Filter]:

@@ -22,6 +22,7 @@ from cython.cimports.fourseven.l7.gate_body import body_ask
 from cython.cimports.fourseven.l7.gate_concurrency import concurrency_ask, concurrency_end
 from cython.cimports.fourseven.l7.gate_cors import cors_ask
 from cython.cimports.fourseven.l7.gate_fault import fault_ask
+from cython.cimports.fourseven.l7.gate_forward import forward_ask, forward_left
 from cython.cimports.fourseven.l7.gate_rate import rate_ask
 from cython.cimports.fourseven.l7.gate_token import token_ask, token_prepare
 from cython.cimports.fourseven.l7.gates import (
@@ -51,6 +52,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     GATE_CONCURRENCY,
     GATE_CORS,
     GATE_FAULT,
+    GATE_FORWARD,
     GATE_RATE,
     GATE_TOKEN,
 )
@@ -69,6 +71,8 @@ def gates_prepare():
     GATES[cython.cast(cython.int, GATE_BASIC)].ask = basic_ask
     GATES[cython.cast(cython.int, GATE_BASIC)].left = basic_left
     GATES[cython.cast(cython.int, GATE_TOKEN)].ask = token_ask
+    GATES[cython.cast(cython.int, GATE_FORWARD)].ask = forward_ask
+    GATES[cython.cast(cython.int, GATE_FORWARD)].left = forward_left
     token_prepare()
     passwords_prepare()
     verified_prepare()
