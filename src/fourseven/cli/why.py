@@ -19,7 +19,6 @@ from fourseven.demo.scene import Visit
 from fourseven.demo.show import Reason
 
 CLIENT = "127.0.0.1"
-HOST = "demo.example.test"
 
 
 class Reasons:
@@ -31,11 +30,17 @@ class Reasons:
 
     def of(self, visit: Visit) -> Reason:
         listener = next(one for one in self.plan.listeners if one.name == visit.listener)
-        verdict = judge(self.plan, listener, Asked(head(visit), visit.body, CLIENT))
+        alpn = ("h2",) if visit.http2 else ()
+        asked = Asked(head(visit), visit.body, CLIENT, sni=visit.name, alpn=alpn)
+        verdict = judge(self.plan, listener, asked)
         words = self.routes(verdict) if verdict.seen else escape(listener.because)
+        layer, _, more = verdict.layer.partition(": ")
+        words += f"\n{more}" if more else ""
+        if verdict.answered:
+            return Reason(layer, f"{words}\n→ [dim]the balancer answers[/]")
         count = next(len(one.servers) for one in self.plan.backends if one.name == verdict.backend)
         turn = f"{verdict.algorithm.replace('_', ' ')} over {count} servers"
-        return Reason(verdict.layer, f"{words}\n→ {verdict.backend}, [dim]{turn}[/]")
+        return Reason(layer, f"{words}\n→ {verdict.backend}, [dim]{turn}[/]")
 
     def routes(self, verdict: Verdict) -> str:
         """Every route that was tried, with its match as the file has it."""
@@ -48,9 +53,9 @@ class Reasons:
 
 def head(visit: Visit) -> bytes:
     """The bytes of the request's head; none for what is no HTTP."""
-    if visit.listener != "web":
+    if visit.listener in ("echo", "datagrams"):
         return b""
-    lines = [f"{visit.method} {visit.path} HTTP/1.1", f"Host: {HOST}"]
+    lines = [f"{visit.method} {visit.path} HTTP/1.1", f"Host: {visit.host}"]
     lines += [f"{name}: {value}" for name, value in visit.headers]
     lines += [f"Content-Length: {len(visit.body)}"] if visit.body else []
     return "\r\n".join([*lines, "", ""]).encode()

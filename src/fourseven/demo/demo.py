@@ -12,22 +12,20 @@ the demo ends, however it ends.
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.syntax import Syntax
 
+from fourseven.demo.authority import issue
 from fourseven.demo.compare import compare
+from fourseven.demo.ending import Ending, folder
 from fourseven.demo.network import PROGRAM, place
 from fourseven.demo.processes import Child, free_port
-from fourseven.demo.scene import LISTENERS, SETS, TOUR, Visit, curl, demo_file
+from fourseven.demo.scene import LISTENERS, NAMES, SETS, TOUR, Visit, curl, demo_file
 from fourseven.demo.show import Reason, comparison_table, conclusion, tour_table
 from fourseven.demo.tour import Seen, send
 
@@ -50,24 +48,27 @@ def demo(
     keep: bool,
 ) -> bool:
     """Runs the demo; True when every request went where it had to."""
-    signal.signal(signal.SIGTERM, end_orderly)
-    with (
-        tempfile.TemporaryDirectory(prefix="fourseven-demo-") as scratch,
-        contextlib.ExitStack() as stack,
-    ):
-        stage = stack.enter_context(running(Path(scratch)))
+    with Ending() as ending, folder() as scratch, contextlib.ExitStack() as stack:
+        stage = stack.enter_context(running(scratch))
         console.print(Syntax(stage.file.read_text(), "yaml", background_color="default"))
         reason = reasons_of(stage.file)
-        seen = [send(visit, stage.ports) for visit in TOUR]
+        seen = [send(visit, stage.ports, stage.folder) for visit in TOUR]
+        ending.check()
         console.print(tour_table([(one, reason(one.visit)) for one in seen]))
         right = report_wrong(console, seen, stage)
         with console.status("measuring") as status, place() as there:
             seconds = QUICK_SECONDS if quick else SECONDS
-            found = compare(there, stage.folder, run_fourseven, seconds, status.update)
+
+            def step(words: str) -> None:
+                ending.check()
+                status.update(words)
+
+            found = compare(there, stage.folder, run_fourseven, seconds, step)
         console.print(comparison_table(found))
         console.print(conclusion(found))
         if keep:
-            wait_for_the_user(console, stage)
+            say_what_runs(console, stage)
+            ending.wait()
     return right
 
 
@@ -75,10 +76,12 @@ def demo(
 def running(folder: Path) -> Iterator[Stage]:
     """The sets of servers and the balancer in front of them."""
     with contextlib.ExitStack() as stack:
+        issue(folder, NAMES)
         children = {}
         for one in SETS:
             command = [sys.executable, "-m", "fourseven.demo.servers"]
             command += [one.kind, one.name, str(one.count)]
+            command += [str(folder / f"{one.shows}.pem")] if one.shows else []
             children[one.name] = Child(command, folder / f"{one.name}.log", speaks=True)
             stack.callback(children[one.name].stop)
         servers = {
@@ -90,7 +93,12 @@ def running(folder: Path) -> Iterator[Stage]:
         file.write_text(demo_file(ports, servers))
         balancer = run_fourseven(file, folder / "fourseven.log", set())
         stack.callback(balancer.stop)
-        for name in ("web", "echo"):  # the listener of datagrams is open when these are
+        for name in (
+            "web",
+            "secure",
+            "plain",
+            "echo",
+        ):  # the listener of datagrams is open when these are
             balancer.wait_for_port(ports[name])
         yield Stage(folder, file, ports)
 
@@ -114,17 +122,11 @@ def report_wrong(console: Console, seen: list[Seen], stage: Stage) -> bool:
     return not wrong
 
 
-def wait_for_the_user(console: Console, stage: Stage) -> None:
+def say_what_runs(console: Console, stage: Stage) -> None:
     console.print(f"\nIt still runs, from {stage.file}. Some lines to try:\n")
     for visit in TOUR:
-        console.print(f"  {curl(visit, stage.ports)}", soft_wrap=True, highlight=False)
+        console.print(
+            f"  {curl(visit, stage.ports, stage.folder)}", soft_wrap=True, highlight=False
+        )
     console.print(f"\n  fourseven explain {stage.file}", soft_wrap=True, highlight=False)
     console.print("\nCtrl-C ends it and everything it started.")
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            time.sleep(3600)
-
-
-def end_orderly(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM unwinds like Ctrl-C, so that every child is stopped."""
-    raise KeyboardInterrupt

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 "
@@ -23,6 +24,7 @@ class ServerSet:
     name: str
     kind: str  # servers.KINDS
     count: int = 2
+    shows: str = ""  # whose certificate it shows, where it ends TLS itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +38,27 @@ class Visit:
     path: str = "/"
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    name: str = ""  # TLS: the name that is asked for, and must be proven
+    http2: bool = False
+
+    @property
+    def host(self) -> str:
+        return self.name or HOST
 
 
+HOST = "demo.example.test"
+NAMES = ("shop.test", "docs.test", "vault.test")
 SETS = (
     ServerSet("videos", "http"),
     ServerSet("billing", "http"),
     ServerSet("mobile", "http"),
     ServerSet("web", "http"),
+    ServerSet("vault", "https", shows="vault.test"),
     ServerSet("echo", "tcp"),
     ServerSet("datagrams", "udp"),
 )
 
-LISTENERS = ("web", "echo", "datagrams")
+LISTENERS = ("web", "secure", "plain", "echo", "datagrams")
 
 
 def _web(title: str, expected: str, path: str, agent: str = DESKTOP, document: str = "") -> Visit:
@@ -57,6 +68,14 @@ def _web(title: str, expected: str, path: str, agent: str = DESKTOP, document: s
         headers.append(("Content-Type", "application/json"))
     method = "POST" if document else "GET"
     return Visit(title, "web", expected, method, path, tuple(headers), document.encode())
+
+
+AGENT = (("User-Agent", DESKTOP),)
+
+
+def _secure(title: str, expected: str, path: str, name: str, http2: bool = False) -> Visit:
+    """A visit to the TLS listener, whose certificate must be that of the name."""
+    return Visit(title, "secure", expected, path=path, headers=AGENT, name=name, http2=http2)
 
 
 TOUR = (
@@ -69,6 +88,11 @@ TOUR = (
     _web('POST {"kind": "invoice"}', "billing", "/documents", document='{"kind": "invoice"}'),
     _web('POST {"kind": "note"}', "web", "/documents", document='{"kind": "note"}'),
     _web("GET / from a desktop", "web", "/"),
+    Visit("GET http://shop.test/", "plain", "redirect", headers=AGENT, name="shop.test"),
+    _secure("GET https://shop.test/videos/cats.mp4", "videos", "/videos/cats.mp4", "shop.test"),
+    _secure("the same by HTTP/2", "videos", "/videos/cats.mp4", "shop.test", http2=True),
+    _secure("GET https://docs.test/ by HTTP/2", "web", "/", "docs.test", http2=True),
+    _secure("GET https://vault.test/", "vault", "/", "vault.test"),
     Visit("TCP: hello", "echo", "echo", body=b"hello"),
     Visit("TCP: hello, anew", "echo", "echo", body=b"hello"),
     Visit("UDP: ping", "datagrams", "datagrams", body=b"ping"),
@@ -91,6 +115,18 @@ listeners:
         backend: billing
       - {{backend: web}}
 
+  secure:                           # HTTPS, and HTTP/2 with every client that speaks it
+    bind: 127.0.0.1:{secure}
+    tls: {{certificates: [shop.test.pem, docs.test.pem]}}   # the name that is asked for chooses
+    routes:
+      - {{match: {{sni: vault.test}}, tls: passthrough, backend: vault}}   # ends at its server
+      - {{match: {{path: /videos/}}, backend: videos}}
+      - {{backend: web}}
+
+  plain:                            # who comes without TLS is sent there
+    bind: 127.0.0.1:{plain}
+    routes: [{{filters: [{{redirect: {{scheme: https, port: {secure}, status: 308}}}}]}}]
+
   echo: {{bind: 127.0.0.1:{echo}, backend: echo}}   # addresses suffice: Layer 4
   datagrams: {{bind: udp://127.0.0.1:{datagrams}, backend: datagrams}}
 
@@ -107,7 +143,7 @@ def demo_file(ports: Mapping[str, int], servers: Mapping[str, Sequence[int]]) ->
     return FILE.format(**ports) + "\n".join(lines) + "\n"
 
 
-def curl(visit: Visit, ports: Mapping[str, int]) -> str:
+def curl(visit: Visit, ports: Mapping[str, int], folder: Path) -> str:
     """The command line that sends the same by hand."""
     port = ports[visit.listener]
     if visit.listener == "echo":
@@ -119,4 +155,10 @@ def curl(visit: Visit, ports: Mapping[str, int]) -> str:
         parts.append(f"--json '{visit.body.decode()}'")
     if dict(visit.headers)["User-Agent"] == PHONE:
         parts.append("-A 'Mozilla/5.0 (iPhone) Mobile'")
+    if visit.name:
+        scheme = "https" if visit.listener == "secure" else "http"
+        parts += [f"--cacert {folder}/ca.pem"] if scheme == "https" else []
+        parts += ["--http1.1"] if scheme == "https" and not visit.http2 else []
+        parts.append(f"--resolve {visit.name}:{port}:127.0.0.1")
+        return " ".join([*parts, f"{scheme}://{visit.name}:{port}{visit.path}"])
     return " ".join([*parts, f"http://127.0.0.1:{port}{visit.path}"])

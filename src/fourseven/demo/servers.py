@@ -1,4 +1,4 @@
-"""Small real servers that say who they are: `python -m fourseven.demo.servers KIND NAME COUNT`.
+"""Small real servers that say who they are: `… -m fourseven.demo.servers KIND NAME COUNT [PEM]`.
 
 One process serves one set (videos-1, videos-2, …), each server on a port of its own, and prints the
 ports in one line. They are the standard library's; the echoes answer over TCP or UDP with their
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import socketserver
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -24,13 +25,14 @@ BODY_MAX = 1 << 20  # the demo sends a few hundred bytes; a person who plays may
 
 def main() -> int:
     kind, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    ports = [KINDS[kind](f"{name}-{number}") for number in range(1, count + 1)]
+    more = sys.argv[4:]  # the certificate of a server that ends TLS
+    ports = [KINDS[kind](f"{name}-{number}", *more) for number in range(1, count + 1)]
     print(*ports, flush=True)
     sys.stdin.read()
     return 0
 
 
-def serve_http(name: str) -> int:
+def serve_http(name: str, certificate: str = "") -> int:
     """Answers any request with who it is and what it saw of the client."""
 
     class Answer(BaseHTTPRequestHandler):
@@ -62,7 +64,12 @@ def serve_http(name: str) -> int:
         def log_message(self, format: str, *args: object) -> None:
             """Silent: the demo's table says what went where."""
 
-    return started(ThreadingHTTPServer((ADDRESS, 0), Answer))
+    server = ThreadingHTTPServer((ADDRESS, 0), Answer)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    return started(server)
 
 
 def serve_tcp(name: str) -> int:
@@ -93,7 +100,12 @@ def started(server: socketserver.TCPServer) -> int:
     return int(server.socket.getsockname()[1])
 
 
-KINDS: dict[str, Callable[[str], int]] = {"http": serve_http, "tcp": serve_tcp, "udp": serve_udp}
+KINDS: dict[str, Callable[..., int]] = {
+    "http": serve_http,
+    "https": serve_http,
+    "tcp": serve_tcp,
+    "udp": serve_udp,
+}
 
 
 if __name__ == "__main__":
