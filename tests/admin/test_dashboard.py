@@ -126,6 +126,16 @@ def test_a_server_is_drained_weighed_and_enabled_by_clicks(hall, opened):
     assert hall.subject.words() == []
 
 
+def test_a_backend_tells_where_its_servers_come_from_and_what_it_met(hall, opened):
+    page = opened(hall)
+    page.get_by_role(
+        "button", name="dns tools.internal of tools finds nobody new: SERVFAIL"
+    ).click()
+    text = page.locator("#panel-body").inner_text()
+    assert "1 server, kept from before: SERVFAIL" in text
+    assert "waited for a server" in text
+
+
 def test_keys_alone_are_enough(hall, opened):
     page = opened(hall)
     target = server(page, "10.0.2.1:8080")

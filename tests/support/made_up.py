@@ -80,7 +80,17 @@ class MadeUp:
         return found
 
     def sources(self) -> list[dict[str, Any]]:
-        return []
+        names = {one.name for one in self.plan.backends}
+        if "tools" not in names:
+            return []
+        return [
+            {
+                "backend": "tools",
+                "source": "dns tools.internal",
+                "servers": 1,
+                "failure": "SERVFAIL",
+            }
+        ]
 
     def words(self) -> list[Any]:
         return self.servers.words()
@@ -125,6 +135,7 @@ class MadeUp:
                 "requests": int(total),
                 "retries": int(total / 900),
                 "pick_failed": 0,
+                "queued": int(total / 400),
             }
             shares = {key: 0.6 + 0.8 * (hash(key[1]) % 97) / 97 for key in taking}
             for key in keys:

@@ -106,6 +106,9 @@ function attention() {
     if (!backend.usable && backend.servers.length) {
       lines.push({ quality: "bad", text: `${backend.name} has no usable server`, what: ["backend", backend.name] });
     }
+    for (const source of backend.sources) {
+      if (source.failure) lines.push({ quality: "warn", text: `${source.source} of ${backend.name} finds nobody new: ${source.failure}`, what: ["backend", backend.name] });
+    }
     for (const server of backend.servers) {
       if (server.state === "up" || server.state === "starting") continue;
       const why = server.why && server.word === "enable" ? `: ${server.why}` : "";

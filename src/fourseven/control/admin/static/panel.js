@@ -103,11 +103,11 @@ export class Panel {
         ["servers", `${one.usable} of ${plural(one.servers.length, "server")} may have new work`],
         ["health", one.checked ? "checked" : "not checked"],
         ["in flight", String(one.in_flight)],
-        ["retries", String(one.counters.retries ?? 0)],
-        ["no server", String(one.counters.pick_failed ?? 0)],
+        ...one.sources.map((source) => [source.source, source.failure ? `${plural(source.servers, "server")}, kept from before: ${source.failure}` : plural(source.servers, "server")]),
       ]),
       ...answers(one, rates),
       ...failures(one.counters),
+      ...events(one.counters),
     ];
   }
 
@@ -124,6 +124,7 @@ export class Panel {
         ...(one.until ? [["until", `${ago(now, one.until)} from now`]] : []),
         ["last check", checked],
         ["weight", one.weight === one.weight_in_file ? String(one.weight) : `${one.weight}; the file says ${one.weight_in_file}`],
+        ...(one.ejections ? [["ejected", one.ejections === 1 ? "once" : `${one.ejections} times`]] : []),
         ["in flight", one.max_in_flight ? `${one.in_flight} of ${one.max_in_flight}` : String(one.in_flight)],
         ["answers in", seconds(rates.mean)],
         ...flows(one.counters),
@@ -211,4 +212,15 @@ const FAILURES = { connect_errors: "not connected", timeouts: "too slow", resets
 
 function failures(counters) {
   return table("Failures", Object.fromEntries(Object.entries(FAILURES).map(([name, text]) => [text, counters[name] ?? 0])));
+}
+
+const EVENTS = {
+  retries: "tried again", retries_refused: "not tried again: budget", pick_failed: "no server was usable",
+  queued: "waited for a server", queue_full: "the queue was full", queue_timeouts: "waited too long",
+  limited: "met a limit", circuits_opened: "circuits opened", circuit_refused: "refused by a circuit",
+  spilled: "went to a further tier", persisted: "kept sessions found", persisted_moved: "kept sessions moved",
+};
+
+function events(counters) {
+  return table("Limits, retries, sessions", Object.fromEntries(Object.entries(EVENTS).map(([name, text]) => [text, counters[name] ?? 0])));
 }
