@@ -198,7 +198,9 @@ def test_hostile_tokens(stage: Stage, keys: str):
         twice = b"Bearer " + token().encode()
         assert wire.send(asked(b"GET /x", Authorization=twice + b"\r\nAuthorization: " + twice))
         assert wire.read().status == 401
-        assert wire.send(bearer(token(exp=int(time.time()) - 5))).read().status == 200  # within the leeway
+        assert (
+            wire.send(bearer(token(exp=int(time.time()) - 5))).read().status == 200
+        )  # within the leeway
         assert wire.send(bearer(token(exp=time.time() + 60.5))).read().status == 200
     server.settle()
     assert len(server.requests) == 2
