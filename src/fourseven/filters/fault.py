@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from fourseven import units
 from fourseven.features import Filter, Need
 from fourseven.filters.keys import CountedBy
 from fourseven.plan import GatePlan

@@ -85,9 +85,9 @@ from cython.cimports.fourseven.worker.latency import latency_class
 from cython.cimports.fourseven.worker.tools import buffer_free, timer_put_off
 from cython.cimports.fourseven.worker.worker import (
     BUFFER_LARGE,
-    Buffer,
     FAULTS_MAX,
     REASON_ANSWER_SIZE,
+    Buffer,
 )
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
