@@ -20,11 +20,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from fourseven import model, units
+from fourseven import forms_resilience, model, units
 from fourseven.features import Feature, Need
 from fourseven.filters.values import MEANINGS
 from fourseven.observe.metrics import METRICS
 from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES, SOURCES
+from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES, PERSISTENCE, SOURCES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 NEEDS = {
@@ -52,6 +53,12 @@ FORMS = {
     "backends.<name>.tls": model.BackendTls,
     "backends.<name>.health": model.Health,
     "backends.<name>.ejection": model.Ejection,
+    "backends.<name>.persistence": forms_resilience.Persistence,
+    "backends.<name>.retry": forms_resilience.Retry,
+    "backends.<name>.queue": forms_resilience.Queue,
+    "backends.<name>.limits": forms_resilience.Limits,
+    "backends.<name>.breaker": forms_resilience.Breaker,
+    "backends.<name>.failover": forms_resilience.Failover,
     "kernel": model.Kernel,
     "admin": model.Admin,
 }
@@ -60,6 +67,7 @@ REGISTRY: dict[str, tuple[str, tuple[type[Feature], ...]]] = {
     "Filters": ("`filters: [{…}, {…}]`, in the order of the file.", FILTERS),
     "Balancing": ("`balance: …` of a backend.", ALGORITHMS),
     "Discovery": ("`servers: [{…}]` of a backend, in place of an address.", SOURCES),
+    "Persistence": ("`persistence: …` of a backend.", PERSISTENCE),
     "Health checks": ("`health: …` of a backend.", CHECKS),
 }
 

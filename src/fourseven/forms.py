@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from fourseven.features import Algorithm, Check, Feature, Filter, Match, Source
-from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES, SOURCES
+from fourseven.features import Algorithm, Check, Feature, Filter, Match, Persistence, Source
+from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES, PERSISTENCE, SOURCES
 
 
 class Form(BaseModel):
@@ -216,16 +216,29 @@ class SourceForm(FeatureForm):
         raise ValueError(f"{' and '.join(found)} stand in one server; keep one of them")
 
 
+class PersistenceForm(OneFeature):
+    """How a client finds its server again: exactly one key."""
+
+    noun = "a way to persist"
+    example = "persistence: cookie"
+
+    @property
+    def feature(self) -> Persistence:
+        return next(self.features())  # type: ignore[no-any-return]
+
+
 if TYPE_CHECKING:
     ServerSource = SourceForm
     RouteMatch = MatchForm
     RouteFilter = FilterForm
     Balance = BalanceForm
     HealthCheck = CheckForm
+    Persisting = PersistenceForm
 else:
     RouteMatch = _form("RouteMatch", MatchForm, MATCHES)
     RouteFilter = _form("RouteFilter", FilterForm, FILTERS)
     Balance = _form("Balance", BalanceForm, ALGORITHMS)
     HealthCheck = _form("HealthCheck", CheckForm, CHECKS)
     ServerSource = _form("ServerSource", SourceForm, SOURCES)
+    Persisting = _form("Persisting", PersistenceForm, PERSISTENCE)
     RouteMatch.model_rebuild()

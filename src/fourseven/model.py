@@ -58,6 +58,7 @@ from fourseven.forms import (
 from fourseven.forms_admin import Admin
 from fourseven.forms_ejection import Ejection
 from fourseven.forms_health import Health
+from fourseven.forms_resilience import Resilient, ResilientServer
 from fourseven.plan import (
     BackendPlan,
     KernelOptions,
@@ -105,7 +106,7 @@ _KERNEL = KernelOptions()
 # ---- the model itself ----
 
 
-class Server(ServerSource):
+class Server(ServerSource, ResilientServer):
     """One server of a backend, or a place that knows servers; what is said holds for each then."""
 
     address: ServerAddress = Field(
@@ -180,7 +181,7 @@ class BackendTls(Form):
         return {"anyOf": [{"const": True}, handler(schema)]}
 
 
-class Backend(Form):
+class Backend(Resilient):
     """A set of servers that are alike, and how one of them is picked."""
 
     servers: Annotated[tuple[Server, ...], NotEmpty()] = Field(

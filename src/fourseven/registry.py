@@ -20,7 +20,7 @@ from fourseven.balancing.round_robin import RoundRobin
 from fourseven.balancing.source_hash import SourceHash
 from fourseven.discovery.dns import Dns
 from fourseven.discovery.listed import File
-from fourseven.features import Algorithm, Check, Filter, Match, Source
+from fourseven.features import Algorithm, Check, Filter, Match, Persistence, Source
 from fourseven.filters.access import Access
 from fourseven.filters.adaptive_concurrency import AdaptiveConcurrency
 from fourseven.filters.basic_auth import BasicAuth
@@ -56,6 +56,10 @@ from fourseven.matching.method import Method
 from fourseven.matching.path import Path
 from fourseven.matching.query import Query
 from fourseven.matching.sni import Sni
+from fourseven.persistence.cookie import Cookie as CookiePersistence
+from fourseven.persistence.header import Header as HeaderPersistence
+from fourseven.persistence.learn import Learn
+from fourseven.persistence.source import Source as SourcePersistence
 
 MATCHES: tuple[type[Match], ...] = (
     Address,
@@ -115,4 +119,11 @@ CHECKS: tuple[type[Check], ...] = (
 SOURCES: tuple[type[Source], ...] = (
     Dns,
     File,
+)
+
+PERSISTENCE: tuple[type[Persistence], ...] = (
+    CookiePersistence,
+    Learn,
+    HeaderPersistence,
+    SourcePersistence,
 )

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fourseven.compiler.peers import peer_of
+from fourseven.compiler.tiers import tiers_of
 from fourseven.plan import BackendPlan, Plan, ServerPlan
 
 Weights = Mapping[tuple[str, str], int]  # (backend, the server's address) -> weight
@@ -37,7 +38,10 @@ def with_servers(backend: BackendPlan, servers: tuple[ServerPlan, ...]) -> Backe
     tls = backend.tls
     if tls is not None and tls.rule is not None:
         tls = replace(tls, peers=tuple(peer_of(tls.rule, server) for server in servers))
-    return replace(backend, servers=servers, pick=picker.pick, table=picker.table, tls=tls)
+    tiers = tiers_of(backend.balance, servers)
+    return replace(
+        backend, servers=servers, pick=picker.pick, table=picker.table, tls=tls, tiers=tiers
+    )
 
 
 def _weighed(backend: BackendPlan, weights: Weights) -> BackendPlan:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from fourseven.compiler.resilience import compile_persistence, compile_resilience, tries
+from fourseven.compiler.tiers import tiers_of
 from fourseven.features import Algorithm
 from fourseven.forms_ejection import compile_ejection
 from fourseven.forms_health import Health
@@ -18,7 +20,10 @@ DEFAULT = "round_robin"
 def compile_backend(name: str, backend: Backend, folder: str = "") -> BackendPlan:
     """The servers, and the function that picks one. `folder` is the file's."""
     algorithm = backend.balance.feature if backend.balance is not None else default_algorithm()
-    said = [(s, ServerPlan(s.address, s.weight, s.max_in_flight)) for s in backend.servers]
+    said = [
+        (s, ServerPlan(s.address, s.weight, s.max_in_flight, s.max_connections, s.stage))
+        for s in backend.servers
+    ]
     servers = tuple(plan for server, plan in said if server.source is None)
     picker = algorithm.lower([(server.address, server.weight) for server in servers])
     return BackendPlan(
@@ -38,7 +43,7 @@ def compile_backend(name: str, backend: Backend, folder: str = "") -> BackendPla
         idle_timeout_ms=backend.idle_timeout_ms,
         idle_max=backend.idle_max,
         proxy_protocol=int(backend.proxy_protocol[1:]) if backend.proxy_protocol else 0,
-        retries=backend.retries,
+        retries=tries(backend),
         http2=backend.protocol == "h2",
         return_path=backend.return_path,
         health=compile_health(backend.health) if backend.health is not None else None,
@@ -50,6 +55,9 @@ def compile_backend(name: str, backend: Backend, folder: str = "") -> BackendPla
         ),
         slow_start_ms=backend.slow_start_ms,
         ejection=compile_ejection(backend.ejection) if backend.ejection is not None else None,
+        persistence=compile_persistence(name, backend.persistence),
+        resilience=compile_resilience(backend),
+        tiers=tiers_of(algorithm, servers),
     )
 
 

@@ -13,6 +13,7 @@ other error, and all of them come at once.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from fourseven.compiler.admin import compile_admin
 from fourseven.compiler.backends import compile_backend
@@ -20,6 +21,7 @@ from fourseven.compiler.listeners import compile_listener
 from fourseven.compiler.outward import compile_outward
 from fourseven.compiler.planes import choose, with_plane
 from fourseven.compiler.ranges import said, spread_backend, spread_listener, width
+from fourseven.compiler.resilience import with_secrets
 from fourseven.errors import ConfigErrors, Problem
 from fourseven.l4.facts import UNASKED, Facts
 from fourseven.model import Config
@@ -82,7 +84,15 @@ def _backends(config: Config, problems: list[Problem]) -> tuple[BackendPlan, ...
     for name, backend in config.backends.items():
         tls = compile_outward(config, name, problems)
         try:
-            found.append(replace(compile_backend(name, backend, config.folder), tls=tls))
+            plan = compile_backend(name, backend, config.folder)
         except ValueError as error:
             problems.append(config.problem(("backends", name, "balance"), str(error)))
+            continue
+        try:
+            persistence = with_secrets(plan.persistence, Path(config.folder))
+        except ValueError as error:
+            path = ("backends", name, "persistence", "cookie", "secret_file")
+            problems.append(config.problem(path, str(error)))
+            continue
+        found.append(replace(plan, tls=tls, persistence=persistence))
     return tuple(found)

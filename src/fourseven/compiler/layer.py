@@ -113,10 +113,9 @@ def _backend_reasons(name: str, backend: Backend) -> Iterator[Reason]:
         yield Reason(Need.REQUEST, f"backends.{name}.protocol", ())
     if backend.proxy_protocol is not None:
         yield Reason(Need.BYTES, f"backends.{name}.proxy_protocol", ())
-    if backend.balance is not None:
-        algorithm = backend.balance.feature
-        if algorithm.need > Need.ADDRESS:
-            yield Reason(algorithm.need, f"backends.{name}.balance.{algorithm.key}", ())
+    for key, form in (("persistence", backend.persistence), ("balance", backend.balance)):
+        if form is not None and form.feature.need > Need.ADDRESS:
+            yield Reason(form.feature.need, f"backends.{name}.{key}.{form.feature.key}", ())
 
 
 def strongest(found: Iterator[Reason]) -> Reason | None:

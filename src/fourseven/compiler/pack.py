@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import cython
 from cython.cimports.fourseven.compiler.pack import Backend, Cidr, Listener, Route, Snapshot
+from cython.cimports.fourseven.compiler.pack_resilience import pack_resilience
 from cython.cimports.fourseven.matching.records import FIELD_HOST, FIELD_SNI
 from cython.cimports.fourseven.matching.regex import regex_compile
 from cython.cimports.fourseven.matching.table import table_build
@@ -125,7 +126,7 @@ def pack_backend(arena, backend, plan, numbers, shared):
     if plan.tls is not None:
         slots = [numbers.slot(plan.name, one) for one in plan.servers]
         backend.tls = outward_build(arena, plan.tls, slots)
-    return 0
+    return pack_resilience(arena, backend, plan, numbers)
 
 
 def pack_listener(arena, listener, plan, numbers, backends):

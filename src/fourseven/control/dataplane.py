@@ -151,6 +151,9 @@ class DataPlane:
         raw: bytes = sockaddr
         at: cython.p_const_char = raw
         store_relaxed_u32(cython.address(slot.max_in_flight), said.max_in_flight)
+        share = said.max_connections // self.worker_count if said.max_connections else 0
+        store_relaxed_u32(cython.address(slot.idle_share), share)
+        store_relaxed_u32(cython.address(slot.connections_max), said.max_connections)
         if slot.sockaddr_size == 0:
             memset(cython.address(slot.sockaddr[0]), 0, 112)
             memcpy(cython.address(slot.sockaddr[0]), at, len(raw))

@@ -8,10 +8,12 @@ is in flight there. Control asks for that (`release`); here is only the book-kee
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from fourseven.compiler.pack import states_of
+from fourseven.compiler.pack_resilience import tables_of
 from fourseven.plan import Plan, ServerPlan
 from fourseven.snapshot.layout import BACKENDS_MAX, LISTENERS_MAX, ROUTES_MAX, SLOTS_MAX
 from fourseven.snapshot.states import States
@@ -63,7 +65,8 @@ class Numbers:
         self.listeners = Numbering("bound addresses", LISTENERS_MAX)
         self.states = Numbering("listeners", LISTENERS_MAX)
         self.routes = Numbering("routes", ROUTES_MAX)
-        self.kept = States()  # what gates keep over snapshots
+        self.kept = States()  # what gates keep over snapshots, and who persists where
+        self.secrets: tuple[bytes, ...] = (os.urandom(32),)  # of cookies, where the file has none
 
     def slot(self, backend: str, server: ServerPlan) -> int:
         """A server is the same one while its backend and its address stay."""
@@ -113,6 +116,7 @@ class Numbers:
                 for route in one.routes
                 for key, gate in states_of(one.name, route)
             }
+            | {found for backend in plan.backends for found in tables_of(backend)}
         )
         return self.slots.release(slots, idle.slot)
 

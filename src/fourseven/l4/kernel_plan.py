@@ -160,11 +160,18 @@ def _unfit_backend(backend: BackendPlan, ability: Ability) -> str:
     if MODES[backend.return_path] not in ability.modes:
         able = ", ".join(name for name, number in MODES.items() if number in ability.modes)
         return f"it has no return_path {backend.return_path}; it has {able or 'none yet'}"
+    return _unfit_counts(backend)
+
+
+def _unfit_counts(backend: BackendPlan) -> str:
+    """What no kernel plane keeps books of."""
     if backend.bounded_load_percent:
         return "bounded_load needs counters of its own"
     if any(server.max_in_flight for server in (*backend.servers, *_models(backend))):
         return "max_in_flight is counted by the relay"
-    return ""
+    if backend.persistence is not None:
+        return "persistence is the relay's; balance: source_hash is what it can do"
+    return "failover to another tier is the relay's" if backend.tiers else ""
 
 
 def _unfit_servers(backend: BackendPlan, ability: Ability, facts: Facts) -> str:

@@ -8,6 +8,8 @@ from fourseven.worker.worker cimport Buffer, Worker
 
 cdef void try_server(Worker *worker, Session *session) noexcept nogil
 cdef void leave_server(Worker *worker, Stream *stream) noexcept nogil
-cdef int32_t pick_server(Worker *worker, Session *session) noexcept nogil
+cdef bint in_turn(Worker *worker, Session *session) noexcept nogil
+cdef void without_server(Worker *worker, Session *session, int32_t why) noexcept nogil
+cdef void refuse(Worker *worker, Session *session, uint8_t reason) noexcept nogil
 cdef void send_request(Worker *worker, Session *session) noexcept nogil
 cdef void drop_expect(Request *request) noexcept nogil

@@ -1,20 +1,39 @@
 """One try at a server: pick it, get a connection, send the request.
 
-Laws: a stream counts as in flight at its server and its backend from the pick to `leave_server`,
-whatever happens between. A server's limit holds exactly over all workers: it is counted first and
-compared after, and who came too late takes another.
+Where no server takes the request, it waits in the backend's queue, if there is one, or is answered
+by us with the reason.
+
+Laws: a stream counts as in flight at its server and its backend from the pick (`choice`) to
+`leave_server`, whatever happens between.
 """
 
 import cython
-from cython.cimports.fourseven.balancing.request_key import hash_of
 from cython.cimports.fourseven.l7.answer import (
     answer,
     stream_context,
+)
+from cython.cimports.fourseven.l7.breaker import breaker_left
+from cython.cimports.fourseven.l7.choice import (
+    NOBODY_ELSE,
+    NOBODY_FREE,
+    NOBODY_MORE,
+    NOBODY_TRUSTED,
+    NOBODY_YET,
+    pick_server,
 )
 from cython.cimports.fourseven.l7.heads import (
     HEAD_REFUSED,
     HeadContext,
     write_request_head,
+)
+from cython.cimports.fourseven.l7.queue import (
+    TURN_NOW,
+    TURN_OVER,
+    await_server,
+    queue_leave,
+    queue_turn,
+    queue_wait,
+    queue_wake,
 )
 from cython.cimports.fourseven.l7.records import (
     OUT_CAPACITY,
@@ -38,7 +57,7 @@ from cython.cimports.fourseven.l7.upstream import (
 from cython.cimports.fourseven.native.atomics import (
     count,
     fetch_add_i64,
-    load_relaxed_u32,
+    load_i64,
 )
 from cython.cimports.fourseven.protocols.chunked import (
     CHUNKED_KEEP,
@@ -48,74 +67,97 @@ from cython.cimports.fourseven.protocols.message import (
     FRAMING_CHUNKED,
     HEADER_EXPECT,
 )
-from cython.cimports.fourseven.snapshot.layout import TRIED_MAX, Pick, Slot
-from cython.cimports.fourseven.worker.tools import (
-    random_next,
-)
+from cython.cimports.fourseven.snapshot.layout import Resilience
 from cython.cimports.fourseven.worker.worker import (
+    REASON_BACKEND_FULL,
+    REASON_CIRCUIT_OPEN,
     REASON_HEAD_SIZE,
     REASON_NO_SERVER,
+    REASON_NONE,
+    REASON_PERSISTED_DOWN,
+    REASON_QUEUE_TIME,
     REASON_REWRITE,
+    REASON_SERVERS_FULL,
 )
-from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
+from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
 
 
 def try_server(worker, session):
     stream: cython.pointer[Stream] = cython.address(session.stream)
+    number: int32_t
     session.state = SESSION_EXCHANGE
-    if not stream.in_flight and pick_server(worker, session) < 0:
-        count(cython.address(worker.counters.pick_failed), 1)
-        count(cython.address(worker.backend_counters[stream.backend_number].pick_failed), 1)
-        session.state = SESSION_HEAD
-        if stream.tries:
-            answer(worker, session, 502, stream.last_failure)
-        else:
-            answer(worker, session, 503, REASON_NO_SERVER)
-        return
+    if not stream.in_flight:
+        if stream.backend.resilience is not cython.NULL and not in_turn(worker, session):
+            return
+        number = pick_server(worker, session)
+        if number < 0:
+            without_server(worker, session, number)
+            return
+        if stream.queued:
+            queue_leave(worker, session)
     stream.upstream = upstream_take(worker, session)
     if stream.upstream is cython.NULL:
+        if stream.crowded:
+            without_server(worker, session, NOBODY_FREE)
+            return
         stream_failed(worker, session, FAILED_OURS if stream.ours else FAILED_CONNECT)
         return
     send_request(worker, session)
 
 
-def pick_server(worker, session):
-    """A slot in which this stream now counts, or -1."""
-    pick = cython.declare(Pick)
+def in_turn(worker, session):
+    """Those who wait for a server of this backend go first."""
     stream: cython.pointer[Stream] = cython.address(session.stream)
-    slot: cython.pointer[Slot]
-    number: int32_t
-    before: int64_t
-    most: uint32_t
-    at: uint32_t
-    pick.slots = worker.shared.slots
-    pick.hash = hash_of(stream.backend, worker.request, worker.scratch)
-    pick.now_ns = worker.now_ns
-    pick.tried_count = stream.tried_count
-    for at in range(stream.tried_count):
-        pick.tried[at] = stream.tried[at]
-    while True:
-        pick.random = random_next(worker)
-        number = stream.backend.pick(stream.backend, cython.address(pick))
-        if number < 0:
-            return -1
-        slot = slot_of(worker, number)
-        before = fetch_add_i64(cython.address(slot.in_flight), 1)
-        most = load_relaxed_u32(cython.address(slot.max_in_flight))
-        if most == 0 or before < most:
-            break
-        fetch_add_i64(cython.address(slot.in_flight), -1)  # another worker was quicker
-        if pick.tried_count == TRIED_MAX:
-            return -1
-        pick.tried[pick.tried_count] = number
-        pick.tried_count += 1
-    stream.slot = number
-    stream.backed = 1
-    stream.picked_ns = worker.now_ns
-    stream.in_flight = 1
-    stream.backend_state = stream.backend.state
-    fetch_add_i64(cython.address(stream.backend_state.in_flight), 1)
-    return number
+    turn: uint8_t
+    if stream.backend.resilience.queue_max == 0:
+        return True
+    turn = queue_turn(worker, session)
+    if turn == TURN_NOW:
+        return True
+    if turn == TURN_OVER:
+        refuse(worker, session, REASON_QUEUE_TIME)
+    elif not stream.queued:
+        without_server(worker, session, NOBODY_FREE)
+    return False
+
+
+def without_server(worker, session, why):
+    """It waits, or is answered by us."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
+    counters = cython.address(worker.backend_counters[stream.backend_number])
+    reason: uint8_t = REASON_NO_SERVER
+    leave_server(worker, stream)
+    if why == NOBODY_FREE or why == NOBODY_MORE:
+        reason = REASON_SERVERS_FULL if why == NOBODY_FREE else REASON_BACKEND_FULL
+        if rules is not cython.NULL and rules.queue_max:
+            reason = queue_wait(worker, session)
+            if reason == REASON_NONE:
+                return
+        else:
+            count(cython.address(counters.limited), 1)
+    elif why == NOBODY_YET:
+        reason = await_server(worker, session)
+        if reason == REASON_NONE:
+            return
+    elif why == NOBODY_ELSE:
+        reason = REASON_PERSISTED_DOWN
+    elif why == NOBODY_TRUSTED:
+        reason = REASON_CIRCUIT_OPEN
+        count(cython.address(counters.circuit_refused), 1)
+    refuse(worker, session, reason)
+
+
+def refuse(worker, session, reason):
+    """503; but 502 where servers were reached and have failed it."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    count(cython.address(worker.counters.pick_failed), 1)
+    count(cython.address(worker.backend_counters[stream.backend_number].pick_failed), 1)
+    session.state = SESSION_HEAD
+    if stream.tries:
+        answer(worker, session, 502, stream.last_failure)
+    else:
+        answer(worker, session, 503, reason)
 
 
 def send_request(worker, session):
@@ -164,3 +206,10 @@ def leave_server(worker, stream):
         fetch_add_i64(cython.address(slot_of(worker, stream.slot).in_flight), -1)
         fetch_add_i64(cython.address(stream.backend_state.in_flight), -1)
         stream.in_flight = 0
+        if stream.probe:
+            breaker_left(worker, stream)
+        if stream.reserved:
+            stream.reserved = 0
+            fetch_add_i64(cython.address(slot_of(worker, stream.slot).connections), -1)
+        if load_i64(cython.address(stream.backend_state.waiting)) > 0:
+            queue_wake(worker, stream.backend_number)

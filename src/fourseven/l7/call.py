@@ -16,6 +16,7 @@ was lost is still read. A client that leaves resets its stream and nothing else.
 
 import cython
 from cython.cimports.fourseven.l7.call import FIELDS_OWN
+from cython.cimports.fourseven.l7.connect import upstream_new
 from cython.cimports.fourseven.l7.grpc import is_grpc
 from cython.cimports.fourseven.l7.http2 import FRAME_HEAD, ROOM_MIN, http2_ready, http2_room
 from cython.cimports.fourseven.l7.lane import (
@@ -63,7 +64,6 @@ from cython.cimports.fourseven.l7.trunk import trunk_changed, trunk_retire, trun
 from cython.cimports.fourseven.l7.upstream import (
     upstream_begin,
     upstream_bury,
-    upstream_new,
     upstream_timer,
 )
 from cython.cimports.fourseven.l7.websocket import websocket_accept

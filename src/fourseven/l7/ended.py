@@ -10,7 +10,8 @@ The snapshot may be gone by now: only numbers are left of route, backend and ser
 import cython
 from cython.cimports.fourseven.l7.ended import Stream
 from cython.cimports.fourseven.l7.gates import gates_leave
-from cython.cimports.fourseven.native.atomics import count
+from cython.cimports.fourseven.l7.queue import queue_leave
+from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
 from cython.cimports.fourseven.worker.latency import latency_class
 from cython.cimports.fourseven.worker.tools import buffer_free, monotonic_ns
 from cython.cimports.fourseven.worker.worker import REASONS_MAX
@@ -24,6 +25,11 @@ def stream_ended(worker, session):
     stream.ended = 1
     if stream.routed:
         count_ended(worker, stream)
+    if stream.queued:
+        queue_leave(worker, session)
+    if stream.budgeted:
+        fetch_add_i64(cython.address(stream.backend_state.retrying), -1)
+        stream.budgeted = 0
     gates_leave(worker, session)
     buffer_free(worker, stream.said)
     buffer_free(worker, stream.told)

@@ -101,7 +101,8 @@ def gates_pass(worker, session):
             return False
         leave_wait(worker, session)
         stream.gate += 1
-    stream.gated_ns = worker.now_ns
+    if not stream.gated_ns:
+        stream.gated_ns = worker.now_ns
     return True
 
 

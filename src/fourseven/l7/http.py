@@ -9,12 +9,14 @@ import cython
 from cython.cimports.fourseven.l7.gates import gates_prepare
 from cython.cimports.fourseven.l7.http import Plane
 from cython.cimports.fourseven.l7.http2 import http2_drain
+from cython.cimports.fourseven.l7.queue import queues_look
 from cython.cimports.fourseven.l7.records import (
     ACCEPTS_MAX,
     SESSION_EXCHANGE,
     Http,
     Http2,
     Lane,
+    Queue,
     Session,
     Upstream,
     http_of,
@@ -37,7 +39,7 @@ from cython.cimports.fourseven.native.linux import (
     socklen_t,
 )
 from cython.cimports.fourseven.protocols.message import Address
-from cython.cimports.fourseven.snapshot.layout import MODE_HTTP, SLOTS_MAX
+from cython.cimports.fourseven.snapshot.layout import BACKENDS_MAX, MODE_HTTP, SLOTS_MAX
 from cython.cimports.fourseven.worker.arrival import arrival_open
 from cython.cimports.fourseven.worker.local import to_address
 from cython.cimports.fourseven.worker.tools import rest
@@ -59,6 +61,7 @@ def http_plane():
     PLANE.drain = drain
     PLANE.busy = busy
     PLANE.stop = stop
+    PLANE.woken = queues_look
     PLANE.drop = drop
     return cython.address(PLANE)
 
@@ -75,7 +78,10 @@ def start(worker):
     http.roomy = cython.cast(
         cython.pointer[cython.pointer[Http2]], calloc(SLOTS_MAX, cython.sizeof(cython.p_void))
     )
+    http.queues = cython.cast(cython.pointer[Queue], calloc(BACKENDS_MAX, cython.sizeof(Queue)))
     if http.idle is cython.NULL or http.idle_count is cython.NULL or http.roomy is cython.NULL:
+        return ENOMEM
+    if http.queues is cython.NULL:
         return ENOMEM
     http.nowhere.worker = worker
     http.nowhere.counters = cython.address(http.nowhere_counters)
@@ -217,6 +223,7 @@ def drop(worker):
         free(upstream)
     free(http.idle)
     free(http.idle_count)
+    free(http.queues)
     free(http.roomy)
     free(http)
     worker.plane_state[cython.cast(cython.int, MODE_HTTP)] = cython.NULL

@@ -49,6 +49,7 @@ cpdef enum:
     LINGER_BYTES_MAX = 1048576  # what we read and throw away meanwhile
     REGISTER_MS = 250           # a request that takes longer has its client watched for leaving
     INTERIM_MAX = 32            # 1xx answers to one request; real servers send one or two
+    PRIORITIES = 3              # of those who wait for a server: high, normal, low
     HELD_MAX = 6                # gates that must hear of a request's end, on one route
     ACCEPTS_MAX = 8             # new connections a turn: more, and one worker would take a whole burst
 
@@ -142,6 +143,23 @@ cdef struct Stream:
     Buffer *said                # lines that gates add to the answer's head
     Buffer *told                # ... and to the request's
     uint8_t tls_fault           # worker.secure.TlsFault of the last try
+    # when servers fail or are full
+    uint8_t seen_full           # within one choice: a server was at its limit
+    uint8_t seen_open           # ... or its circuit was open
+    uint8_t crowded             # no connection, for others were quicker to take the last
+    uint8_t reserved            # a connection to its server is counted for it and not yet made
+    uint8_t probe               # it finds out whether a circuit may close
+    uint8_t budgeted            # it counts in the retry budget
+    uint8_t belongs             # l7.persist.Belongs
+    uint8_t moved               # its own server could not be had
+    uint8_t client_secure       # the client came by TLS
+    uint64_t client_key         # in the table of those who persist
+    uint8_t queued              # it stands in a queue
+    uint8_t priority
+    BackendState *queue_state   # whose `waiting` counts it
+    Session *queue_next
+    Session *queue_before
+    uint64_t queue_until_ms     # how long it may wait; 0: it has not yet
     uint32_t id_size
     char id[128]
 
@@ -300,6 +318,7 @@ cdef struct Upstream:
     uint32_t read_timeout_ms
     uint32_t idle_timeout_ms
     uint32_t idle_max
+    uint64_t try_due_ms             # when the answer's head must be here; 0: by the times above
     Window in_                  # from the server
     Buffer *out                 # to the server, what its socket did not take
     Pipe *pipe                  # a big body on its way
@@ -307,8 +326,18 @@ cdef struct Upstream:
     Secure *tls                 # NULL: without TLS
     uint64_t identity           # what TLS it was made under (tls.outward); 0: without
 
+# Those of one worker that wait for a server of one backend, by priority.
+cdef struct Queue:
+    Session *first[PRIORITIES]
+    Session *last[PRIORITIES]
+    uint32_t size
+    Queue *next                 # in Http.waited_for
+    Queue **link
+
 # What a worker keeps for the plane.
 cdef struct Http:
+    Queue *queues               # [BACKENDS_MAX]
+    Queue *waited_for           # those that are not empty
     Session *sessions
     Session *free_sessions
     Lane *free_lanes
@@ -358,3 +387,7 @@ cdef inline bint session_unsent(const Session *session) noexcept nogil:
 
 cdef inline bint upstream_unsent(const Upstream *upstream) noexcept nogil:
     return upstream.out is not NULL or (upstream.tls is not NULL and secure_unsent(upstream.tls))
+
+# The earlier one of this time and the time for the whole try.
+cdef inline uint64_t due_ms(const Upstream *upstream, uint64_t due) noexcept nogil:
+    return upstream.try_due_ms if upstream.try_due_ms and upstream.try_due_ms < due else due

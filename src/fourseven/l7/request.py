@@ -20,6 +20,7 @@ from cython.cimports.fourseven.l7.records import (
     Http,
     Stream,
     Upstream,
+    due_ms,
     http_of,
     upstream_unsent,
 )
@@ -114,7 +115,7 @@ def request_piece(worker, session):
         timer_put_off(
             worker,
             cython.address(stream.upstream.timer),
-            worker.now_ms + stream.upstream.response_timeout_ms,
+            due_ms(stream.upstream, worker.now_ms + stream.upstream.response_timeout_ms),
         )
         return False
     else:

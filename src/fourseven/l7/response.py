@@ -19,7 +19,9 @@ from cython.cimports.fourseven.l7.answer import (
     stream_context,
 )
 from cython.cimports.fourseven.l7.attempt import leave_server
+from cython.cimports.fourseven.l7.breaker import breaker_said
 from cython.cimports.fourseven.l7.heads import HeadContext, write_response_head
+from cython.cimports.fourseven.l7.persist import persist_answer
 from cython.cimports.fourseven.l7.records import (
     INTERIM_MAX,
     JOIN_MAX,
@@ -38,6 +40,7 @@ from cython.cimports.fourseven.l7.retry import (
     FAILED_ANSWER,
     FAILED_CONNECT,
     FAILED_RESET,
+    retry_answer,
     stream_failed,
 )
 from cython.cimports.fourseven.l7.session import (
@@ -169,6 +172,8 @@ def interim(worker, session):
         if not stream.upgrade:
             stream_failed(worker, session, FAILED_ANSWER)
             return True
+        if stream.backend.persistence is not cython.NULL:
+            persist_answer(worker, session)
         tunnel_begin(worker, session)
         return True
     stream.interim += 1
@@ -194,6 +199,10 @@ def begin_response(worker, session):
     stream.status = response.status
     stream.first_ns = worker.now_ns
     server_did(worker, stream.slot, response.status < 500)
+    if stream.backend.resilience is not cython.NULL:
+        breaker_said(worker, stream, response.status < 500)
+        if retry_answer(worker, session):
+            return
     stream.response.framing = response.framing
     stream.response.left = response.content_length if response.framing == FRAMING_LENGTH else 0
     upstream.keep_alive = response.keep_alive and response.framing != FRAMING_CLOSE
@@ -213,6 +222,8 @@ def begin_response(worker, session):
         session.state = SESSION_HEAD
         answer(worker, session, 502, REASON_ANSWER_SIZE)
         return
+    if stream.backend.persistence is not cython.NULL:
+        persist_answer(worker, session)
     size = write_head(worker, session)
     if size < 0 or cooked < 0:
         stream_failed(worker, session, FAILED_ANSWER)

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fourseven.l7.heads cimport HeadContext
 from fourseven.l7.records cimport Session, Stream, Upstream
 from fourseven.protocols.message cimport Request
-from fourseven.snapshot.layout cimport Backend, Listener, Route
+from fourseven.snapshot.layout cimport Backend, Listener, Resilience, Route
 from fourseven.worker.worker cimport Buffer, Worker
 
 # Why a try at a server failed.
@@ -21,5 +21,12 @@ cpdef enum Failure:
 cdef void stream_failed "fourseven_stream_failed"(Worker *worker, Session *session, uint8_t failure) noexcept nogil
 cdef uint8_t failure_reason(uint8_t failure) noexcept nogil
 cdef uint8_t tls_failure(Stream *stream, uint8_t failure) noexcept nogil
-cdef bint may_retry(const Session *session, uint8_t failure) noexcept nogil
+# The head of an answer has come: true when it is dropped for another try.
+cdef bint retry_answer "fourseven_retry_answer"(Worker *worker, Session *session) noexcept nogil
+cdef void try_again(Worker *worker, Session *session, bint same) noexcept nogil
+cdef bint may_retry(Worker *worker, Session *session, uint8_t failure) noexcept nogil
+cdef bint repeatable(const Stream *stream) noexcept nogil
+cdef bint worth(const Stream *stream, uint8_t failure) noexcept nogil
+cdef bint budget_grants(Worker *worker, Stream *stream) noexcept nogil
+cdef bint spare(Worker *worker, const Stream *stream, const Resilience *rules) noexcept nogil
 cdef void count_failure(Worker *worker, const Stream *stream, uint8_t failure) noexcept nogil

@@ -3,9 +3,14 @@
 The request's head stays in the session's buffer until the stream ends. So another try needs no
 copy: the head is read again (half a microsecond) and written anew for the other server.
 
-Laws: only before the first byte of a response, only while the whole request is still at hand, and
-only if repeating is safe: nothing was sent, or the method is idempotent (RFC 9110 9.2.2). A pooled
-connection that the server has just closed is no failure of the server: once more on a new one.
+Beyond a few failures the cure is worse than the disease: a backend may have a budget, a share of
+its requests in flight that may be on a further try. An answer may be worth another try too (`retry:
+on: [503]`): it is dropped, if there is a server to ask instead.
+
+Laws: only before the first byte of a response has reached the client, only while the whole request
+is still at hand, and only if repeating is safe: nothing was sent, or the method is idempotent (RFC
+9110 9.2.2). A pooled connection that the server has just closed is no failure of the server: once
+more on a new one.
 """
 
 import cython
@@ -14,7 +19,9 @@ from cython.cimports.fourseven.l7.answer import (
     answer,
 )
 from cython.cimports.fourseven.l7.attempt import leave_server, try_server
+from cython.cimports.fourseven.l7.breaker import breaker_said
 from cython.cimports.fourseven.l7.call import call_failure
+from cython.cimports.fourseven.l7.choice import another_server
 from cython.cimports.fourseven.l7.records import (
     SESSION_HEAD,
     Stream,
@@ -40,13 +47,23 @@ from cython.cimports.fourseven.l7.upstream import (
 )
 from cython.cimports.fourseven.native.atomics import (
     count,
+    fetch_add_i64,
+    load_i64,
+    load_relaxed,
+    swap_if,
 )
 from cython.cimports.fourseven.protocols.message import (
     METHOD_OTHER,
     METHOD_PATCH,
     METHOD_POST,
 )
-from cython.cimports.fourseven.snapshot.layout import TRIED_MAX
+from cython.cimports.fourseven.snapshot.layout import (
+    RETRY_CONNECT,
+    RETRY_RESET,
+    RETRY_TIMEOUT,
+    TRIED_MAX,
+    Resilience,
+)
 from cython.cimports.fourseven.worker.judged import server_did
 from cython.cimports.fourseven.worker.secure import TLS_REFUSED, TLS_TIME
 from cython.cimports.fourseven.worker.tools import (
@@ -58,10 +75,11 @@ from cython.cimports.fourseven.worker.worker import (
     REASON_CONNECT_TIME,
     REASON_OURS,
     REASON_RESET,
+    REASON_RETRIED_STATUS,
     REASON_SERVER_TIME,
     REASON_TLS,
 )
-from cython.cimports.libc.stdint import uint16_t
+from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
 
 
 def stream_failed(worker, session, failure):
@@ -76,13 +94,14 @@ def stream_failed(worker, session, failure):
     ours: cython.bint = failure == FAILED_OURS or failure == FAILED_REFUSED
     if not ours and not (stale and failure == FAILED_RESET):
         server_did(worker, stream.slot, False)
+        breaker_said(worker, stream, False)
     if not ours and failure != FAILED_CONNECT and failure != FAILED_TLS:
         ewma_update(slot_of(worker, stream.slot), monotonic_ns() - stream.started_ns, worker.now_ns)
     if stream.response_begun:
         stream.cut = 1
         session.broken = 1  # the client must see that the answer is not whole
         return
-    if not may_retry(session, failure) or not stream_reread(worker, session):
+    if not may_retry(worker, session, failure) or not stream_reread(worker, session):
         leave_server(worker, stream)
         if failure == FAILED_TIME or failure == FAILED_CONNECT_TIME:
             status = 504
@@ -91,13 +110,19 @@ def stream_failed(worker, session, failure):
         session.state = SESSION_HEAD
         answer(worker, session, status, failure_reason(failure))
         return
+    stream.last_failure = failure_reason(failure)
+    try_again(worker, session, failure == FAILED_REFUSED or (stale and failure == FAILED_RESET))
+
+
+def try_again(worker, session, same):
+    """The head has been read again; `same`: at the same server, on a new connection."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
     count(cython.address(worker.counters.retries), 1)
     count(cython.address(worker.backend_counters[stream.backend_number].retries), 1)
-    stream.last_failure = failure_reason(failure)
     stream.sent = 0
     stream.sent_ns = 0
     body_start(session, worker.request)
-    if failure == FAILED_REFUSED or (stale and failure == FAILED_RESET):
+    if same:
         stream.stale = (
             1  # the server closed an idle connection: its right. Once more, on a new one.
         )
@@ -142,18 +167,103 @@ def tls_failure(stream, failure):
     return failure
 
 
-def may_retry(session, failure):
-    stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
+def may_retry(worker, session, failure):
+    stream: cython.pointer[Stream] = cython.address(session.stream)
     if not stream.replayable or session.listener.plan is cython.NULL:
         return False
-    if failure == FAILED_ANSWER or failure == FAILED_TIME or failure == FAILED_OURS:
+    if not worth(stream, failure):
         return False
     stale: cython.bint = stream.upstream is not cython.NULL and stream.upstream.reused
     if not (stale and not stream.stale) and stream.tries >= stream.backend.retries:
         return False
-    if not stream.sent:
+    if stream.sent and not repeatable(stream):
+        return False
+    return (stale and failure == FAILED_RESET) or budget_grants(worker, stream)
+
+
+def repeatable(stream):
+    """RFC 9110 9.2.2: twice is as good as once; or the file says that the application bears it."""
+    rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
+    if rules is not cython.NULL and rules.retry_any_method:
         return True
     return stream.method_id not in (METHOD_POST, METHOD_PATCH, METHOD_OTHER)
+
+
+def worth(stream, failure):
+    """Is this failure one that another try may mend?"""
+    rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
+    on: uint32_t = RETRY_CONNECT | RETRY_RESET
+    if failure == FAILED_ANSWER or failure == FAILED_OURS:
+        return False
+    if failure == FAILED_REFUSED:
+        return True  # the server said itself that it has not begun
+    if rules is not cython.NULL:
+        on = rules.retry_on
+    if failure == FAILED_TIME:
+        return (on & RETRY_TIMEOUT) != 0
+    return (on & (RETRY_RESET if failure == FAILED_RESET else RETRY_CONNECT)) != 0
+
+
+def retry_answer(worker, session):
+    """An answer that is worth another try, if there is another server for it: true when it is
+    dropped, and the next try has begun."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
+    at: uint32_t
+    for at in range(rules.status_count):
+        if rules.statuses[at] == worker.response.status:
+            break
+    else:
+        return False
+    if not stream.replayable or session.listener.plan is cython.NULL or stream.upgrade:
+        return False
+    if stream.tries >= stream.backend.retries or not repeatable(stream):
+        return False
+    if not another_server(worker, stream) or not budget_grants(worker, stream):
+        return False
+    if not stream_reread(worker, session):
+        return False
+    count(cython.address(worker.backend_counters[stream.backend_number].retries_of_status), 1)
+    stream.last_failure = REASON_RETRIED_STATUS
+    try_again(worker, session, False)
+    return True
+
+
+def budget_grants(worker, stream):
+    """May one more be on a further try? Counted first and compared after, so it holds exactly."""
+    rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
+    before: int64_t
+    live: int64_t
+    if rules is cython.NULL or rules.budget_percent == 0 or stream.budgeted:
+        return True
+    before = fetch_add_i64(cython.address(stream.backend_state.retrying), 1)
+    live = load_i64(cython.address(stream.backend_state.in_flight))
+    if (before + 1) * 100 <= live * rules.budget_percent:
+        stream.budgeted = 1
+        return True
+    fetch_add_i64(cython.address(stream.backend_state.retrying), -1)
+    if spare(worker, stream, rules):
+        return True
+    count(cython.address(worker.backend_counters[stream.backend_number].retries_refused), 1)
+    return False
+
+
+def spare(worker, stream, rules):
+    """The budget's minimum: so many a second, as one time that all workers move on (GCRA)."""
+    second_ns: uint64_t = 1000000000
+    step_ns: uint64_t
+    due_ns: uint64_t
+    begin_ns: uint64_t
+    if rules.budget_min == 0:
+        return False
+    step_ns = second_ns // rules.budget_min
+    while True:
+        due_ns = load_relaxed(cython.address(stream.backend_state.spare_ns))
+        begin_ns = due_ns if due_ns > worker.now_ns else worker.now_ns
+        if begin_ns + step_ns > worker.now_ns + second_ns:
+            return False
+        if swap_if(cython.address(stream.backend_state.spare_ns), due_ns, begin_ns + step_ns):
+            return True
 
 
 def count_failure(worker, stream, failure):

@@ -341,7 +341,8 @@ def stream_go_on(worker, session):
     if stream.route.choice_count == 0:
         answer_action(worker, session)
         return
-    stream.backend = choose(worker, stream)
+    if stream.backend is cython.NULL:  # it is, unless it waited for a server
+        stream.backend = choose(worker, stream)
     stream.backend_number = stream.backend.number
     try_server(worker, session)
 

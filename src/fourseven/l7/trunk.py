@@ -17,6 +17,7 @@ server costs is bounded by the times of each request.
 import cython
 from cython.cimports.fourseven.l4.choose import exhausted
 from cython.cimports.fourseven.l7.call import call_begins, call_move
+from cython.cimports.fourseven.l7.connect import open_socket
 from cython.cimports.fourseven.l7.http2 import http2_connect, http2_output, http2_soon
 from cython.cimports.fourseven.l7.records import (
     SESSION_HANDSHAKE,
@@ -45,7 +46,7 @@ from cython.cimports.fourseven.l7.trunk import (
     HTTP_2_SIZE,
     TRUNK_REQUESTS_MAX,
 )
-from cython.cimports.fourseven.l7.upstream import open_socket, slot_generation
+from cython.cimports.fourseven.l7.upstream import slot_generation
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.linux import close
 from cython.cimports.fourseven.native.nghttp2 import (

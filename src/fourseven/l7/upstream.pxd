@@ -42,11 +42,8 @@ cdef int32_t send_secure(
 cdef uint32_t slot_generation(Worker *worker, uint32_t slot) noexcept nogil
 cdef Upstream *take_idle(Worker *worker, uint32_t slot, uint64_t identity) noexcept nogil
 cdef void leave_pool(Worker *worker, Upstream *upstream) noexcept nogil
-cdef Upstream *connect_new(Worker *worker, Stream *stream) noexcept nogil
 cdef Upstream *take_kept(Worker *worker, Session *session, uint64_t identity) noexcept nogil
 cdef int32_t introduced(Upstream *upstream) noexcept nogil
-cdef Upstream *upstream_new(Worker *worker) noexcept nogil
-cdef int32_t open_socket(Worker *worker, uint32_t slot) noexcept nogil
 cdef void upstream_ready(Worker *worker, Source *source, uint32_t events) noexcept nogil
 cdef void upstream_timer(Worker *worker, Timer *timer) noexcept nogil
 cdef void upstream_bury(Worker *worker, Dead *dead) noexcept nogil

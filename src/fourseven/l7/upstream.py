@@ -16,8 +16,8 @@ Laws: a connection goes back only after a whole exchange, with nothing unread an
 """
 
 import cython
-from cython.cimports.fourseven.l4.choose import exhausted
 from cython.cimports.fourseven.l7.call import call_drop, call_end, call_read, call_send, call_take
+from cython.cimports.fourseven.l7.connect import connect_new
 from cython.cimports.fourseven.l7.records import (
     SESSION_EXCHANGE,
     Http,
@@ -25,6 +25,7 @@ from cython.cimports.fourseven.l7.records import (
     Stream,
     Upstream,
     carrier_of,
+    due_ms,
     http_of,
     session_unsent,
     slot_of,
@@ -42,32 +43,21 @@ from cython.cimports.fourseven.l7.session import (
 )
 from cython.cimports.fourseven.l7.splice import pipe_release
 from cython.cimports.fourseven.l7.upstream import HTTP_1, HTTP_1_SIZE
-from cython.cimports.fourseven.native.atomics import count, load_relaxed_u32
+from cython.cimports.fourseven.native.atomics import count, fetch_add_i64, load_relaxed_u32
 from cython.cimports.fourseven.native.linux import (
-    AF_UNIX,
     EPOLLERR,
     EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
     EPOLLRDHUP,
-    IPPROTO_TCP,
     MSG_NOSIGNAL,
     MSG_PEEK,
     SHUT_WR,
-    SOCK_CLOEXEC,
-    SOCK_NONBLOCK,
-    SOCK_STREAM,
-    TCP_NODELAY,
-    close,
-    connect,
     recv,
     send,
-    setsockopt,
     shutdown,
-    sockaddr,
-    socket,
 )
-from cython.cimports.fourseven.snapshot.layout import SLOTS_MAX, Slot
+from cython.cimports.fourseven.snapshot.layout import SLOTS_MAX
 from cython.cimports.fourseven.tls.outward import TlsOutward, outward_identity
 from cython.cimports.fourseven.worker.introduce import introduce
 from cython.cimports.fourseven.worker.secure import (
@@ -92,13 +82,11 @@ from cython.cimports.fourseven.worker.tools import (
     timer_put_off,
     timer_set,
     unwatch,
-    watch,
 )
 from cython.cimports.fourseven.worker.worker import Buffer
-from cython.cimports.libc.errno import EAGAIN, EINPROGRESS, EINTR, errno
+from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import malloc
-from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.libc.string import memcpy
 
 # ---- take and release ----
 
@@ -147,15 +135,20 @@ def upstream_begin(worker, session, upstream):
     upstream.read_timeout_ms = stream.backend.read_timeout_ms
     upstream.idle_timeout_ms = stream.backend.idle_timeout_ms
     upstream.idle_max = stream.backend.idle_max
+    upstream.try_due_ms = 0
+    if stream.backend.resilience is not cython.NULL and stream.backend.resilience.try_timeout_ms:
+        upstream.try_due_ms = worker.now_ms + stream.backend.resilience.try_timeout_ms
     if upstream.connecting:
         timer_set(
             worker,
             cython.address(upstream.timer),
-            worker.now_ms + stream.backend.connect_timeout_ms,
+            due_ms(upstream, worker.now_ms + stream.backend.connect_timeout_ms),
         )
     else:
         timer_put_off(
-            worker, cython.address(upstream.timer), worker.now_ms + upstream.response_timeout_ms
+            worker,
+            cython.address(upstream.timer),
+            due_ms(upstream, worker.now_ms + upstream.response_timeout_ms),
         )
 
 
@@ -217,7 +210,13 @@ def upstream_release(worker, upstream):
     http: cython.pointer[Http] = http_of(worker)
     buffer: cython.pointer[Buffer] = upstream.in_.buffer
     unread: cython.bint = buffer is not cython.NULL and upstream.in_.raw < buffer.end
-    full: cython.bint = http.idle_count[upstream.slot] >= upstream.idle_max
+    most: uint32_t = upstream.idle_max
+    if load_relaxed_u32(cython.address(slot_of(worker, upstream.slot).connections_max)):
+        # Of few connections no worker may keep so many that another one finds none.
+        most = min(
+            most, load_relaxed_u32(cython.address(slot_of(worker, upstream.slot).idle_share))
+        )
+    full: cython.bint = http.idle_count[upstream.slot] >= most
     if (
         not upstream.keep_alive
         or unread
@@ -277,6 +276,7 @@ def upstream_drop(worker, upstream):
     pipe_release(worker, upstream)
     if upstream.tls is not cython.NULL:
         secure_finish(upstream.tls)
+    fetch_add_i64(cython.address(slot_of(worker, upstream.slot).connections), -1)
     unwatch(worker, cython.address(upstream.source))
     timer_clear(worker, cython.address(upstream.timer))
     buffer_free(worker, upstream.in_.buffer)
@@ -301,74 +301,6 @@ def upstream_drop_idle(worker):
     for at in range(SLOTS_MAX):
         while http.idle[at] is not cython.NULL:
             upstream_drop(worker, http.idle[at])
-
-
-# ---- connect ----
-
-
-def connect_new(worker, stream):
-    """`ours` says whose fault it is that there is none."""
-    slot: uint32_t = stream.slot
-    fd: int32_t = open_socket(worker, slot)
-    upstream: cython.pointer[Upstream]
-    if fd < 0:
-        stream.ours = exhausted(-fd)
-        return cython.NULL
-    stream.ours = 1
-    upstream = upstream_new(worker)
-    if upstream is cython.NULL:
-        close(fd)
-        return upstream
-    upstream.source.fd = fd
-    upstream.source.ready = upstream_ready
-    upstream.timer.fire = upstream_timer
-    upstream.dead.bury = upstream_bury
-    upstream.slot = slot
-    upstream.generation = slot_generation(worker, slot)
-    upstream.connecting = 1
-    upstream.proxy = stream.backend.proxy_protocol
-    upstream.unintroduced = upstream.proxy
-    if watch(worker, cython.address(upstream.source)) != 0:
-        upstream_drop(worker, upstream)
-        return cython.NULL
-    count(cython.address(worker.slot_counters[slot].connects), 1)
-    stream.ours = 0
-    return upstream
-
-
-def upstream_new(worker):
-    http: cython.pointer[Http] = http_of(worker)
-    upstream: cython.pointer[Upstream] = http.free_upstreams
-    if upstream is not cython.NULL:
-        http.free_upstreams = upstream.next
-    else:
-        upstream = cython.cast(cython.pointer[Upstream], malloc(cython.sizeof(Upstream)))
-        if upstream is cython.NULL:
-            count(cython.address(worker.counters.memory_refused), 1)
-            return upstream
-    memset(upstream, 0, cython.sizeof(Upstream))
-    return upstream
-
-
-def open_socket(worker, slot):
-    target: cython.pointer[Slot] = slot_of(worker, slot)
-    name: cython.pointer[cython.const[sockaddr]] = cython.cast(
-        cython.pointer[cython.const[sockaddr]], cython.address(target.sockaddr[0])
-    )
-    one: cython.int = 1
-    error: int32_t
-    fd: int32_t = socket(name.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0:
-        error = errno
-        count(cython.address(worker.counters.memory_refused), 1)
-        return -error
-    if name.sa_family != AF_UNIX:
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, cython.address(one), cython.sizeof(one))
-    if connect(fd, name, target.sockaddr_size) < 0 and errno != EINPROGRESS:
-        error = errno
-        close(fd)
-        return -error
-    return fd
 
 
 # ---- events ----
@@ -398,7 +330,9 @@ def connected(worker: cython.pointer[Worker], upstream: cython.pointer[Upstream]
     if upstream.connecting:
         upstream.connecting = 0
         timer_put_off(
-            worker, cython.address(upstream.timer), worker.now_ms + upstream.response_timeout_ms
+            worker,
+            cython.address(upstream.timer),
+            due_ms(upstream, worker.now_ms + upstream.response_timeout_ms),
         )
 
 

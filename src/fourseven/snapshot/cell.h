@@ -11,6 +11,7 @@ typedef struct {
     BackendState *backends;
     ListenerState *listeners;
     void *tickets;                    /* fourseven.tls.tickets.TicketRing */
+    int32_t wake_fds[FOURSEVEN_WORKERS_MAX]; /* of each worker: an eventfd that makes it begin a turn */
 } Shared;
 
 /* What a worker says of itself: the epoch of its turn, or OFFLINE. A line of its own. */

@@ -1,6 +1,6 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
-from fourseven.snapshot.layout cimport BackendState, ListenerState, Slot, Snapshot
+from fourseven.snapshot.layout cimport WORKERS_MAX, BackendState, ListenerState, Slot, Snapshot
 
 cpdef enum:
     OFFLINE = 0     # a worker that holds no snapshot
@@ -14,6 +14,7 @@ cdef extern from "fourseven/snapshot/cell.h" nogil:
         BackendState *backends
         ListenerState *listeners
         void *tickets
+        int32_t[WORKERS_MAX] wake_fds
 
     ctypedef struct Seen:
         uint64_t epoch

@@ -205,6 +205,7 @@ cdef struct Plane:
     void (*drain)(Worker *worker) noexcept nogil                # close what is idle, let the rest finish
     uint64_t (*busy)(Worker *worker) noexcept nogil             # sessions that a drain waits for
     void (*stop)(Worker *worker) noexcept nogil                 # cut everything
+    void (*woken)(Worker *worker) noexcept nogil                # another thread asks for a look; may be NULL
     void (*drop)(Worker *worker) noexcept nogil                 # all is buried: free what is left; may be NULL
 
 cdef struct Wheel:

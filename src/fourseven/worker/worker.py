@@ -94,6 +94,7 @@ def worker_new(shared, index, fatal_fd):
     worker.fatal_fd = fatal_fd
     worker.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
     worker.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    shared.wake_fds[index] = worker.wake_fd
     if worker.epoll_fd < 0 or worker.wake_fd < 0:
         raise OSError(errno, "a worker needs an epoll and an eventfd descriptor")
     worker.wheel = cython.cast(cython.pointer[Wheel], pages_new(cython.sizeof(Wheel)))
@@ -239,7 +240,11 @@ def set_time(worker):
 
 def woken(worker, source, events):
     value: uint64_t = 0
+    mode: cython.int
     eventfd_read(source.fd, cython.address(value))
+    for mode in range(MODES):
+        if worker.planes[mode] is not cython.NULL and worker.planes[mode].woken is not cython.NULL:
+            worker.planes[mode].woken(worker)
 
 
 def bury_all(worker):

@@ -1,0 +1,205 @@
+"""What a backend does when its servers fail or are full: `retry`, `queue`, `limits`, `breaker`,
+`failover`; and `persistence`, which decides what happens when one server in particular is gone.
+
+Each has defaults that are right for most, so the key alone, or `true`, is a good beginning.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from fourseven.forms import Form, NotEmpty, Persisting
+from fourseven.scalars import Count, Percent, Time, Wait, listed
+
+STATUSES_MAX = 8  # those that may be worth another try are 408, 425, 429 and 500 to 504
+FAILURES = ("connect", "reset", "timeout")
+
+
+class Persistence(Persisting):
+    """Who comes back to which server: one way (its key), and what is done without the server."""
+
+    fallback: Literal["rebalance", "wait", "503"] = Field(
+        "rebalance",
+        description="When the client's server cannot be had. rebalance: another one, from then on."
+        " wait: until it can, for at most wait. 503: an answer of our own.",
+    )
+    wait_ms: Wait = Field(5_000, alias="wait", description="How long fallback: wait waits.")
+
+    @field_validator("fallback", mode="before")
+    @classmethod
+    def is_word(cls, value: Any) -> Any:
+        return "503" if value == 503 else value
+
+
+class Retry(Form):
+    """Another try when a server fails before the first byte of its answer reached the client."""
+
+    attempts: Annotated[int, Field(strict=True, ge=0, le=3)] = Field(
+        1, description="Further tries after the first; each takes another server."
+    )
+    on: Annotated[tuple[Any, ...], NotEmpty(), BeforeValidator(listed)] = Field(
+        ("connect", "reset"),
+        description="connect, reset (hung up before it answered), timeout, and statuses: 503.",
+    )
+    methods: Literal["idempotent", "all"] = Field(
+        "idempotent",
+        description="Which requests may reach two servers. all: POST and PATCH too, if the"
+        " application bears it. What never reached a server is tried again in any case.",
+    )
+    try_timeout_ms: Time = Field(
+        0,
+        alias="try_timeout",
+        description="From the choice of a server to its answer's head; 0: the backend's other"
+        " times alone.",
+    )
+    budget: Percent = Field(
+        20,
+        description="Of the backend's requests in flight, the most that may be on a further try;"
+        " 0%: no budget. So retries cannot become the load that keeps servers down.",
+    )
+    budget_min: Count = Field(
+        10, description="Further tries a second that the budget never denies."
+    )
+    same_server: bool = Field(
+        True, description="The same server once more where there is no other."
+    )
+
+    @field_validator("on")
+    @classmethod
+    def known(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        statuses = [one for one in value if isinstance(one, int) and not isinstance(one, bool)]
+        for one in value:
+            if one not in FAILURES and (one not in statuses or not 400 <= one <= 599):
+                raise ValueError(
+                    f"{one!r} is nothing to retry on; use connect, reset, timeout,"
+                    " or a status from 400 to 599"
+                )
+        if len(set(statuses)) > STATUSES_MAX:
+            raise ValueError(f"{len(set(statuses))} statuses; {STATUSES_MAX} are the most")
+        return value
+
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        """Sorted, each once."""
+        return tuple(sorted({one for one in self.on if one not in FAILURES}))
+
+
+class Queue(Form):
+    """Requests wait for a server where all are at their limit, instead of getting a 503."""
+
+    size: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(
+        100, description="Requests that may wait at once, over all workers."
+    )
+    timeout_ms: Wait = Field(5_000, alias="timeout", description="How long one waits.")
+    priority_header: str | None = Field(
+        None,
+        description="A request header that says who goes first: high, normal (or anything else),"
+        " low. Set or remove it by a filter where clients are not to choose.",
+    )
+
+    @field_validator("priority_header")
+    @classmethod
+    def is_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value, re.ASCII):
+            raise ValueError(f"{value!r} is no header name; write e.g. X-Priority")
+        return value
+
+
+class Limits(Form):
+    """What a backend as a whole may have at once."""
+
+    requests: Count = Field(0, description="Requests in flight, over all workers; 0: no limit.")
+
+
+class Breaker(Form):
+    """A circuit for each server: too many errors open it, and then one request finds out."""
+
+    errors: Percent = Field(
+        50, description="Of a window's requests: failed tries, timeouts, answers of 5xx."
+    )
+    requests: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(
+        20, description="That a window must have seen."
+    )
+    window_ms: Wait = Field(10_000, alias="window", description="Over which errors are counted.")
+    open_ms: Wait = Field(
+        5_000,
+        alias="open",
+        description="How long it stays open. Then it is half open: one request goes there, and"
+        " closes it or opens it again.",
+    )
+
+    @field_validator("errors")
+    @classmethod
+    def some(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("0% would open at once; write e.g. 50%")
+        return value
+
+
+class Failover(Form):
+    """When the servers of a tier are too few, those of the next one take the work."""
+
+    below: Percent = Field(
+        0,
+        description="A tier is left when less than this share of its servers' weight is usable;"
+        " 0%: when none is.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_file(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"below": value}
+
+
+def _bare(value: Any) -> Any:
+    """`true` is the mapping with everything left out."""
+    return {} if value is True else value
+
+
+class ResilientServer(Form):
+    """What a server may say of itself beside its address."""
+
+    max_connections: Count = Field(
+        0,
+        description="L7: connections to it at once, idle ones included, over all workers;"
+        " 0: no limit.",
+    )
+    tier: Annotated[int, Field(strict=True, ge=0, le=7)] = Field(
+        0, description="0 is used first, 1 when tier 0 has too few left (failover), and so on."
+    )
+    backup: bool = Field(False, description="Short for tier: 1.")
+
+    @model_validator(mode="after")
+    def one_tier(self) -> ResilientServer:
+        if self.backup and self.tier:
+            raise ValueError("backup and tier stand in one server; backup is tier: 1, keep one")
+        return self
+
+    @property
+    def stage(self) -> int:
+        """The tier, with the short form spelt out."""
+        return 1 if self.backup else self.tier
+
+
+class Resilient(Form):
+    """The keys of a backend for when servers fail or are full."""
+
+    persistence: Persistence | None = Field(
+        None, description="Clients come back to their server; left out: each request is balanced."
+    )
+    retry: Annotated[Retry | None, BeforeValidator(_bare)] = Field(
+        None, description="Another try when a server fails; in place of retries, and says more."
+    )
+    limits: Limits | None = Field(None, description="What the backend may have at once.")
+    queue: Annotated[Queue | None, BeforeValidator(_bare)] = Field(
+        None, description="Requests wait while all servers are at their limit."
+    )
+    breaker: Annotated[Breaker | None, BeforeValidator(_bare)] = Field(
+        None, description="A server with too many errors gets no requests for a while."
+    )
+    failover: Failover | None = Field(
+        None, description="When the next tier of servers takes the work; a share, or a mapping."
+    )

@@ -1,0 +1,1 @@
+"""Ways to bring a client back to its server: one file each, listed in the registry."""
