@@ -17,6 +17,7 @@ from typing import Any
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import load
 from fourseven.control.dataplane import DataPlane
+from fourseven.health.standing import Order
 
 
 def main() -> None:
@@ -47,7 +48,11 @@ def obey(plane: DataPlane, fds: dict[str, list[int]]) -> None:
             seen[rows] = {" ".join(key): row for key, row in seen[rows].items()}
         return seen
 
+    def order(backend: str, address: str, usable: bool, persists: bool) -> None:
+        plane.order(backend, address, Order(usable=usable, persists=persists))
+
     commands = {
+        "order": order,
         "counters": counters,
         "busy": plane.busy,
         "drain": plane.drain,
