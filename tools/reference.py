@@ -24,7 +24,6 @@ from fourseven import forms_resilience, model, units
 from fourseven.features import Feature, Need
 from fourseven.filters.values import MEANINGS
 from fourseven.observe.metrics import METRICS
-from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES, SOURCES
 from fourseven.registry import ALGORITHMS, CHECKS, FILTERS, MATCHES, PERSISTENCE, SOURCES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
