@@ -22,13 +22,13 @@ class Cookie(Persistence):
     """A cookie that is set with the first answer and leads the client back to its server.
 
     Its value is an HMAC-SHA256 of the server's backend and address, cut to 128 bits: nobody can
-    make one, no address can be read from it, and it stays the same as long as the secret does. Only a client that has none (or one that is no longer good) gets a
-    `Set-Cookie`.
+    make one, no address can be read from it, and it stays the same as long as the secret does.
+    Only a client that has none (or one that is no longer good) gets a `Set-Cookie`.
 
     Without `secret` a key is made at the start and kept over reloads. For cookies that outlive a
-    restart, or that several machines share, there is `secret_file`: each line is a secret of at least 16 characters; the
-    first one signs, the others are still accepted and answered with a new cookie. So a secret is
-    rotated by a new first line.
+    restart, or that several machines share, there is `secret_file`: each line is a secret of at
+    least 16 characters; the first one signs, the others are still accepted and answered with a new
+    cookie. So a secret is rotated by a new first line.
 
     `secure: auto` sets Secure where the client came by TLS. `max_age: 0` is a cookie that the
     browser forgets when it is closed. Without `name` it is `fourseven_` and six hexadecimal digits
