@@ -13,9 +13,9 @@ compiler refuses such a backend), and another try.
 import cython
 from cython.cimports.fourseven.balancing.request_key import hash_of
 from cython.cimports.fourseven.l7.aside import ASIDE_DONE, ASIDE_FAILED, Aside
+from cython.cimports.fourseven.l7.connect import open_socket
 from cython.cimports.fourseven.l7.gates import gate_open
 from cython.cimports.fourseven.l7.records import slot_of
-from cython.cimports.fourseven.l7.upstream import open_socket
 from cython.cimports.fourseven.native.atomics import fetch_add_i64, load_relaxed_u32
 from cython.cimports.fourseven.native.linux import MSG_NOSIGNAL, recv, send
 from cython.cimports.fourseven.protocols.chunked import (
