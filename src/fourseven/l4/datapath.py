@@ -18,6 +18,7 @@ Law: every refusal comes before the first write.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from fourseven.l4.program.tables import (
     LISTENERS_MAX,
     NAME,
     REASONS,
+    SEED,
     SERVER,
     SERVERS_MAX,
     SERVICE,
@@ -73,6 +75,10 @@ class DataPath:
 
     def _adopt(self) -> None:
         """What the tables say already."""
+        seed = self.tables["seed"].get(INDEX.pack(number=0))
+        if not (seed and seed["number"]):
+            row = SEED.pack(number=secrets.randbits(64) | 1)
+            self.tables["seed"].put(INDEX.pack(number=0), row)
         for number, raw in enumerate(whole(self.tables["servers"])):
             row = SERVER.unpack(raw)
             if row["used"]:
@@ -334,7 +340,7 @@ class DataPath:
 
     def flows(self, wanted: FlowFilter | None = None) -> Iterator[FlowRecord]:
         """The flows that the kernel knows, from the client's side, in no order."""
-        return select(self.tables, self.families, wanted or FlowFilter(), self.sweep.clock)
+        return select(self.sweep.rows, wanted or FlowFilter(), self.sweep.clock)
 
 
 SERVERS = ("servers", "ways", "load", "traffic", "settled")

@@ -1,20 +1,25 @@
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef struct Form:  # where the fields stand; packed by sweep.py in this order
+    uint64_t places  # a power of two
+    uint64_t seed
     uint32_t key_size
     uint32_t row_size
     uint32_t address  # bytes of one
-    uint32_t vip  # in the key: the destination, and its port
-    uint32_t client_port
-    uint32_t vip_port
-    uint32_t protocol
-    uint32_t target  # in the row: the destination
+    uint32_t receiver  # in key and row: who is asked, and the ports
+    uint32_t sender_port
+    uint32_t receiver_port
+    uint32_t source  # what the ends become
+    uint32_t target
+    uint32_t source_port
     uint32_t target_port
     uint32_t server
     uint32_t listener
-    uint32_t seen
+    uint32_t checked
     uint32_t state
-    uint32_t idle
+    uint32_t packets
+    uint32_t tally
+    uint32_t idle  # in a row of births
 
 cdef struct Wanted:  # packed by sweep.py in this order; what is 0 is not asked
     uint8_t[16] client
@@ -29,55 +34,74 @@ cdef struct Wanted:  # packed by sweep.py in this order; what is 0 is not asked
     uint8_t protocol
     uint32_t states  # a bit for each
 
-cdef enum:  # as program/tables.py has them; a test compares
+cdef enum:  # as program/tables.py and program/slots.py have them; a test compares
     TO_CLIENT = 1
+    IS_UDP = 8
+    USED = 16
+    BUSY = 32
     CLIENT_DONE = 0x100
     SERVER_DONE = 0x200
     RESET = 0x400
+    SPILLED = 0x10000
     CLOSING_S = 60
     CLOSED_S = 10
+    WINDOW = 8
+    KEY_MAX = 40
+    BIRTH_SIZE = 8
 
 cdef enum:  # stages
     ESTABLISHED = 1
     CLOSING = 2
     CLOSED = 4
 
+cdef enum:  # as program/slots.py has it
+    SPREAD = 0x9E3779B97F4A7C15
+    ABOUT_PLACE = 0xFFF000
+
+cdef struct Rows:  # a table as its memory, and what is known of it
+    const Form *form
+    uint8_t *rows
+    const uint8_t *births
+    uint64_t mask
+    uint32_t bits
+
 cdef uint32_t at16(const uint8_t *row, uint32_t at) noexcept nogil
 cdef uint32_t at32(const uint8_t *row, uint32_t at) noexcept nogil
+cdef uint64_t at64(const uint8_t *row, uint32_t at) noexcept nogil
 cdef uint32_t stage(uint32_t state) noexcept nogil
-cdef uint32_t limit(const Form *form, const uint8_t *row) noexcept nogil
+cdef uint32_t limit(const Rows *of, uint64_t place, uint32_t state) noexcept nogil
 cdef bint same(const uint8_t *one, const uint8_t *other, uint32_t size) noexcept nogil
 cdef bint meets(
-    const Form *form, const Wanted *wanted, const uint8_t *key, const uint8_t *row
+    const Form *form, const Wanted *wanted, const uint8_t *row, uint32_t state
 ) noexcept nogil
-
-cdef struct Leaving:  # where the keys of rows that leave are written
-    uint8_t *done  # nobody need count them
-    uint8_t *late  # their flow ends with them
-    uint32_t *whose  # of each late one: its server, and its listener in the upper half
-    uint32_t done_count
-    uint32_t late_count
-
-cdef void part(
-    const Form *form, const uint8_t *key, const uint8_t *row, Leaving *leaving
-) noexcept nogil
-cdef const Form *form_of(const uint8_t[::1] form) except NULL
-cdef int fits(size_t has, uint32_t size, uint32_t count) except -1
-cdef int leaving_of(
-    Leaving *leaving, const Form *form, uint32_t count, uint8_t[::1] done, uint8_t[::1] late,
-    uint32_t[::1] whose
+cdef uint32_t *state_of(const Rows *of, uint64_t place) noexcept nogil
+cdef void key_of(const Rows *of, const uint8_t *row, uint32_t state, uint8_t *key) noexcept nogil
+cdef void key_turned(const Rows *of, const uint8_t *row, uint32_t state, uint8_t *key) noexcept nogil
+cdef uint64_t hash_key(const Rows *of, const uint8_t *key) noexcept nogil
+cdef uint64_t home_of(const Rows *of, uint64_t mixed, bint second) noexcept nogil
+cdef int64_t find(const Rows *of, const uint8_t *key) noexcept nogil
+cdef bint drop(const Rows *of, uint64_t place, uint32_t state) noexcept nogil
+cdef int open_rows(
+    Rows *of, const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births
 ) except -1
+cdef uint64_t end_of(const Rows *of, uint64_t first, uint64_t count) noexcept nogil
 
-cpdef tuple walk(
-    const uint8_t[::1] form, const uint8_t[::1] keys, const uint8_t[::1] rows, uint32_t count,
-    uint32_t now, uint32_t second, uint8_t[::1] done, uint8_t[::1] late, uint32_t[::1] whose,
-    uint32_t[::1] servers, uint32_t[::1] listeners
-)
-cpdef tuple of_server(
-    const uint8_t[::1] form, const uint8_t[::1] keys, const uint8_t[::1] rows, uint32_t count,
-    uint32_t server, uint8_t[::1] done, uint8_t[::1] late, uint32_t[::1] whose
-)
-cpdef uint32_t choose(
-    const uint8_t[::1] form, const uint8_t[::1] wanted, const uint8_t[::1] keys,
-    const uint8_t[::1] rows, uint32_t count, uint32_t[::1] found
+cpdef uint32_t walk(
+    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint64_t first,
+    uint64_t count, uint32_t now, uint32_t second, uint32_t[::1] live, uint32_t[::1] ended,
+    uint32_t listeners
 ) except? 0xFFFFFFFF
+cpdef uint32_t cut(
+    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint32_t server,
+    uint32_t[::1] ended, uint32_t listeners
+) except? 0xFFFFFFFF
+cpdef uint32_t mark(
+    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] servers
+) except? 0xFFFFFFFF
+cpdef uint32_t choose(
+    const uint8_t[::1] form, const uint8_t[::1] wanted, uint8_t[::1] rows,
+    const uint8_t[::1] births, uint64_t first, uint64_t count, uint32_t[::1] found
+) except? 0xFFFFFFFF
+cpdef object other(
+    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint64_t place
+)

@@ -1,17 +1,21 @@
-"""Reading flows by the thousand: the rows of a chunk, as the kernel gave them, without a Python
-object for each.
+"""Walking over the flows: the rows are memory that the kernel writes, and nothing is copied.
 
-A million rows pass here in the time in which Python would look at some thousands. `sweep` says
+A million places pass here in the time in which Python would look at some thousands. `sweep` says
 where the fields stand (the layouts of program/tables.py are the truth) and what becomes of those
-that are found; they are told as their places in the chunk.
+that are found. How rows are found and leave is the program's own way, step by step
+(program/slots.py): a row leaves by one atomic step that only one can win, its home is told, then
+its place is free.
 
-Laws: rows are bytes of the kernel's, copied; every length is checked before anything is read, and
-a number out of a row before it is an index.
+Laws: a row may change under our hands, and a number out of it is checked before it is an index;
+what is said of a row is believed only while its state is USED.
+
+Limits: who is killed between two of those steps leaves one place BUSY for good.
 """
 
 import cython
-from cython.cimports.libc.stdint import uint8_t, uint16_t, uint32_t
-from cython.cimports.libc.string import memcmp, memcpy
+from cython.cimports.fourseven.native.atomics import fetch_and_u32, load_acquire_u32, swap_if_u32
+from cython.cimports.libc.stdint import int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.string import memcmp, memcpy, memset
 
 
 def at16(row, at):
@@ -26,6 +30,12 @@ def at32(row, at):
     return found
 
 
+def at64(row, at):
+    found: uint64_t
+    memcpy(cython.address(found), row + at, 8)
+    return found
+
+
 def stage(state):
     both: uint32_t = CLIENT_DONE | SERVER_DONE
     if state & RESET or state & both == both:
@@ -33,131 +43,240 @@ def stage(state):
     return CLOSING if state & both else ESTABLISHED
 
 
-def limit(form, row):
-    """Seconds that a flow in its state may wait."""
-    idle: uint32_t = at16(row, form.idle)
-    now: uint32_t = stage(at32(row, form.state))
+def limit(of, place, state):
+    """Seconds that the flow in a place may wait, in its state."""
+    idle: uint32_t = at16(of.births + place * BIRTH_SIZE, of.form.idle)
+    now: uint32_t = stage(state)
     if now == CLOSED:
         return CLOSED_S
     return CLOSING_S if now == CLOSING and idle > CLOSING_S else idle
 
 
-def form_of(form):
+def state_of(of, place):
+    return cython.cast(
+        cython.pointer[uint32_t], of.rows + place * of.form.row_size + of.form.state
+    )
+
+
+# ---- where a row stands ----
+
+
+def key_of(of, row, state, key):
+    """The key of a row: its ends stand at its beginning."""
+    ends: uint32_t = 2 * of.form.address + 4
+    memset(key, 0, KEY_MAX)
+    memcpy(key, row, ends)
+    key[ends] = 17 if state & IS_UDP else 6
+
+
+def key_turned(of, row, state, key):
+    """The key of a flow's other row: what this one's packets become, turned round."""
+    size: uint32_t = of.form.address
+    memset(key, 0, KEY_MAX)
+    memcpy(key, row + of.form.target, size)
+    memcpy(key + size, row + of.form.source, size)
+    memcpy(key + 2 * size, row + of.form.target_port, 2)
+    memcpy(key + 2 * size + 2, row + of.form.source_port, 2)
+    key[2 * size + 4] = 17 if state & IS_UDP else 6
+
+
+def hash_key(of, key):
+    mixed: uint64_t = (at64(key, 0) ^ of.form.seed) * cython.cast(uint64_t, SPREAD)
+    at: uint32_t
+    for at in range(8, of.form.key_size, 8):
+        mixed = (mixed ^ (mixed >> 32) ^ at64(key, at)) * cython.cast(uint64_t, SPREAD)
+    return (mixed ^ (mixed >> 29)) * cython.cast(uint64_t, SPREAD)
+
+
+def home_of(of, mixed, second):
+    if second:
+        mixed = (mixed ^ (mixed >> 32)) * cython.cast(uint64_t, SPREAD)
+    return mixed >> (64 - of.bits)
+
+
+def find(of, key):
+    """The place of a key's row, or -1."""
+    mixed: uint64_t = hash_key(of, key)
+    ends: uint32_t = 2 * of.form.address + 4
+    wanted: uint32_t = USED | IS_UDP if key[ends] == 17 else USED
+    second: cython.int
+    i: uint32_t
+    home: uint64_t
+    place: uint64_t
+    for second in range(2):
+        home = home_of(of, mixed, second)
+        for i in range(WINDOW):
+            place = (home + i) & of.mask
+            if load_acquire_u32(state_of(of, place)) & (USED | IS_UDP) == wanted and same(
+                of.rows + place * of.form.row_size, key, ends
+            ):
+                return cython.cast(int64_t, place)
+    return -1
+
+
+def drop(of, place, state):
+    """A row whose state this is leaves; did it?"""
+    key: uint8_t[KEY_MAX]
+    mixed: uint64_t
+    home: uint64_t
+    behind: uint64_t
+    second: cython.int
+    if not swap_if_u32(state_of(of, place), state, (state & ABOUT_PLACE) | BUSY):
+        return False
+    key_of(of, of.rows + place * of.form.row_size, state, key)
+    mixed = hash_key(of, key)
+    for second in range(2):
+        home = home_of(of, mixed, second)
+        behind = (place - home) & of.mask
+        if behind != 0 and behind < WINDOW:
+            fetch_and_u32(
+                state_of(of, home), ~cython.cast(uint32_t, cython.cast(uint32_t, SPILLED) << behind)
+            )
+    fetch_and_u32(state_of(of, place), ~cython.cast(uint32_t, BUSY))
+    return True
+
+
+# ---- what is given ----
+
+
+def open_rows(of, form, rows, births):
+    """Everything that is given fits together."""
     if form.shape[0] != cython.sizeof(Form):
         raise ValueError("this is no form of rows")
-    return cython.cast(cython.pointer[cython.const[Form]], cython.address(form[0]))
-
-
-def fits(has, size, count):
-    if cython.cast(cython.size_t, size) * count > has:
-        raise ValueError("a chunk is shorter than its rows")
+    of.form = cython.cast(cython.pointer[cython.const[Form]], cython.address(form[0]))
+    if of.form.places < 2 * WINDOW or of.form.places & (of.form.places - 1):
+        raise ValueError("the places are no power of two")
+    if of.form.key_size > KEY_MAX or of.form.key_size % 8 or of.form.address > 16:
+        raise ValueError("this is no form of keys")
+    if rows.shape[0] < of.form.places * of.form.row_size:
+        raise ValueError("the memory is shorter than its rows")
+    if births.shape[0] < of.form.places * BIRTH_SIZE:
+        raise ValueError("the memory is shorter than its rows")
+    of.rows = cython.address(rows[0])
+    of.births = cython.address(births[0])
+    of.mask = of.form.places - 1
+    of.bits = 0
+    while (cython.cast(uint64_t, 1) << of.bits) < of.form.places:
+        of.bits += 1
     return 0
 
 
-def leaving_of(leaving, form, count, done, late, whose):
-    fits(done.shape[0], form.key_size, count)
-    fits(late.shape[0], form.key_size, count)
-    fits(whose.shape[0], 1, count)
-    leaving.done = cython.address(done[0])
-    leaving.late = cython.address(late[0])
-    leaving.whose = cython.address(whose[0])
-    leaving.done_count = 0
-    leaving.late_count = 0
-    return 0
+def end_of(of, first, count):
+    """The place behind the last one of a part."""
+    if first >= of.form.places or count > of.form.places - first:
+        return of.form.places
+    return first + count
 
 
-def part(form, key, row, leaving):
-    """One row leaves: a client's whose flow has not ended is counted, once."""
-    state: uint32_t = at32(row, form.state)
-    if state & TO_CLIENT or stage(state) == CLOSED:
-        memcpy(leaving.done + leaving.done_count * form.key_size, key, form.key_size)
-        leaving.done_count += 1
-        return
-    memcpy(leaving.late + leaving.late_count * form.key_size, key, form.key_size)
-    leaving.whose[leaving.late_count] = at16(row, form.server) | at16(row, form.listener) << 16
-    leaving.late_count += 1
+# ---- walks ----
 
 
-def walk(form, keys, rows, count, now, second, done, late, whose, servers, listeners):
-    """Which rows' time is over; `servers` and `listeners` count the live flows of each number."""
-    of: cython.pointer[cython.const[Form]] = form_of(form)
-    key: cython.pointer[cython.const[uint8_t]]
+def walk(form, rows, births, first, count, now, second, live, ended, listeners):
+    """Takes out the rows of a part whose time is over; how many. By number of server, and from
+    `listeners` on by that of a listener: `live` counts flows, `ended` those that end so."""
+    of: Rows
     row: cython.pointer[cython.const[uint8_t]]
-    leaving: Leaving
-    i: uint32_t
+    place: uint64_t
     state: uint32_t
+    since: uint32_t
+    many: uint32_t = 0
     number: uint32_t
-    if count == 0:
-        return 0, 0
+    other: uint32_t
+    open_rows(cython.address(of), form, rows, births)
     if second == 0:
         raise ValueError("a second has ticks")
-    fits(keys.shape[0], of.key_size, count)
-    fits(rows.shape[0], of.row_size, count)
-    leaving_of(cython.address(leaving), of, count, done, late, whose)
-    for i in range(count):
-        key = cython.address(keys[0]) + i * of.key_size
-        row = cython.address(rows[0]) + i * of.row_size
-        state = at32(row, of.state)
+    for place in range(first, end_of(cython.address(of), first, count)):
+        state = load_acquire_u32(state_of(cython.address(of), place))
+        if not state & USED:
+            continue
+        row = of.rows + place * of.form.row_size
+        number = at16(row, of.form.server)
+        other = listeners + at16(row, of.form.listener)
+        since = now - at32(row, of.form.checked)
         # A row may have been used since `now` was read: that is no wait of 2^32 ticks.
-        if now - at32(row, of.seen) < 0x80000000 and (now - at32(row, of.seen)) // second > limit(
-            of, row
-        ):
-            part(of, key, row, cython.address(leaving))
+        if since < 0x80000000 and since // second > limit(cython.address(of), place, state):
+            if not drop(cython.address(of), place, state):
+                continue  # it has changed just now: another time
+            many += 1
+            if not state & TO_CLIENT and stage(state) != CLOSED:
+                if number < ended.shape[0]:
+                    ended[number] += 1
+                if other < ended.shape[0]:
+                    ended[other] += 1
         elif not state & TO_CLIENT and stage(state) != CLOSED:
-            number = at16(row, of.server)
+            if number < live.shape[0]:
+                live[number] += 1
+            if other < live.shape[0]:
+                live[other] += 1
+    return many
+
+
+def cut(form, rows, births, server, ended, listeners):
+    """Takes out the rows of a server, of both directions; how many flows had not ended."""
+    of: Rows
+    row: cython.pointer[cython.const[uint8_t]]
+    place: uint64_t
+    state: uint32_t
+    other: uint32_t
+    many: uint32_t = 0
+    open_rows(cython.address(of), form, rows, births)
+    for place in range(of.form.places):
+        state = load_acquire_u32(state_of(cython.address(of), place))
+        row = of.rows + place * of.form.row_size
+        if not state & USED or at16(row, of.form.server) != server:
+            continue
+        other = listeners + at16(row, of.form.listener)
+        while state & USED and not drop(cython.address(of), place, state):
+            state = load_acquire_u32(state_of(cython.address(of), place))
+        if state & USED and not state & TO_CLIENT and stage(state) != CLOSED:
+            many += 1
+            if other < ended.shape[0]:
+                ended[other] += 1
+    return many
+
+
+def mark(form, rows, births, servers):
+    """The numbers of the servers of which there is a row are 1 afterwards; how many rows."""
+    of: Rows
+    place: uint64_t
+    number: uint32_t
+    many: uint32_t = 0
+    open_rows(cython.address(of), form, rows, births)
+    for place in range(of.form.places):
+        if load_acquire_u32(state_of(cython.address(of), place)) & USED:
+            many += 1
+            number = at16(of.rows + place * of.form.row_size, of.form.server)
             if number < servers.shape[0]:
-                servers[number] += 1
-            number = at16(row, of.listener)
-            if number < listeners.shape[0]:
-                listeners[number] += 1
-    return leaving.done_count, leaving.late_count
+                servers[number] = 1
+    return many
 
 
-def of_server(form, keys, rows, count, server, done, late, whose):
-    """The rows of a server, of both directions."""
-    of: cython.pointer[cython.const[Form]] = form_of(form)
-    leaving: Leaving
-    i: uint32_t
-    if count == 0:
-        return 0, 0
-    fits(keys.shape[0], of.key_size, count)
-    fits(rows.shape[0], of.row_size, count)
-    leaving_of(cython.address(leaving), of, count, done, late, whose)
-    for i in range(count):
-        if at16(cython.address(rows[0]) + i * of.row_size, of.server) == server:
-            part(
-                of,
-                cython.address(keys[0]) + i * of.key_size,
-                cython.address(rows[0]) + i * of.row_size,
-                cython.address(leaving),
-            )
-    return leaving.done_count, leaving.late_count
+# ---- listing ----
 
 
 def same(one, other, size):
     return memcmp(one, other, size) == 0
 
 
-def meets(form, wanted, key, row):
+def meets(form, wanted, row, state):
     size: uint32_t = form.address
     start: uint32_t = 16 - size
     i: uint32_t
-    state: uint32_t = at32(row, form.state)
     if state & TO_CLIENT:
         return False
-    if wanted.protocol and key[form.protocol] != wanted.protocol:
+    if wanted.protocol and (17 if state & IS_UDP else 6) != wanted.protocol:
         return False
     if wanted.states and not stage(state) & wanted.states:
         return False
     if wanted.by_client:
         for i in range(size):
-            if (key[i] ^ wanted.client[start + i]) & wanted.mask[start + i]:
+            if (row[i] ^ wanted.client[start + i]) & wanted.mask[start + i]:
                 return False
     if wanted.by_vip:
-        if not same(key + form.vip, cython.address(wanted.vip[start]), size):
+        if not same(row + form.receiver, cython.address(wanted.vip[start]), size):
             return False
         if (wanted.vip_port[0] or wanted.vip_port[1]) and not same(
-            key + form.vip_port, cython.address(wanted.vip_port[0]), 2
+            row + form.receiver_port, cython.address(wanted.vip_port[0]), 2
         ):
             return False
     if wanted.by_server:
@@ -170,27 +289,45 @@ def meets(form, wanted, key, row):
     return True
 
 
-def choose(form, wanted, keys, rows, count, found):
-    """The clients' rows that are wanted."""
-    of: cython.pointer[cython.const[Form]] = form_of(form)
+def choose(form, wanted, rows, births, first, count, found):
+    """The places of the clients' rows that are wanted, of a part."""
+    of: Rows
     what: cython.pointer[cython.const[Wanted]]
-    i: uint32_t
+    place: uint64_t
+    state: uint32_t
     many: uint32_t = 0
-    if count == 0:
-        return 0
+    open_rows(cython.address(of), form, rows, births)
     if wanted.shape[0] != cython.sizeof(Wanted):
         raise ValueError("this is no filter")
     what = cython.cast(cython.pointer[cython.const[Wanted]], cython.address(wanted[0]))
-    fits(keys.shape[0], of.key_size, count)
-    fits(rows.shape[0], of.row_size, count)
-    fits(found.shape[0], 1, count)
-    for i in range(count):
-        if meets(
-            of,
-            what,
-            cython.address(keys[0]) + i * of.key_size,
-            cython.address(rows[0]) + i * of.row_size,
-        ):
-            found[many] = i
+    for place in range(first, end_of(cython.address(of), first, count)):
+        state = load_acquire_u32(state_of(cython.address(of), place))
+        if not state & USED or many >= found.shape[0]:
+            continue
+        if meets(of.form, what, of.rows + place * of.form.row_size, state):
+            found[many] = cython.cast(uint32_t, place)
             many += 1
     return many
+
+
+def other(form, rows, births, place):
+    """(packets, bytes) of the flow's other row."""
+    of: Rows
+    key: uint8_t[KEY_MAX]
+    row: cython.pointer[cython.const[uint8_t]]
+    there: int64_t
+    open_rows(cython.address(of), form, rows, births)
+    if place >= of.form.places:
+        raise ValueError("there is no such place")
+    row = of.rows + place * of.form.row_size
+    key_turned(
+        cython.address(of), row, load_acquire_u32(state_of(cython.address(of), place)), key
+    )
+    there = find(cython.address(of), key)
+    if there < 0:
+        return 0, 0
+    row = of.rows + cython.cast(uint64_t, there) * of.form.row_size
+    return (
+        at32(row, of.form.packets),
+        at64(row, of.form.tally) & ((cython.cast(uint64_t, 1) << 48) - 1),
+    )

@@ -1,28 +1,36 @@
 from array import array
+from mmap import mmap
+
+Memory = bytes | bytearray | mmap
 
 def walk(
     form: bytes,
-    keys: bytes,
-    rows: bytes,
+    rows: bytearray | mmap,
+    births: Memory,
+    first: int,
     count: int,
     now: int,
     second: int,
-    done: bytearray,
-    late: bytearray,
-    whose: array[int],
-    servers: array[int],
-    listeners: array[int],
-) -> tuple[int, int]: ...
-def of_server(
-    form: bytes,
-    keys: bytes,
-    rows: bytes,
-    count: int,
-    server: int,
-    done: bytearray,
-    late: bytearray,
-    whose: array[int],
-) -> tuple[int, int]: ...
-def choose(
-    form: bytes, wanted: bytes, keys: bytes, rows: bytes, count: int, found: array[int]
+    live: array[int],
+    ended: array[int],
+    listeners: int,
 ) -> int: ...
+def cut(
+    form: bytes,
+    rows: bytearray | mmap,
+    births: Memory,
+    server: int,
+    ended: array[int],
+    listeners: int,
+) -> int: ...
+def mark(form: bytes, rows: bytearray | mmap, births: Memory, servers: bytearray) -> int: ...
+def choose(
+    form: bytes,
+    wanted: bytes,
+    rows: bytearray | mmap,
+    births: Memory,
+    first: int,
+    count: int,
+    found: array[int],
+) -> int: ...
+def other(form: bytes, rows: bytearray | mmap, births: Memory, place: int) -> tuple[int, int]: ...

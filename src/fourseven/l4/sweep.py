@@ -1,10 +1,10 @@
 """Sweeps over the flows: those whose time is over leave, those that were pushed out are counted.
 
 The kernel counts what begins and what ends before its eyes. It does not see a flow that falls
-silent, and its table says nothing when it makes room by evicting the row that was used longest ago.
-So the control plane walks over all rows now and then, in parts: what is over is removed and, unless
-the kernel has counted its end, counted here; and when the rows that were met are fewer than there
-should be, the rest was evicted.
+silent, and says nothing when it makes room by giving the place of the row that was used longest ago
+to another. So the control plane walks over all rows now and then, in parts: what is over is removed
+and, unless the kernel has counted its end, counted here; and when the rows that were met are fewer
+than there should be, the rest was evicted. The rows are the kernel's own memory (`scan`).
 
 Two may sweep at once for some seconds (an upgrade): who removes a row counts it.
 
@@ -13,9 +13,10 @@ Limits: a flow whose rows vanish while a sweep is under way is counted by the ne
 
 from __future__ import annotations
 
+import mmap
 import struct
+import sys
 from array import array
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,38 +25,60 @@ from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.kernel import Loaded, Table, hertz
 from fourseven.l4.bpf.layout import U32
 from fourseven.l4.headers import SKB
-from fourseven.l4.kernel_plan import MAPPED, End
+from fourseven.l4.kernel_plan import MAPPED, TCP, UDP, End
 from fourseven.l4.kernel_plane import CLOSED, CLOSING, ESTABLISHED, FlowFilter, FlowRecord
 from fourseven.l4.program.tables import (
+    BIRTH,
+    BYTES,
     DONE,
     FLOWS,
     INDEX,
+    IS_UDP,
     KEYS,
     LISTENERS_MAX,
     RESET,
     SERVERS_MAX,
     SETTLED,
+    TALLIES,
     WORDS,
 )
 
-CHUNKS = 4  # of some thousand rows each, in one step: a few milliseconds
+PART = 1 << 15  # places that are looked at in one step: a millisecond or two
 STAGES = {ESTABLISHED: 1, CLOSING: 2, CLOSED: 4}  # as scan.pxd has them
 CLOCK_PACKET = bytes(64)  # a test run wants one
+NUMBERS = SERVERS_MAX + LISTENERS_MAX  # of servers, and of listeners beyond them
 
 
-def form(family: int) -> bytes:
+def form(family: int, places: int, seed: int) -> bytes:
     """Where the fields stand, as scan.pxd's Form."""
-    key, row = KEYS[family], FLOWS[family]
-    keyed = ("destination", "source_port", "destination_port", "protocol")
-    told = ("destination", "destination_port", "server", "listener", "seen", "state", "idle")
-    return struct.pack(
-        "=14I",
-        key.size,
-        row.size,
-        4 * WORDS[family],
-        *(key.find(name).offset for name in keyed),
-        *(row.find(name).offset for name in told),
-    )
+    row, births = FLOWS[family], BIRTH.find("idle").offset
+    told = ("receiver", "sender_port", "receiver_port", "source", "destination", "source_port")
+    told += ("destination_port", "server", "listener", "checked", "state", "packets")
+    places_of = (row.find(name).offset for name in told)
+    tally = TALLIES[family].find("bytes").offset
+    sizes = KEYS[family].size, row.size, 4 * WORDS[family]
+    return struct.pack("=2Q17I4x", places, seed, *sizes, *places_of, tally, births)
+
+
+class Rows:
+    """The flows of one family, as memory."""
+
+    def __init__(self, tables: Mapping[str, Table], family: int) -> None:
+        self.family = family
+        self.places = tables[f"flows{family}"].form.size
+        seed = tables["seed"].get(INDEX.pack(number=0))
+        self.form = form(family, self.places, seed["number"] if seed else 0)
+        self.rows = tables[f"flows{family}"].memory()
+        self.births = tables[f"births{family}"].memory()
+
+    def close(self) -> None:
+        self.rows.close()
+        self.births.close()
+
+    @property
+    def all(self) -> tuple[bytes, mmap.mmap, mmap.mmap]:
+        """As the functions of `scan` take it."""
+        return self.form, self.rows, self.births
 
 
 class Clock:
@@ -86,76 +109,46 @@ class Sums(NamedTuple):
         return self.ended + self.settled
 
 
-class Over:
-    """The keys of rows that leave: those nobody need count, and those whose flow ends so."""
-
-    def __init__(self, family: int, count: int) -> None:
-        self.done, self.late = (bytearray(count * KEYS[family].size) for _ in range(2))
-        self.whose = array("I", bytes(4 * count))
-        self.found = (0, 0)
-
-
 class Sweep:
     """The walks over the flows of one set of tables."""
 
     def __init__(self, tables: Mapping[str, Table], families: Sequence[int]) -> None:
-        self.tables, self.families = tables, families
-        self.forms = {family: form(family) for family in families}
+        self.tables = tables
+        self.rows = [Rows(tables, family) for family in families]
         self.second = hertz()
         self.clock = Clock()
         self._walk: Iterator[None] | None = None
 
     def close(self) -> None:
         self.clock.close()
+        for one in self.rows:
+            one.close()
 
     def step(self) -> bool:
         """A part of a sweep, or the begin of one; is there more to do at once?"""
         if self._walk is None:
             self._walk = self._sweep()
-        for _ in range(CHUNKS):
-            if next(self._walk, self) is self:
-                self._walk = None
-                return False
+        if next(self._walk, self) is self:
+            self._walk = None
+            return False
         return True
 
     def _sweep(self) -> Iterator[None]:
         before = self._sums()
-        live = array("I", bytes(4 * SERVERS_MAX)), array("I", bytes(4 * LISTENERS_MAX))
-        for family in self.families:
-            table = self.tables[f"flows{family}"]
-            for keys, rows, count in table.chunks():
-                over = Over(family, count)
-                over.found = scan.walk(
-                    self.forms[family],
-                    keys,
-                    rows,
-                    count,
-                    self.clock.now(),
-                    self.second,
-                    over.done,
-                    over.late,
-                    over.whose,
-                    *live,
-                )
-                self._leave(table, over)
+        live = array("I", bytes(4 * NUMBERS))
+        for one in self.rows:
+            for first in range(0, one.places, PART):
+                ended = array("I", bytes(4 * NUMBERS))
+                now = self.clock.now()
+                if scan.walk(*one.all, first, PART, now, self.second, live, ended, SERVERS_MAX):
+                    self._settle_all(ended)
                 yield
-        self._evicted(before, [*live[0], *live[1]])
+        self._evicted(before, live)
 
-    def _leave(self, table: Table, over: Over) -> int:
-        """Removes rows; how many flows ended with it."""
-        done, late = over.found
-        size = table.form.key.size
-        for _ in table.remove_all(bytes(over.done[: done * size]), done):
-            pass
-        ended: Counter[int] = Counter()
-        many = 0
-        for i in table.remove_all(bytes(over.late[: late * size]), late):
-            many += 1
-            ended[over.whose[i] & 0xFFFF] += 1
-            ended[SERVERS_MAX + (over.whose[i] >> 16)] += 1
-        for number, more in ended.items():
-            self._settle(number, ended=more)
-        return many
+    def _settle_all(self, ended: Sequence[int]) -> None:
+        for number, more in enumerate(ended):
+            if more:
+                self._settle(number, ended=more)
 
     def _settle(self, number: int, ended: int = 0, evicted: int = 0) -> None:
         key = INDEX.pack(number=number)
@@ -193,25 +186,18 @@ class Sweep:
 
     def numbers(self) -> set[int]:
         """The servers of which there is any row."""
-        found: set[int] = set()
-        for family in self.families:
-            size, at = FLOWS[family].size, FLOWS[family].find("server").offset
-            for _, rows, count in self.tables[f"flows{family}"].chunks():
-                found.update(struct.unpack_from("=H", rows, i * size + at)[0] for i in range(count))
-        return found
+        found = bytearray(SERVERS_MAX)
+        for one in self.rows:
+            scan.mark(*one.all, found)
+        return {number for number, there in enumerate(found) if there}
 
     def cut(self, server: int) -> int:
         """Removes every flow of a server; how many had not ended."""
-        many = 0
-        for family in self.families:
-            table = self.tables[f"flows{family}"]
-            for keys, rows, count in table.chunks():
-                over = Over(family, count)
-                over.found = scan.of_server(
-                    self.forms[family], keys, rows, count, server, over.done, over.late, over.whose
-                )
-                many += self._leave(table, over)
-        return many
+        ended = array("I", bytes(4 * NUMBERS))
+        for one in self.rows:
+            ended[server] += scan.cut(*one.all, server, ended, SERVERS_MAX)
+        self._settle_all(ended)
+        return ended[server]
 
 
 def counted(table: Table) -> Iterator[tuple[int, dict[str, int]]]:
@@ -256,58 +242,52 @@ def fits_family(family: int, wanted: FlowFilter) -> bool:
     return all((address >> 32 == 0xFFFF) == (family == 4) for address in said)
 
 
-def select(
-    tables: Mapping[str, Table], families: Sequence[int], wanted: FlowFilter, clock: Clock
-) -> Iterator[FlowRecord]:
+def select(rows: Sequence[Rows], wanted: FlowFilter, clock: Clock) -> Iterator[FlowRecord]:
     """The flows that are wanted."""
     asked = wanted_bytes(wanted)
-    for family in families:
-        if not fits_family(family, wanted):
+    for one in rows:
+        if not fits_family(one.family, wanted):
             continue
-        said, table = form(family), tables[f"flows{family}"]
-        reader = Reader(family, table, clock.now())
-        for keys, rows, count in table.chunks():
-            found = array("I", bytes(4 * count))
-            many = scan.choose(said, asked, keys, rows, count, found)
-            for i in found[:many]:
-                yield reader.record(keys, rows, i)
+        reader = Reader(one, clock.now())
+        found = array("I", bytes(4 * PART))
+        for first in range(0, one.places, PART):
+            many = scan.choose(one.form, asked, one.rows, one.births, first, PART, found)
+            yield from map(reader.record, found[:many])
 
 
 class Reader:
     """Makes records out of rows."""
 
-    def __init__(self, family: int, table: Table, now: int) -> None:
-        self.table, self.now, self.second = table, now, hertz()
-        self.key_size, self.row_size = KEYS[family].size, FLOWS[family].size
-        size = 4 * WORDS[family]
-        self.mapped = MAPPED if family == 4 else 0
-        self.ends = struct.Struct(f">{size}s{size}sHHB")
-        row = FLOWS[family]
-        self.at = {name: row.find(name).offset for name in ("seen", "packets")}
-        self.size = size
+    def __init__(self, rows: Rows, now: int) -> None:
+        self.of, self.now, self.second = rows, now, hertz()
+        row, size = FLOWS[rows.family], 4 * WORDS[rows.family]
+        self.row_size, self.mapped = row.size, MAPPED if rows.family == 4 else 0
+        self.ends = struct.Struct(f">{size}s{size}sHH{size}s{size}sHH")
+        self.told = struct.Struct("=III")
+        self.at = row.find("checked").offset
+        self.tally = TALLIES[rows.family].find("bytes").offset
 
-    def record(self, keys: bytes, rows: bytes, i: int) -> FlowRecord:
-        key = keys[i * self.key_size : (i + 1) * self.key_size]
-        row = rows[i * self.row_size : (i + 1) * self.row_size]
-        client, vip, client_port, vip_port, protocol = self.ends.unpack_from(key)
-        source, target, source_port, target_port, _ = self.ends.unpack_from(row)
-        seen, began, state = struct.unpack_from("=III", row, self.at["seen"])
-        packets, size = struct.unpack_from("=IQ", row, self.at["packets"])
-        other = self.table.raw(_turned(row, self.size) + key[-4:])
-        out = (0, 0) if other is None else struct.unpack_from("=IQ", other, self.at["packets"])
+    def record(self, place: int) -> FlowRecord:
+        at = place * self.row_size
+        row = self.of.rows[at : at + self.row_size]
+        client, vip, client_port, vip_port, source, target, source_port, target_port = (
+            self.ends.unpack_from(row)
+        )
+        checked, state, packets = self.told.unpack_from(row, self.at)
+        size = int.from_bytes(row[self.tally : self.tally + 8], sys.byteorder) & BYTES
+        began = int.from_bytes(self.of.births[8 * place : 8 * place + 4], sys.byteorder)
         masqueraded = (source, source_port) != (client, client_port)
         return FlowRecord(
-            protocol,
+            UDP if state & IS_UDP else TCP,
             self._end(client, client_port),
             self._end(vip, vip_port),
             self._end(target, target_port),
             _stage(state),
             self._ms(began),
-            self._ms(seen),
+            self._ms(checked),
             packets,
             size,
-            out[0],
-            out[1],
+            *scan.other(*self.of.all, place),
             self._end(source, source_port) if masqueraded else None,
         )
 
@@ -317,16 +297,6 @@ class Reader:
     def _ms(self, tick: int) -> int:
         since = self.now - tick & 0xFFFFFFFF
         return 0 if since >> 31 else since * 1000 // self.second  # 0: after we looked at the clock
-
-
-def _turned(row: bytes, size: int) -> bytes:
-    """The ends of a row, turned round."""
-    return (
-        row[size : 2 * size]
-        + row[:size]
-        + row[2 * size + 2 : 2 * size + 4]
-        + row[2 * size : 2 * size + 2]
-    )
 
 
 def _stage(state: int) -> str:

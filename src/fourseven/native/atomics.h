@@ -16,6 +16,11 @@
     __atomic_compare_exchange_n((p), &fs_before, (after), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); })
 #define fs_fetch_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define fs_fetch_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
+/* Puts a new value where the expected one stands, or does nothing; tells which it did. */
+static inline int fs_swap_if_u32(unsigned *p, unsigned expected, unsigned value)
+{
+    return __atomic_compare_exchange_n(p, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 /* A counter with one writer needs no locked instruction; a reader still sees whole words. */
 #define fs_count(p, v) fs_store_relaxed((p), fs_load_relaxed(p) + (v))
 #endif

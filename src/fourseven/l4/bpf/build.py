@@ -28,7 +28,7 @@ from typing import Any
 
 from fourseven.l4.bpf import code
 from fourseven.l4.bpf.code import Assembled
-from fourseven.l4.bpf.emit import CONTEXT, Emitter, proofs
+from fourseven.l4.bpf.emit import CONTEXT, GIVEN, Emitter, proofs
 from fourseven.l4.bpf.helpers import HELPERS
 from fourseven.l4.bpf.layout import U32, U64, BuildError, Kind, Struct
 from fourseven.l4.bpf.values import (
@@ -45,7 +45,8 @@ from fourseven.l4.bpf.values import (
 # enum bpf_map_type; a row of one FOR_EACH_CPU is as many rows as the machine has processors
 HASH, ARRAY, LRU_HASH = 1, 2, 9
 HASH_FOR_EACH_CPU, ARRAY_FOR_EACH_CPU, LRU_HASH_FOR_EACH_CPU = 5, 6, 10
-NO_PREALLOC, LRU_OF_EACH_CPU = 1, 2  # BPF_F_NO_PREALLOC, BPF_F_NO_COMMON_LRU
+# BPF_F_NO_PREALLOC, _NO_COMMON_LRU, _MMAPABLE: whoever has it open may see its memory
+NO_PREALLOC, LRU_OF_EACH_CPU, SHARED = 1, 2, 1 << 10
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,54 @@ class Program(Emitter):
 
     def fetch_or(self, name: str, target: Load, bits: Value) -> Local:
         """Sets bits of a 32-bit field of a map, whole; what it held before is a new variable."""
-        if target.kind is not U32:
-            raise BuildError(f"{target} is {target.kind.name}: bits are set in a u32")
-        self._value(bits, 0, (2, 3, 4, 5))
-        base = self._base(target.pointer, 1)
-        offset = self._offset(target)
-        text = f"r0 = {target}; {target} |= {bits}"
-        self._emit(code.ATOMIC32, to=base, offset=offset, number=code.FETCH_OR, text=text)
+        self._whole_u32(target, code.FETCH_OR, bits, f"r0 = {target}; {target} |= {bits}")
         made = self._local(name, U32)
         self._keep(made, 0)
         return made
+
+    def set_bits(self, target: Load, bits: Value | int) -> None:
+        """As `fetch_or`, where nobody asks what was there. (With the fetch it is also a barrier.)"""
+        self._whole_u32(target, code.FETCH_OR, bits, f"{target} |= {bits}")
+
+    def keep_bits(self, target: Load, bits: Value | int) -> None:
+        """Clears all other bits of a 32-bit field of a map, whole."""
+        self._whole_u32(target, code.FETCH_AND, bits, f"{target} &= {bits}")
+
+    def turn_bits(self, target: Load, bits: Value | int) -> None:
+        """Turns bits of a 32-bit field of a map over, whole."""
+        number = code.XOR | code.FETCH
+        self._whole_u32(target, number, bits, f"{target} ^= {bits}")
+
+    def swap_if(self, name: str, target: Load, expected: Local, new: Value) -> Local:
+        """Gives a 32-bit field of a map a new value if it holds the expected one, whole; what it
+        held before is a new variable."""
+        self._is_u32(target)
+        self._value(new, 2, (3, 4, 5, 0))
+        base = self._base(target.pointer, 1)
+        self._value(expected, 0, (3, 4, 5))
+        text = f"r0 = {target}; {target} = {new} if it was {expected}"
+        self._emit(
+            code.ATOMIC32,
+            to=base,
+            source=2,
+            offset=self._offset(target),
+            number=code.SWAP_IF,
+            text=text,
+        )
+        made = self._local(name, U32)
+        self._keep(made, 0)
+        return made
+
+    def _whole_u32(self, target: Load, number: int, bits: Value | int, text: str) -> None:
+        self._is_u32(target)
+        self._value(operand(bits, U32), 0, (2, 3, 4, 5))
+        base = self._base(target.pointer, 1)
+        offset = self._offset(target)
+        self._emit(code.ATOMIC32, to=base, offset=offset, number=number, text=text)
+
+    def _is_u32(self, target: Load) -> None:
+        if target.kind is not U32:
+            raise BuildError(f"{target} is {target.kind.name}: bits are set in a u32")
 
     def stack(self, name: str, struct: Struct) -> Pointer:
         """A struct on the stack, all zero."""
@@ -245,6 +284,37 @@ class Program(Emitter):
             self._moves += 1
             self._moved_by = helper
 
+    # ---- functions of the program ----
+
+    @contextlib.contextmanager
+    def function(self, name: str, *parameters: Struct | Kind) -> Iterator[tuple[Any, ...]]:
+        """What is written in the block is a function: structs come by their address, numbers as
+        they are, and `exit` gives its result."""
+        with self._aside(name, len(parameters)):
+            given: list[Any] = []
+            for i, (form, register) in enumerate(zip(parameters, GIVEN, strict=False)):
+                local = self._local(f"given{i}", U64 if isinstance(form, Struct) else form)
+                self._keep(local, register)
+                known = isinstance(form, Struct)
+                given.append(Pointer(form, f"given{i}", "given", local, 0, 0) if known else local)
+            yield tuple(given)
+
+    def invoke(self, function: str, *arguments: Value | int, name: str, kind: Kind = U64) -> Local:
+        """Calls a function of the program. What it gives is a new variable."""
+        known = self._functions.get(function)
+        if known is None or known.parameters != len(arguments):
+            wanted = f"takes {known.parameters} arguments" if known else "is not written yet"
+            raise BuildError(f"the function {function} {wanted}")
+        known.called = True
+        for i, argument in enumerate(arguments, 1):
+            value = operand(argument, U64) if isinstance(argument, int) else argument
+            self._value(value, i, (*range(i + 1, 6), 0))
+        text = f"r0 = {function}(…)"
+        self._emit(code.CALL, source=code.OURS, label=known.label, text=text)
+        result = self._local(name, kind)
+        self._keep(result, 0)
+        return result
+
     # ---- the way through ----
 
     @contextlib.contextmanager
@@ -298,4 +368,4 @@ class Program(Emitter):
         self._close()
         if self._reachable:
             raise BuildError(f"{self.name} runs off its end; the last statement is an exit")
-        return code.place(self.name, self._code, self._labels)
+        return code.place(self.name, *self._whole())

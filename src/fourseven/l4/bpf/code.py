@@ -21,8 +21,10 @@ from typing import NamedTuple
 
 ALU64, ALU32, JMP, LDX, ST, STX, LDDW = 0x07, 0x04, 0x05, 0x61, 0x62, 0x63, 0x18
 MOV, CALL, EXIT, JA, TO_BIG, ATOMIC_ADD = 0xB0, 0x85, 0x95, 0x05, 0xDC, 0xDB
-ATOMIC32, FETCH_OR = 0xC3, 0x41
-FETCH = 1  # with ATOMIC_ADD: the register gets what was there before
+ATOMIC32 = 0xC3
+FETCH = 1  # with an atomic operation: the register gets what was there before
+FETCH_OR, FETCH_AND, XOR, SWAP_IF = 0x41, 0x51, 0xA0, 0xF1  # of ATOMIC32
+OURS = 1  # source register of a call: the immediate is the distance to a function of the program
 REGISTER = 0x08  # the second operand is a register, not the immediate
 ARITHMETIC = {
     "+": 0x00,
@@ -116,7 +118,8 @@ class Assembled:
             if one.line != last:
                 lines.append(f"; {one.line}  {one.line.text}")
                 last = one.line
-            target = f"  → {at + 1 + one.offset}" if one.label is not None else ""
+            distance = one.number if one.opcode == CALL else one.offset
+            target = f"  → {at + 1 + distance}" if one.label is not None else ""
             lines.append(f"{at:6}  {one.text}{target}")
         return "\n".join(lines) + "\n"
 
@@ -148,7 +151,11 @@ def place(name: str, code: Sequence[Instruction], labels: Mapping[int, int]) -> 
         starts.append(starts[-1] + one.slots)
     for i, one in enumerate(code):
         if one.label is not None:
-            one.offset = starts[labels[one.label]] - starts[i] - 1
-            if one.offset > JUMP_MAX:
-                raise OverflowError(f"{name}: a jump over {one.offset} instructions")
+            distance = starts[labels[one.label]] - starts[i] - 1
+            if one.opcode == CALL:
+                one.number = distance
+                continue
+            one.offset = distance
+            if distance > JUMP_MAX:
+                raise OverflowError(f"{name}: a jump over {distance} instructions")
     return Assembled(name, tuple(code))

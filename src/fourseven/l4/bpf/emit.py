@@ -5,6 +5,9 @@ than a statement. A variable has one place for its whole life: a register that c
 (7 to 9; 6 holds the context) while one is free, else the stack; it ends with the block it was made
 in, and its place is used again.
 
+A function is emitted aside and stands behind the program. It gets its arguments in registers 1 to
+5, has registers 6 to 9 and a part of the stack to itself, and sees no variable of its caller.
+
 Laws: what is proven about a pointer (a lookup that found something, a header that has not moved)
 is known along the program's ways, not along its text: a block that has left the program proves
 nothing to whoever comes after it, and moves nothing for them.
@@ -12,8 +15,9 @@ nothing to whoever comes after it, and moves nothing for them.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +47,18 @@ STACK = 512  # bytes; the kernel gives no more
 KEPT = (7, 8, 9)  # registers that a call leaves alone
 CONTEXT = 6
 SCRATCH = (0, 1, 2, 3, 4, 5)
+GIVEN = (1, 2, 3, 4, 5)  # in which a function gets its arguments
+
+
+@dataclass
+class Function:
+    """A function of the program: emitted once, called from several places."""
+
+    label: int
+    parameters: int
+    code: list[Instruction]
+    labels: dict[int, int]
+    called: bool = False
 
 
 @dataclass
@@ -71,6 +87,39 @@ class Emitter:
         self._open: tuple[int, bool, Condition] | None = None  # a `when` that may get an otherwise
         self._moves = 0
         self._moved_by = ""
+        self._functions: dict[str, Function] = {}
+
+    # ---- functions ----
+
+    @contextlib.contextmanager
+    def _aside(self, name: str, parameters: int) -> Iterator[None]:
+        """What is emitted in the block is a function with registers and a stack of its own."""
+        self._close()
+        kept = ("_code", "_labels", "_free", "_stack", "_blocks", "_reachable", "_moves")
+        outer = {one: getattr(self, one) for one in kept}
+        self._block_count += 1
+        self._code, self._labels, self._stack = [], {}, 0
+        self._free, self._blocks = [CONTEXT, *KEPT], [Block(self._block_count)]
+        self._reachable = True
+        yield
+        self._close()
+        if self._reachable:
+            raise BuildError(f"{name} runs off its end; the last statement is an exit")
+        made = Function(self._label(), parameters, self._code, self._labels)
+        self._functions[name] = made
+        for one, value in outer.items():
+            setattr(self, one, value)
+
+    def _whole(self) -> tuple[list[Instruction], dict[int, int]]:
+        """The program, and behind it the functions that are called."""
+        everything, labels = list(self._code), dict(self._labels)
+        for one in self._functions.values():
+            if one.called:
+                start = len(everything)
+                labels[one.label] = start
+                labels.update({label: start + at for label, at in one.labels.items()})
+                everything += one.code
+        return everything, labels
 
     # ---- blocks and places ----
 
@@ -181,7 +230,7 @@ class Emitter:
                 f"{_here()}: {pointer} is stale: {self._moved_by} may have moved the packet; "
                 "take the header again"
             )
-        if pointer._region == "map" and not any(pointer in b.proven for b in self._blocks):
+        if pointer._region == "map" and not self._is_proven(pointer):
             raise BuildError(f"{_here()}: {pointer} may be missing; ask {pointer}.present first")
         local = pointer._local
         assert local is not None
@@ -192,6 +241,13 @@ class Emitter:
         text = f"r{scratch} = {local.name}"
         self._emit(opcode, to=scratch, source=code.FRAME, offset=local.stack, text=text)
         return scratch
+
+    def _is_proven(self, pointer: Pointer) -> bool:
+        """Is it known, on this way, that the lookup found something? It may be seen as another
+        struct by now."""
+        return any(
+            one._local is pointer._local for block in self._blocks for one in block.proven
+        )
 
     def _offset(self, target: Load) -> int:
         return target.offset + (target.pointer._stack if target.pointer._region == "stack" else 0)

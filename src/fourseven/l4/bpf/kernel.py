@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 import struct
@@ -243,6 +244,11 @@ class Table(Descriptor):
         places = (ctypes.addressof(names), ctypes.addressof(rows), count, self.number, 0, 0)
         attributes = struct.pack("=QQQQIIQQ", 0, 0, *places)
         bpf(UPDATE_BATCH, attributes, f"filling the map {self.form.name}")
+
+    def memory(self) -> mmap.mmap:
+        """The rows of a SHARED array themselves: what is written there is so at once, for both."""
+        size = self.form.size * ((self.form.value.size + 7) // 8 * 8)
+        return mmap.mmap(self.number, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
 
     def keys(self) -> Iterator[bytes]:
         """Every key that stands in it, as it changes under our hands."""

@@ -45,13 +45,15 @@ from fourseven.l4.kernel_plan import (
     UDP,
 )
 from fourseven.l4.program.picks import Picks
+from fourseven.l4.program.slots import NOWHERE, SPREAD
 from fourseven.l4.program.steps import BOTH, alive, bump, turn
 from fourseven.l4.program.tables import (
     ANSWERS_MAX,
     ASKED,
     BUCKET,
-    FLOWS,
+    IS_UDP,
     KEYS,
+    MADE,
     MIDWAY,
     NEW_DESTINATION,
     NEW_SOURCE,
@@ -68,8 +70,6 @@ from fourseven.l4.program.wire import ACK, RST, SYN, WAY
 if TYPE_CHECKING:
     from fourseven.l4.program.decide import Decision
 
-SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: multiplying spreads neighbours (Knuth 6.4)
-NOWHERE = 0xFFFFFFFF
 BACK = (1 << 64) - 1  # added to a counter: one less
 NOTHING, ENTRY, FLOW = 0, 1, 2  # what a client's packet makes
 PROBES = 8  # ports that are tried
@@ -87,7 +87,6 @@ class Handshakes:
         self.key, self.at, self.now = decision.key, decision.at, decision.now
         self.tables, self.modes = decision.tables, decision.modes
         self.pending = decision.tables.pending[decision.family]
-        self.flows = decision.tables.flows[decision.family]
 
     def write(self) -> None:
         p, key, family = self.p, self.key, self.d.family
@@ -106,7 +105,7 @@ class Handshakes:
         """To a service: an entry, or a flow, or neither; then on to a server."""
         p, key = self.p, self.key
         back = p.stack("back", KEYS[self.d.family])  # what the server's answer will be
-        row = p.stack("row", FLOWS[self.d.family])
+        row = p.stack("row", MADE[self.d.family])
         p.set(back.protocol, key.protocol)
         p.set(row.listener, service.listener)
         p.set(row.idle, service.idle)
@@ -121,6 +120,7 @@ class Handshakes:
             self.find(base, place)
             with p.when(place != NOWHERE):
                 self.go_on(place, back, row, mode, makes)
+        self.forget(makes, waits)
         with p.when(makes != FLOW):
             if TCP in self.d.protocols:
                 with p.when(waits == MIDWAY):
@@ -130,6 +130,9 @@ class Handshakes:
         for one in sorted(self.modes):
             with p.when(mode == one):
                 p.set(row.state, STATES[one])
+        if UDP in self.d.protocols:
+            with p.when(key.protocol == UDP):
+                p.set(row.state, row.state | IS_UDP)
         p.set(self.at.number, row.server)
         way = p.lookup(self.tables.ways, "way", self.at)
         with p.when(way.missing):
@@ -138,17 +141,21 @@ class Handshakes:
             way, self.now, row.source, row.destination, undo=lambda: self.undo(service, makes)
         )
         with p.when(makes == FLOW):
-            self.make(back, row, way)
-            entry = self.entry(place)
-            with p.when(entry.present):  # done: it must not make the flow again once that is gone
-                p.set(entry.waits, 0)
+            with p.scope():
+                self.make(back, row, way, place)
         with p.when(makes == ENTRY):
             self.note(base, back, row, mode, waits)
         p.set(self.at.number, row.server)
         with p.scope():
             self.d.count(row.listener, row.state)
-        self.d.rewrite(row)
+        self.d.rewrite(row, row.state)
         self.wire.forward(way)
+
+    def forget(self, *locals_: Local) -> None:
+        """The verifier need not follow each of their values by itself to the program's end."""
+        for one in locals_:
+            with self.p.scope():
+                self.p.set(one, self.p.forgotten(one, self.now).to(one.kind))
 
     def find(self, base: Local, place: Local) -> None:
         """Not a SYN: does it go on with a handshake that is known?"""
@@ -241,19 +248,19 @@ class Handshakes:
         """The way back is this packet's: a flow that has ended there makes room, a live one does
         not."""
         p = self.p
-        other = p.lookup(self.flows, "other", back)
+        other, place = self.d.slots.find("other", back, self.at)
         with (
             p.when(other.present),
             p.when(self.differs(other)),
         ):
-            with p.when(self.lives(other)):
+            patience = self.d.patience(place)
+            with p.when(self.lives(other, patience)):
                 self.refuse(service, "taken")
-            p.remove(self.flows, back)
+            self.d.slots.drop(place)
 
-    def lives(self, other: Pointer) -> Condition:
+    def lives(self, other: Pointer, patience: Value) -> Condition:
         """A row whose end its packet may not take."""
-        since = (self.now - other.seen).to(U64)
-        young: Condition = since <= other.idle.to(U64) * self.d.wire.second
+        young: Condition = (self.now - other.checked).to(U64) <= patience
         return alive(other.state) & young
 
     def differs(self, other: Pointer) -> Condition:
@@ -278,39 +285,37 @@ class Handshakes:
                 bump(p, counts.passed, 1)
         self.wire.leave()
 
-    def make(self, back: Pointer, row: Pointer, way: Pointer) -> None:
-        """The rows of a flow; `row` is the client's afterwards."""
-        p, now = self.p, self.now
+    def make(self, back: Pointer, row: Pointer, way: Pointer, place: Local) -> None:
+        """The rows of a flow; `row` is the client's, before and afterwards."""
+        p = self.p
         state = p.let("state", row.state)
-        p.set(row.seen, now)
-        p.set(row.began, now)
         if self.modes != {DIRECT}:
             with p.when((state & BOTH) != 0):
+                with p.scope():
+                    old, stands = self.d.slots.find("old", back, self.at)
+                    with p.when(old.present):
+                        self.d.slots.drop(stands)
                 turn(p, row, self.key)
                 p.set(row.state, state ^ (TO_CLIENT | BOTH))
                 if MASQUERADE in self.modes:
                     with p.when((state & BOTH) == BOTH):
                         p.set(row.state, state ^ TO_CLIENT)
-                p.update(self.flows, back, row)
+                with p.scope():
+                    self.d.put(back, row, self.now)
                 turn(p, row, back)
                 p.set(row.state, state)
-        for name in ("hop", "out", "checked", "mtu"):
-            field = getattr(way, name)
-            if isinstance(field, Fields):
-                p.copy(getattr(row, name), field)
-            else:
-                p.set(getattr(row, name), field)
-        p.set(row.packets, 1)
-        p.set(row.bytes, self.wire.size.to(U64))
-        p.update(self.flows, self.key, row)
-        for table, number in (
-            (self.tables.load, row.server),
-            (self.tables.listeners, row.listener),
-        ):
-            p.set(self.at.number, number)
-            counts = p.lookup(table, "counts", self.at)
-            with p.when(counts.present):
-                p.add(counts.began, 1)
+        with p.when(self.d.put(self.key, row, self.now, way) == 1):
+            entry = self.entry(place)
+            with p.when(entry.present):  # done: it must not make the flow again once that is gone
+                p.set(entry.waits, 0)
+            for table, number in (
+                (self.tables.load, row.server),
+                (self.tables.listeners, row.listener),
+            ):
+                p.set(self.at.number, number)
+                counts = p.lookup(table, "counts", self.at)
+                with p.when(counts.present):
+                    p.add(counts.began, 1)
 
     # ---- entries ----
 
@@ -450,7 +455,7 @@ class Handshakes:
     def pass_on(self, entry: Pointer) -> None:
         """To the client; the entry learns what the client must say next."""
         p, flags = self.p, self.wire.flags
-        row = p.stack("row", FLOWS[self.d.family])
+        row = p.stack("row", MADE[self.d.family])
         p.copy(row.source, entry.vip)
         p.copy(row.destination, entry.client)
         p.set(row.source_port, entry.vip_port)
@@ -472,7 +477,7 @@ class Handshakes:
         p.set(self.at.number, row.server)
         with p.scope():
             self.d.count(row.listener, row.state)
-        self.d.rewrite(row)
+        self.d.rewrite(row, row.state)
         self.wire.forward(way)
 
     def answer_place(self, ends: Pointer) -> Value:
@@ -511,6 +516,7 @@ class Ports:
                     p.set(spare, i + 1)
                 with p.when(free == 2):
                     p.set(free, 0)
+                self.h.forget(free, spare)
         with p.when(free == 0):
             with p.when(spare == 0):
                 self.drop()
@@ -533,11 +539,12 @@ class Ports:
         """free: 1 if nobody has it, 2 if whoever has it can spare it."""
         p, h = self.p, self.h
         self.propose(number)
-        other = p.lookup(h.flows, "other", self.back)
+        other, place = h.d.slots.find("other", self.back, self.at)
         p.set(free, 1)
         with p.when(other.present), p.when(h.differs(other)):
             p.set(free, 2)
-            with p.when(h.lives(other)):
+            patience = h.d.patience(place)
+            with p.when(h.lives(other, patience)):
                 p.set(free, 0)
         with p.when(free == 1):
             p.set(self.at.number, h.answer_place(self.back))

@@ -60,7 +60,8 @@ class Refusals:
         layout = IPV4 if wire.v4 else IPV6
         with p.when(wire.l4 != LINK + layout.size):
             wire.drop()
-        self.limit()
+        with p.scope():
+            self.limit()
         total = p.let("total", 0)
         self.add(total, p.packet("quoted", LINK, in_words(layout), wire.PASS))
         quoted = p.let("quoted_size", layout.size, U32)
@@ -71,11 +72,14 @@ class Refusals:
         )
         room = layout.size + ICMP.size
         for helper, size in (("skb_change_tail", quoted + LINK), ("skb_change_head", room)):
-            failed = p.call(helper, wire.context, size, 0, name="failed")
-            with p.when(failed != 0):
-                wire.drop()
-        self.link(room)
-        self.network(quoted, total)
+            with p.scope():
+                failed = p.call(helper, wire.context, size, 0, name="failed")
+                with p.when(failed != 0):
+                    wire.drop()
+        with p.scope():
+            self.link(room)
+        with p.scope():
+            self.network(quoted, total)
         self.message(kind, longest, total)
         p.exit(p.call("redirect", wire.ingress, 0, kind=U32))
 

@@ -8,13 +8,13 @@ masqueraded handshake finds it. The rest count.
 A flow is two rows of one table, found by the packets of the one direction and of the other; where
 servers answer past us (DIRECT) it is one. A row says what the ends of its packets become, so the
 key of the other row is the same ends, turned round. All that a packet of a known flow needs is in
-its row: no other table is asked.
+its row, which of IPv4 is one cache line: no other table is asked. What is asked once a second stands
+apart (`births`). How rows are found and taken is told in `slots`.
 
-IPv4 has tables of its own with small keys, which is most of what a lookup costs.
-
-A row that the kernel writes is never written from outside, and the other way round: a whole row
-is written at once there, and what was counted meanwhile would be lost. So what the control plane
-knows about flows that ended unseen (`settled`) stands beside what the kernel counted (`load`).
+The rows of flows are memory that the control plane sees as well, and takes rows out of by the same
+rules. Of every other table a row is written by one side only, since a whole row is written at once
+there, and what was counted meanwhile would be lost. So what the control plane knows about flows
+that ended unseen (`settled`) stands beside what the kernel counted (`load`).
 
 Laws: a server and a listener keep their numbers as long as the tables live. A change of any layout
 here changes `fingerprint`, and then pinned tables of an older version are not adopted.
@@ -23,13 +23,14 @@ here changes `fingerprint`, and then pinned tables of an older version are not a
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable
 from functools import cache
 
-from fourseven.l4.bpf.build import ARRAY, ARRAY_FOR_EACH_CPU, HASH, LRU_HASH, Map, Program
+from fourseven.l4.bpf.build import ARRAY, ARRAY_FOR_EACH_CPU, HASH, SHARED, Map, Program
 from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, U64, Array, Kind, Struct
 from fourseven.l4.kernel_plan import MASQUERADE, KernelPlan
-from fourseven.l4.program.wire import HOP, WAY
+from fourseven.l4.program.wire import WAY
 
 WORDS = {4: 1, 6: 4}  # 32-bit words of an address
 SERVERS_MAX = 4096  # numbers; taken at once: 300 kB and 130 kB for each processor
@@ -41,10 +42,15 @@ PENDING_MAX = 1 << 17  # handshakes at once; a flood of a million SYNs/s leaves 
 BUCKET = 4  # places where one handshake may stand: the oldest makes room
 ANSWERS_MAX = 1 << 17
 
-# What a flow's `state` says: what is written into its packets, and how it ended.
+# What a row's `state` says: what is written into its packets, and how its flow ended.
 TO_CLIENT, NEW_SOURCE, NEW_DESTINATION, IS_UDP = 1, 2, 4, 8
 CLIENT_DONE, SERVER_DONE, RESET = 0x100, 0x200, 0x400  # FIN of the client, of the server; RST
 DONE = CLIENT_DONE | SERVER_DONE
+# … and about its place, whoever stands there (`slots`).
+USED, BUSY = 16, 32  # a row stands there; somebody is writing it or taking it out
+VERSION, VERSIONS = 0x1000, 0xF000  # how often the place was taken: four bits of that
+SPILLED, NEAR = 1 << 16, 0xFE << 16  # where the rows are whose home this place is
+ABOUT_PLACE = VERSIONS | SPILLED | NEAR
 
 # What a handshake waits for.
 SYN_SENT, SYN_ANSWERED, MIDWAY, PROVEN, ASKED = 1, 2, 3, 4, 5
@@ -79,18 +85,39 @@ def _keys(family: int) -> Struct:
 
 
 def _flow(family: int) -> Struct:
+    address = Array(BE32, WORDS[family])
+    # The longest packet stands in the upper 16 bits of `tally`, as the count never gets there.
+    low = {"bytes_low": U32, "bytes_high": U16, "mtu": U16}
+    high = {"mtu": U16, "bytes_high": U16, "bytes_low": U32}
     return Struct(
         f"flow{family}",
+        sender=address,  # whose packets these are: its key, apart from the protocol
+        receiver=address,
+        sender_port=BE16,
+        receiver_port=BE16,
         **ends(family),  # what they become
         server=U16,
         listener=U16,
-        **{name: kind for name, kind in HOP.items() if name != "beside"},
-        idle=U16,  # seconds; where a way has `beside`, so that a row of IPv4 is 64 bytes
-        seen=U32,  # ticks, as all times
-        began=U32,
+        hop=Array(U32, 3),  # the way, as in HOP
+        out=U32,
+        checked=U32,  # ticks, as all times: the last packet came then, or within a second after
         state=U32,
         packets=U32,  # of this flow: after 4 billion it begins anew; those of servers do not
-        bytes=U64,
+        **(low if sys.byteorder == "little" else high),
+        **({"spare": Array(U64, 2)} if family == 6 else {}),  # two cache lines
+    )
+
+
+def _tally(family: int) -> Struct:
+    """The same row: its bytes as one number."""
+    before = FLOWS[family].find("packets").offset + 4
+    return Struct(f"tally{family}", before=Array(U64, before // 8), bytes=U64)
+
+
+def _made(family: int) -> Struct:
+    """A flow's row before it is one, on the stack."""
+    return Struct(
+        f"made{family}", **ends(family), server=U16, listener=U16, idle=U16, spare=U16, state=U32
     )
 
 
@@ -126,6 +153,10 @@ def _vip(family: int) -> Struct:
 
 KEYS = {family: _keys(family) for family in WORDS}
 FLOWS = {family: _flow(family) for family in WORDS}
+TALLIES = {family: _tally(family) for family in WORDS}
+BYTES = (1 << 48) - 1  # of a tally
+MADE = {family: _made(family) for family in WORDS}
+BIRTH = Struct("birth", began=U32, idle=U16, spare=U16)  # idle: seconds without a packet
 PENDING = {family: _pending(family) for family in WORDS}
 VIPS = {family: _vip(family) for family in WORDS}
 
@@ -167,6 +198,12 @@ LISTENER = Struct(
     **dict.fromkeys(REASONS, U64),
 )
 NAME = Struct("name", used=U32, hash=U32)  # of a listener: whose number this is
+SEED = Struct("seed", number=U64)  # of the flows' hash, so that nobody outside can foresee it
+
+
+def places_for(flows_max: int) -> int:
+    """Of rows of flows: twice as many as there may be, so that a home is mostly free."""
+    return 1 << (4 * flows_max - 1).bit_length()
 
 
 class Tables:
@@ -175,18 +212,21 @@ class Tables:
     def __init__(self, p: Program, plan: KernelPlan, places: int = PLACES_MAX) -> None:
         self.services: dict[int, Map] = {}
         self.flows: dict[int, Map] = {}
+        self.births: dict[int, Map] = {}
         self.pending: dict[int, Map] = {}
         for family in sorted(plan.families()):
-            size = 2 * plan.flows_max
+            size = places_for(plan.flows_max)
             self.services[family] = p.map(
                 f"services{family}", HASH, VIPS[family], SERVICE, SERVICES_MAX
             )
             self.flows[family] = p.map(
-                f"flows{family}", LRU_HASH, KEYS[family], FLOWS[family], size
+                f"flows{family}", ARRAY, INDEX, FLOWS[family], size, SHARED
             )
+            self.births[family] = p.map(f"births{family}", ARRAY, INDEX, BIRTH, size, SHARED)
             self.pending[family] = p.map(
                 f"pending{family}", ARRAY, INDEX, PENDING[family], PENDING_MAX
             )
+        self.seed = p.map("seed", ARRAY, INDEX, SEED, 1)
         self.places = p.map("places", ARRAY, INDEX, INDEX, places)
         self.servers = p.map("servers", ARRAY, INDEX, SERVER, SERVERS_MAX)
         self.names = p.map("names", ARRAY, INDEX, NAME, LISTENERS_MAX)

@@ -64,8 +64,8 @@ HOP: dict[str, Kind | Array] = {  # a way to somewhere, in a row that remembers 
     "hop": Array(U32, 3),  # hardware addresses, in the order of an Ethernet header
     "out": U32,  # the interface
     "checked": U32,  # the tick when the routing table said so
-    "mtu": U16,  # the longest packet, without the Ethernet header
-    "beside": U16,  # for what the row's owner has to say, or nothing
+    "mtu": U16,  # the longest packet, without the Ethernet header; 0: ask, whatever the time
+    "beside": U16,  # nothing
 }
 WAY = Struct("way", **HOP)
 
@@ -126,7 +126,9 @@ class Wire:
                 self.flags: Local = p.let("flags", 0)
                 self.l4 = p.let("l4", LINK, U16)  # where the TCP or UDP header begins
                 self.plain = p.let("plain", PLAIN)
-                (self.parse_v4 if self.v4 else self.parse_v6)()
+                self.piece = p.let("piece_at", 0, U16)  # of IPv6: a fragment header; 0: none
+                with p.scope():
+                    (self.parse_v4 if self.v4 else self.parse_v6)()
                 write()
         self.leave()
 
@@ -160,7 +162,6 @@ class Wire:
         for end in (ip.source, ip.destination):  # RFC 4291 2.5.5.2: never on the wire, and where
             with p.when(mapped(end)):  # a key serves both families it would be taken for IPv4
                 self.leave()
-        self.piece = p.let("piece_at", 0, U16)  # where its fragment header stands; 0: none
         p.set(self.l4, LINK + IPV6.size)
         following = p.let("following", ip.following)
         with p.when((following != TCP) & (following != UDP)):
@@ -273,7 +274,10 @@ class Wire:
 
     def ticks(self) -> Local:
         """The time, in ticks of 32 bits: differences are good for 24 days and more."""
-        return self.p.let("now", self.p.call("jiffies64", name="jiffies").to(U32))
+        now = self.p.let("now", 0, U32)
+        with self.p.scope():
+            self.p.set(now, self.p.call("jiffies64", name="jiffies").to(U32))
+        return now
 
     # ---- the way ----
 
@@ -292,12 +296,14 @@ class Wire:
         its way the sender may be told, who knows it by its beginning. `undo` is written where the
         packet is left to a program of ours that decides anew."""
         p = self.p
-        with p.when(((now - row.checked) > self.second) | (row.out == 0)):
+        with p.when(((now - row.checked) > self.second) | (row.mtu == 0)):
             if refreshed is not None:
-                refreshed()
+                with p.scope():
+                    refreshed()
             self.ask(row, now, source, destination)
         self.undo = undo
-        self.fits(row, quotes and self.about is None)
+        with p.scope():
+            self.fits(row, quotes and self.about is None)
 
     def ask(self, row: Pointer, now: Value, source: Fields, destination: Fields) -> None:
         """Asks the routing table, and remembers."""
@@ -319,8 +325,8 @@ class Wire:
             p.copy(frame.source, fib.near)
             p.copy(row.hop, frame.seen_as(HARDWARE).words)
             p.set(row.mtu, fib.length)
-            p.set(row.checked, now)
         with p.otherwise():
+            p.set(row.mtu, 0)
             p.set(self.plain, ODD)
             with p.when(found == NO_NEIGHBOUR):
                 p.set(self.plain, UNKNOWN)
@@ -328,6 +334,7 @@ class Wire:
                 p.set(self.next.family, fib.family)  # on its way past us may not name
                 p.copy(self.next.hop, fib.destination)
         p.set(row.out, fib.interface)
+        p.set(row.checked, now)
 
     def fits(self, row: Pointer, quotes: bool) -> None:
         """Too long for the way, or has it come too far?"""

@@ -1,0 +1,376 @@
+"""The rows of flows: where one stands, how a packet finds it, how a place is taken and given back.
+
+A hash of its key gives a row its home; it stands there, or in one of the seven places behind. The
+home's `state` says in which of them rows stand whose home it is (NEAR), so a packet reads its home,
+which is its own row most of the time and one cache line always, and another place only where there
+is something for it. Where all eight are taken, a second home is asked, and the first says so
+(SPILLED). Half of all places are for room: with as many flows as the file permits, one row in two
+hundred needs its second home, and one in ten thousand finds no place.
+
+    find(key)         the place of a key's row, or NOWHERE
+    take(key)         a place for a row of this key, BUSY: filled by whoever took it, then `publish`
+    drop(place)       the row leaves; 1 if there was one
+
+Who finds no place takes that of the row that was used longest ago, of the eight at its first home.
+
+Several processors do this at once, and the control plane takes rows out (`scan`). Laws: a row is
+written between taking its place (BUSY, by one atomic step that only one can win) and publishing it;
+only a USED row is ever believed; whoever takes a place counts its VERSION, and a packet that was
+rewritten by a row asks at its end whether that has become `another`.
+
+Two processors that make one flow in the same moment make its rows twice: those that are not found
+any more fall idle.
+
+The hash is seeded: whoever opens the tables first draws a number. It is that of scan.py.
+
+Source: Herlihy, Shavit, Tzafrir 2008 (hopscotch hashing), without its moving of rows.
+"""
+
+from __future__ import annotations
+
+from fourseven.l4.bpf.build import Map, Program
+from fourseven.l4.bpf.layout import U32, U64, Array, Header, Struct
+from fourseven.l4.bpf.values import Condition, Local, Pointer, Value
+from fourseven.l4.kernel_plan import UDP
+from fourseven.l4.program.tables import (
+    ABOUT_PLACE,
+    BUSY,
+    INDEX,
+    IS_UDP,
+    KEYS,
+    NEAR,
+    SPILLED,
+    USED,
+    VERSION,
+    VERSIONS,
+    WORDS,
+    Tables,
+)
+
+SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: multiplying spreads neighbours (Knuth 6.4)
+NOWHERE, FULL = 0xFFFFFFFF, 0xFFFFFFFE  # numbers of no place
+WINDOW = 8  # places where a row may stand, from its home on; NEAR has a bit for each but the first
+TRIES = 2  # to take a row out whose state others change: each has its FIN or RST to say
+ENDS = {  # the ends of a key or of a row, as the fewest words
+    family: Header(f"ends{family}", words=Array(U64, n), ports=U32)
+    for family, n in WORDS.items()
+}
+NUMBERS = {  # a whole key
+    family: Struct(f"numbers{family}", words=Array(U64, KEYS[family].size // 8)) for family in WORDS
+}
+
+
+class Slots:
+    """The rows of one family; writes its functions."""
+
+    def __init__(self, p: Program, tables: Tables, family: int, protocols: set[int]) -> None:
+        self.p, self.family, self.protocols = p, family, protocols
+        self.table: Map = tables.flows[family]
+        self.seed: Map = tables.seed
+        self.mask = self.table.size - 1
+        self.bits = self.mask.bit_length()
+        self._find()
+        self._take()
+        self._idlest()
+        self._drop()
+
+    # ---- for the program ----
+
+    def find(self, name: str, key: Pointer, at: Pointer) -> tuple[Pointer, Local]:
+        """A key's row, and its place; `at` gets it too."""
+        p = self.p
+        place = p.invoke(f"find{self.family}", key.address, name=f"{name}_at", kind=U32)
+        return self.row(name, place, at), place
+
+    def find_fast(self, name: str, key: Pointer, at: Pointer) -> tuple[Pointer, Local, Local]:
+        """The same where it stands at home, without a call; the function elsewhere. Also its state,
+        as it was before the key was compared."""
+        p = self.p
+        place, state = p.let("place", 0, U32), p.let("state", 0, U32)
+        with p.scope():
+            p.set(place, self.home(self.hash(key)).to(U32))
+            wanted = self.wanted(key)
+            home = self.row("home", place, at)
+            with p.when(home.present):
+                p.set(state, home.state)
+                with p.when(self.differs(home, key, wanted, state)):
+                    with p.when((state & (NEAR | SPILLED)) == 0):
+                        p.set(place, NOWHERE)
+                    with p.otherwise():
+                        self.find_elsewhere(key, place, state, wanted, at)
+        return self.row(name, place, at), place, state
+
+    def find_elsewhere(  # noqa: PLR0917 - what a search knows
+        self, key: Pointer, place: Local, state: Local, wanted: Value | int, at: Pointer
+    ) -> None:
+        p = self.p
+        p.set(place, p.invoke(f"find{self.family}", key.address, name="found", kind=U32))
+        row = self.row("row", place, at)
+        with p.when(row.present):
+            p.set(state, row.state)
+            with p.when(self.differs(row, key, wanted, state)):
+                p.set(place, NOWHERE)  # it has left just now
+
+    def row(self, name: str, place: Value, at: Pointer) -> Pointer:
+        self.p.set(at.number, place.to(U32))
+        return self.p.lookup(self.table, name, at)
+
+    def take(self, key: Pointer, at: Pointer) -> Local:
+        """A place for a row of this key, or NOWHERE."""
+        p = self.p
+        name = f"take{self.family}"
+        place = p.invoke(name, key.address, name="place", kind=U32)
+        with p.when(place == FULL):
+            p.set(place, p.invoke(f"idlest{self.family}", key.address, name="idlest", kind=U32))
+            self.evict(place, at)
+            p.set(place, p.invoke(name, key.address, name="again", kind=U32))
+        return place
+
+    def evict(self, place: Local, at: Pointer) -> None:
+        """The row leaves, and its flow's other one with it: half a flow is of no use."""
+        p = self.p
+        row = self.row("victim", place, at)
+        with p.when(row.present):
+            key = self.turned(row)
+            other, there = self.find("other", key, at)
+            with p.when(other.present), p.when(self.leads_to(other, row)):
+                self.drop(there)
+        self.drop(place)
+
+    def turned(self, row: Pointer) -> Pointer:
+        """The key of a flow's other row: what this one's packets become, turned round."""
+        p = self.p
+        key = p.stack("turned", KEYS[self.family])
+        p.copy(key.source, row.destination)
+        p.copy(key.destination, row.source)
+        p.set(key.source_port, row.destination_port)
+        p.set(key.destination_port, row.source_port)
+        self.speaks(key, row.state)
+        return key
+
+    def speaks(self, key: Pointer, state: Value) -> None:
+        """The protocol of a key, as its row's state says it."""
+        p = self.p
+        p.set(key.protocol, min(self.protocols))
+        if len(self.protocols) > 1:
+            with p.when((state & IS_UDP) != 0):
+                p.set(key.protocol, UDP)
+
+    def leads_to(self, other: Pointer, row: Pointer) -> Condition:
+        """Do the packets of the other row become those that this one's turn round?"""
+        same: Condition = (other.source_port == row.receiver_port) & (
+            other.destination_port == row.sender_port
+        )
+        for i in range(row.sender.count):
+            same &= (other.source[i] == row.receiver[i]) & (other.destination[i] == row.sender[i])
+        return same
+
+    def drop(self, place: Value) -> None:
+        with self.p.scope():
+            self.p.invoke(f"drop{self.family}", place, name="dropped")
+
+    def publish(self, row: Pointer, state: Value) -> None:
+        """A row that was taken is whole now."""
+        self.p.turn_bits(row.state, state | (USED | BUSY))
+
+    def another(self, row: Pointer, state: Value) -> Condition:
+        """Is it no longer the row whose state this was?"""
+        changed: Condition = ((row.state ^ state) & (USED | VERSIONS)) != 0
+        return changed
+
+    # ---- words ----
+
+    def hash(self, key: Pointer) -> Local:
+        """64 bits of which the high ones are the good ones."""
+        p, words = self.p, key.seen_as(NUMBERS[self.family]).words
+        mixed = p.let("mixed", words[0])
+        with p.scope():
+            seed = p.lookup(self.seed, "seed", p.stack("first", INDEX))
+            with p.when(seed.present):
+                p.set(mixed, (mixed ^ seed.number) * SPREAD)
+        for i in range(1, words.count):
+            p.set(mixed, (mixed ^ mixed >> 32 ^ words[i]) * SPREAD)
+        p.set(mixed, (mixed ^ mixed >> 29) * SPREAD)
+        return mixed
+
+    def home(self, mixed: Value, second: bool = False) -> Value:
+        if second:
+            mixed = (mixed ^ mixed >> 32) * SPREAD
+        return mixed >> 64 - self.bits
+
+    def wanted(self, key: Pointer) -> Value | int:
+        """What the state of its row says of USED and IS_UDP."""
+        if len(self.protocols) == 1:
+            return USED | IS_UDP if UDP in self.protocols else USED
+        p = self.p
+        wanted = p.let("wanted", USED, U32)
+        with p.when(key.protocol == UDP):
+            p.set(wanted, USED | IS_UDP)
+        return wanted
+
+    def differs(
+        self, row: Pointer, key: Pointer, wanted: Value | int, state: Value | None = None
+    ) -> Condition:
+        """Is there no row, or another key's?"""
+        layout = ENDS[self.family]
+        theirs, ours = row.seen_as(layout), key.seen_as(layout)
+        state = row.state if state is None else state
+        found: Condition = (state & (USED | IS_UDP)) != wanted
+        for i in range(theirs.words.count):
+            found |= theirs.words[i] != ours.words[i]
+        return found | (theirs.ports != ours.ports)
+
+    # ---- functions ----
+
+    def _find(self) -> None:
+        p = self.p
+        with p.function(f"find{self.family}", KEYS[self.family]) as (key,):
+            at = p.stack("at", INDEX)
+            wanted, mixed = self.wanted(key), self.hash(key)
+            for second in (False, True):
+                with p.scope():
+                    home = p.let("home", self.home(mixed, second))
+                    first = self.row("first", home, at)
+                    with p.when(first.missing):
+                        p.exit(NOWHERE)
+                    near = p.let("near", first.state)
+                    for i in range(WINDOW):
+                        self._found_at(key, home, i, near, wanted, at)
+                    if not second:
+                        with p.when((near & SPILLED) == 0):
+                            p.exit(NOWHERE)
+            p.exit(NOWHERE)
+
+    def _found_at(  # noqa: PLR0917 - what a search knows
+        self, key: Pointer, home: Local, i: int, near: Local, wanted: Value | int, at: Pointer
+    ) -> None:
+        """Gives the place if the row stands there; only where its home says that one may."""
+        p = self.p
+        worth: Condition = (near & (SPILLED << i)) != 0 if i else (near & USED) != 0
+        with p.when(worth):
+            row = self.row("row", (home + i) & self.mask, at)
+            with p.when(row.present):
+                with p.when(self.differs(row, key, wanted)):
+                    pass
+                with p.otherwise():
+                    p.exit(((home + i) & self.mask).to(U32))
+
+    def _take(self) -> None:
+        """Branches are dear to the verifier, which follows each to the end: so the free place is
+        counted out, and a place that another processor takes meanwhile is given up."""
+        p = self.p
+        with p.function(f"take{self.family}", KEYS[self.family]) as (key,):
+            at = p.stack("at", INDEX)
+            mixed = self.hash(key)
+            for second in (False, True):
+                with p.scope():
+                    home = p.let("home", self.home(mixed, second))
+                    free = self._free(home, at)
+                    with p.when(free < WINDOW):
+                        self._claim(key, home, free, at)
+                        if second:
+                            self._mark(self.home(mixed), p.let("bit", SPILLED, U32), at)
+                        p.exit(((home + free) & self.mask).to(U32))
+            p.exit(FULL)
+
+    def _free(self, home: Local, at: Pointer) -> Local:
+        """The first free place from a home on; WINDOW: none."""
+        p = self.p
+        free = p.let("free", WINDOW)
+        for i in reversed(range(WINDOW)):
+            with p.scope():
+                row = self.row("row", (home + i) & self.mask, at)
+                with p.when(row.missing):
+                    p.exit(NOWHERE)
+                taken = p.let("taken", (row.state >> 4 | row.state >> 5) & 1)  # USED, BUSY
+                p.set(free, free * taken + (taken ^ 1) * i)
+        return free
+
+    def _claim(self, key: Pointer, home: Value, behind: Local, at: Pointer) -> None:
+        """The place is ours from now on, and has the key's ends; or NOWHERE is given."""
+        p, layout = self.p, ENDS[self.family]
+        row = self.row("row", (home + behind) & self.mask, at)
+        with p.when(row.missing):
+            p.exit(NOWHERE)
+        before = p.let("before", row.state)
+        with p.when((before & (USED | BUSY)) != 0):
+            p.exit(NOWHERE)
+        version = (before + VERSION) & VERSIONS
+        new = before & (ABOUT_PLACE ^ VERSIONS) | version | BUSY
+        with p.when(p.swap_if("seen", row.state, before, new) != before):
+            p.exit(NOWHERE)
+        theirs, ours = row.seen_as(layout), key.seen_as(layout)
+        p.copy(theirs.words, ours.words)
+        p.set(theirs.ports, ours.ports)
+        with p.when(behind != 0):
+            bit = p.let("bit", SPILLED, U32)
+            p.set(bit, bit << (behind & 7).to(U32))
+            self._mark(home, bit, at)
+
+    def _mark(self, home: Value, bit: Local, at: Pointer) -> None:
+        """At a home: where a row stands that is not there."""
+        first = self.row("first", home, at)
+        with self.p.when(first.present):
+            self.p.set_bits(first.state, bit)
+
+    def _idlest(self) -> None:
+        """idlest(key): of the places at a key's home the one that was used longest ago."""
+        p = self.p
+        with p.function(f"idlest{self.family}", KEYS[self.family]) as (key,):
+            at = p.stack("at", INDEX)
+            home = p.let("home", self.home(self.hash(key)))
+            now = p.let("now", p.call("jiffies64", name="jiffies").to(U32))
+            best, which = p.let("best", 0), p.let("which", 0)
+            for i in range(WINDOW):
+                with p.scope():
+                    row = self.row("row", (home + i) & self.mask, at)
+                    with p.when(row.missing):
+                        p.exit(NOWHERE)
+                    since = p.let("since", (now - row.checked).to(U64))
+                    with p.when(since >= best):
+                        p.set(best, since)
+                        p.set(which, i)
+            p.exit(((home + which) & self.mask).to(U32))
+
+    def _drop(self) -> None:
+        p, layout = self.p, ENDS[self.family]
+        with p.function(f"drop{self.family}", U64) as (place,):
+            at = p.stack("at", INDEX)
+            row = self.row("row", place, at)
+            with p.when(row.missing):
+                p.exit(0)
+            won, was = p.let("won", 0), p.let("was", 0, U32)
+            for _ in range(TRIES):
+                with p.when(won == 0):
+                    before = p.let("before", row.state)
+                    with p.when((before & USED) == 0):
+                        p.exit(0)
+                    new = p.let("new", before & ABOUT_PLACE | BUSY)
+                    with p.when(p.swap_if("seen", row.state, before, new) == before):
+                        p.set(won, 1)
+                        p.set(was, before)
+            with p.when(won == 0):
+                p.exit(0)
+            key = p.stack("key", KEYS[self.family])
+            ours, theirs = key.seen_as(layout), row.seen_as(layout)
+            p.copy(ours.words, theirs.words)
+            p.set(ours.ports, theirs.ports)
+            self.speaks(key, was)
+            mixed = self.hash(key)
+            for second in (False, True):
+                with p.scope():
+                    self._unmark(self.home(mixed, second), place, at)
+            p.keep_bits(row.state, 0xFFFFFFFF ^ BUSY)
+            p.exit(1)
+
+    def _unmark(self, home: Value, place: Local, at: Pointer) -> None:
+        """At a home that a row may have had: it does not stand there any more."""
+        p = self.p
+        ours = p.let("home", home)
+        behind = p.let("behind", (place - ours) & self.mask)
+        with p.when((behind != 0) & (behind < WINDOW)):
+            first = self.row("first", ours, at)
+            with p.when(first.present):
+                bit = p.let("bit", SPILLED, U32)
+                p.set(bit, bit << behind.to(U32))
+                p.keep_bits(first.state, bit ^ 0xFFFFFFFF)
