@@ -42,10 +42,9 @@ cdef enum:  # as program/tables.py and program/slots.py have them; a test compar
     CLIENT_DONE = 0x100
     SERVER_DONE = 0x200
     RESET = 0x400
-    SPILLED = 0x10000
     CLOSING_S = 60
     CLOSED_S = 10
-    WINDOW = 8
+    WINDOW = 7
     KEY_MAX = 40
     BIRTH_SIZE = 8
 
@@ -56,12 +55,13 @@ cdef enum:  # stages
 
 cdef enum:  # as program/slots.py has it
     SPREAD = 0x9E3779B97F4A7C15
-    ABOUT_PLACE = 0xFFF000
+    VERSIONS = 0xFFFF0000
 
 cdef struct Rows:  # a table as its memory, and what is known of it
     const Form *form
     uint8_t *rows
     const uint8_t *births
+    uint64_t *near
     uint64_t mask
     uint32_t bits
 
@@ -82,26 +82,26 @@ cdef uint64_t home_of(const Rows *of, uint64_t mixed, bint second) noexcept nogi
 cdef int64_t find(const Rows *of, const uint8_t *key) noexcept nogil
 cdef bint drop(const Rows *of, uint64_t place, uint32_t state) noexcept nogil
 cdef int open_rows(
-    Rows *of, const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births
+    Rows *of, const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] near
 ) except -1
 cdef uint64_t end_of(const Rows *of, uint64_t first, uint64_t count) noexcept nogil
 
 cpdef uint32_t walk(
-    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint64_t first,
+    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] near, uint64_t first,
     uint64_t count, uint32_t now, uint32_t second, uint32_t[::1] live, uint32_t[::1] ended,
     uint32_t listeners
 ) except? 0xFFFFFFFF
 cpdef uint32_t cut(
-    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint32_t server,
+    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] near, uint32_t server,
     uint32_t[::1] ended, uint32_t listeners
 ) except? 0xFFFFFFFF
 cpdef uint32_t mark(
-    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] servers
+    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] near, uint8_t[::1] servers
 ) except? 0xFFFFFFFF
 cpdef uint32_t choose(
-    const uint8_t[::1] form, const uint8_t[::1] wanted, uint8_t[::1] rows,
-    const uint8_t[::1] births, uint64_t first, uint64_t count, uint32_t[::1] found
+    const uint8_t[::1] wanted, const uint8_t[::1] form, uint8_t[::1] rows,
+    const uint8_t[::1] births, uint8_t[::1] near, uint64_t first, uint64_t count, uint32_t[::1] found
 ) except? 0xFFFFFFFF
 cpdef object other(
-    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint64_t place
+    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] near, uint64_t place
 )

@@ -13,7 +13,12 @@ Limits: who is killed between two of those steps leaves one place BUSY for good.
 """
 
 import cython
-from cython.cimports.fourseven.native.atomics import fetch_and_u32, load_acquire_u32, swap_if_u32
+from cython.cimports.fourseven.native.atomics import (
+    fetch_and,
+    fetch_and_u32,
+    load_acquire_u32,
+    swap_if_u32,
+)
 from cython.cimports.libc.stdint import int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcmp, memcpy, memset
 
@@ -120,18 +125,18 @@ def drop(of, place, state):
     mixed: uint64_t
     home: uint64_t
     behind: uint64_t
+    bit: uint64_t
     second: cython.int
-    if not swap_if_u32(state_of(of, place), state, (state & ABOUT_PLACE) | BUSY):
+    if not swap_if_u32(state_of(of, place), state, (state & VERSIONS) | BUSY):
         return False
     key_of(of, of.rows + place * of.form.row_size, state, key)
     mixed = hash_key(of, key)
     for second in range(2):
         home = home_of(of, mixed, second)
         behind = (place - home) & of.mask
-        if behind != 0 and behind < WINDOW:
-            fetch_and_u32(
-                state_of(of, home), ~cython.cast(uint32_t, cython.cast(uint32_t, SPILLED) << behind)
-            )
+        if behind < WINDOW:
+            bit = cython.cast(uint64_t, 1) << (8 * (home & 7) + behind)
+            fetch_and(of.near + (home >> 3), ~bit)
     fetch_and_u32(state_of(of, place), ~cython.cast(uint32_t, BUSY))
     return True
 
@@ -139,7 +144,7 @@ def drop(of, place, state):
 # ---- what is given ----
 
 
-def open_rows(of, form, rows, births):
+def open_rows(of, form, rows, births, near):
     """Everything that is given fits together."""
     if form.shape[0] != cython.sizeof(Form):
         raise ValueError("this is no form of rows")
@@ -152,6 +157,9 @@ def open_rows(of, form, rows, births):
         raise ValueError("the memory is shorter than its rows")
     if births.shape[0] < of.form.places * BIRTH_SIZE:
         raise ValueError("the memory is shorter than its rows")
+    if near.shape[0] < of.form.places:
+        raise ValueError("the memory is shorter than its rows")
+    of.near = cython.cast(cython.pointer[uint64_t], cython.address(near[0]))
     of.rows = cython.address(rows[0])
     of.births = cython.address(births[0])
     of.mask = of.form.places - 1
@@ -171,7 +179,7 @@ def end_of(of, first, count):
 # ---- walks ----
 
 
-def walk(form, rows, births, first, count, now, second, live, ended, listeners):
+def walk(form, rows, births, near, first, count, now, second, live, ended, listeners):
     """Takes out the rows of a part whose time is over; how many. By number of server, and from
     `listeners` on by that of a listener: `live` counts flows, `ended` those that end so."""
     of: Rows
@@ -182,7 +190,7 @@ def walk(form, rows, births, first, count, now, second, live, ended, listeners):
     many: uint32_t = 0
     number: uint32_t
     other: uint32_t
-    open_rows(cython.address(of), form, rows, births)
+    open_rows(cython.address(of), form, rows, births, near)
     if second == 0:
         raise ValueError("a second has ticks")
     for place in range(first, end_of(cython.address(of), first, count)):
@@ -211,7 +219,7 @@ def walk(form, rows, births, first, count, now, second, live, ended, listeners):
     return many
 
 
-def cut(form, rows, births, server, ended, listeners):
+def cut(form, rows, births, near, server, ended, listeners):
     """Takes out the rows of a server, of both directions; how many flows had not ended."""
     of: Rows
     row: cython.pointer[cython.const[uint8_t]]
@@ -219,7 +227,7 @@ def cut(form, rows, births, server, ended, listeners):
     state: uint32_t
     other: uint32_t
     many: uint32_t = 0
-    open_rows(cython.address(of), form, rows, births)
+    open_rows(cython.address(of), form, rows, births, near)
     for place in range(of.form.places):
         state = load_acquire_u32(state_of(cython.address(of), place))
         row = of.rows + place * of.form.row_size
@@ -235,13 +243,13 @@ def cut(form, rows, births, server, ended, listeners):
     return many
 
 
-def mark(form, rows, births, servers):
+def mark(form, rows, births, near, servers):
     """The numbers of the servers of which there is a row are 1 afterwards; how many rows."""
     of: Rows
     place: uint64_t
     number: uint32_t
     many: uint32_t = 0
-    open_rows(cython.address(of), form, rows, births)
+    open_rows(cython.address(of), form, rows, births, near)
     for place in range(of.form.places):
         if load_acquire_u32(state_of(cython.address(of), place)) & USED:
             many += 1
@@ -289,14 +297,14 @@ def meets(form, wanted, row, state):
     return True
 
 
-def choose(form, wanted, rows, births, first, count, found):
+def choose(wanted, form, rows, births, near, first, count, found):
     """The places of the clients' rows that are wanted, of a part."""
     of: Rows
     what: cython.pointer[cython.const[Wanted]]
     place: uint64_t
     state: uint32_t
     many: uint32_t = 0
-    open_rows(cython.address(of), form, rows, births)
+    open_rows(cython.address(of), form, rows, births, near)
     if wanted.shape[0] != cython.sizeof(Wanted):
         raise ValueError("this is no filter")
     what = cython.cast(cython.pointer[cython.const[Wanted]], cython.address(wanted[0]))
@@ -310,13 +318,13 @@ def choose(form, wanted, rows, births, first, count, found):
     return many
 
 
-def other(form, rows, births, place):
+def other(form, rows, births, near, place):
     """(packets, bytes) of the flow's other row."""
     of: Rows
     key: uint8_t[KEY_MAX]
     row: cython.pointer[cython.const[uint8_t]]
     there: int64_t
-    open_rows(cython.address(of), form, rows, births)
+    open_rows(cython.address(of), form, rows, births, near)
     if place >= of.form.places:
         raise ValueError("there is no such place")
     row = of.rows + place * of.form.row_size

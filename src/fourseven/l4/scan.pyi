@@ -6,7 +6,7 @@ Memory = bytes | bytearray | mmap
 def walk(
     form: bytes,
     rows: bytearray | mmap,
-    births: Memory,
+    births: Memory, near: bytearray | mmap,
     first: int,
     count: int,
     now: int,
@@ -18,19 +18,19 @@ def walk(
 def cut(
     form: bytes,
     rows: bytearray | mmap,
-    births: Memory,
+    births: Memory, near: bytearray | mmap,
     server: int,
     ended: array[int],
     listeners: int,
 ) -> int: ...
-def mark(form: bytes, rows: bytearray | mmap, births: Memory, servers: bytearray) -> int: ...
+def mark(form: bytes, rows: bytearray | mmap, births: Memory, near: bytearray | mmap, servers: bytearray) -> int: ...
 def choose(
-    form: bytes,
     wanted: bytes,
+    form: bytes,
     rows: bytearray | mmap,
-    births: Memory,
+    births: Memory, near: bytearray | mmap,
     first: int,
     count: int,
     found: array[int],
 ) -> int: ...
-def other(form: bytes, rows: bytearray | mmap, births: Memory, place: int) -> tuple[int, int]: ...
+def other(form: bytes, rows: bytearray | mmap, births: Memory, near: bytearray | mmap, place: int) -> tuple[int, int]: ...

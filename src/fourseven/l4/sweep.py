@@ -70,15 +70,17 @@ class Rows:
         self.form = form(family, self.places, seed["number"] if seed else 0)
         self.rows = tables[f"flows{family}"].memory()
         self.births = tables[f"births{family}"].memory()
+        self.near = tables[f"near{family}"].memory()
 
     def close(self) -> None:
         self.rows.close()
         self.births.close()
+        self.near.close()
 
     @property
-    def all(self) -> tuple[bytes, mmap.mmap, mmap.mmap]:
+    def all(self) -> tuple[bytes, mmap.mmap, mmap.mmap, mmap.mmap]:
         """As the functions of `scan` take it."""
-        return self.form, self.rows, self.births
+        return self.form, self.rows, self.births, self.near
 
 
 class Clock:
@@ -251,7 +253,7 @@ def select(rows: Sequence[Rows], wanted: FlowFilter, clock: Clock) -> Iterator[F
         reader = Reader(one, clock.now())
         found = array("I", bytes(4 * PART))
         for first in range(0, one.places, PART):
-            many = scan.choose(one.form, asked, one.rows, one.births, first, PART, found)
+            many = scan.choose(asked, *one.all, first, PART, found)
             yield from map(reader.record, found[:many])
 
 

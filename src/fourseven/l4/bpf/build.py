@@ -121,7 +121,7 @@ class Program(Emitter):
         self._value(operand(value, U64, "+="), 0, (2, 3, 4, 5))
         base = self._base(target.pointer, 1)
         offset = self._offset(target)
-        self._emit(code.ATOMIC_ADD, to=base, source=0, offset=offset, text=f"{target} += r0")
+        self._emit(code.ATOMIC64, to=base, source=0, offset=offset, text=f"{target} += r0")
 
     def fetch_add(self, name: str, target: Load, value: Value | int) -> Local:
         """As `add`; what the field held before is a new variable."""
@@ -133,29 +133,29 @@ class Program(Emitter):
         return made
 
     def fetch_or(self, name: str, target: Load, bits: Value) -> Local:
-        """Sets bits of a 32-bit field of a map, whole; what it held before is a new variable."""
-        self._whole_u32(target, code.FETCH_OR, bits, f"r0 = {target}; {target} |= {bits}")
-        made = self._local(name, U32)
+        """Sets bits of a field of a map, whole; what it held before is a new variable."""
+        self._whole_bits(target, code.FETCH_OR, bits, f"r0 = {target}; {target} |= {bits}")
+        made = self._local(name, target.kind)
         self._keep(made, 0)
         return made
 
     def set_bits(self, target: Load, bits: Value | int) -> None:
         """As `fetch_or`, where nobody asks what was there. (With the fetch it is also a barrier.)"""
-        self._whole_u32(target, code.FETCH_OR, bits, f"{target} |= {bits}")
+        self._whole_bits(target, code.FETCH_OR, bits, f"{target} |= {bits}")
 
     def keep_bits(self, target: Load, bits: Value | int) -> None:
-        """Clears all other bits of a 32-bit field of a map, whole."""
-        self._whole_u32(target, code.FETCH_AND, bits, f"{target} &= {bits}")
+        """Clears all other bits of a field of a map, whole."""
+        self._whole_bits(target, code.FETCH_AND, bits, f"{target} &= {bits}")
 
     def turn_bits(self, target: Load, bits: Value | int) -> None:
-        """Turns bits of a 32-bit field of a map over, whole."""
-        number = code.XOR | code.FETCH
-        self._whole_u32(target, number, bits, f"{target} ^= {bits}")
+        """Turns bits of a field of a map over, whole."""
+        self._whole_bits(target, code.XOR | code.FETCH, bits, f"{target} ^= {bits}")
 
     def swap_if(self, name: str, target: Load, expected: Local, new: Value) -> Local:
         """Gives a 32-bit field of a map a new value if it holds the expected one, whole; what it
         held before is a new variable."""
-        self._is_u32(target)
+        if target.kind is not U32:
+            raise BuildError(f"{target} is {target.kind.name}: only a u32 is swapped")
         self._value(new, 2, (3, 4, 5, 0))
         base = self._base(target.pointer, 1)
         self._value(expected, 0, (3, 4, 5))
@@ -172,16 +172,14 @@ class Program(Emitter):
         self._keep(made, 0)
         return made
 
-    def _whole_u32(self, target: Load, number: int, bits: Value | int, text: str) -> None:
-        self._is_u32(target)
-        self._value(operand(bits, U32), 0, (2, 3, 4, 5))
+    def _whole_bits(self, target: Load, number: int, bits: Value | int, text: str) -> None:
+        if target.kind not in (U32, U64):
+            raise BuildError(f"{target} is {target.kind.name}: bits are set in a u32 or u64")
+        self._value(operand(bits, target.kind), 0, (2, 3, 4, 5))
         base = self._base(target.pointer, 1)
         offset = self._offset(target)
-        self._emit(code.ATOMIC32, to=base, offset=offset, number=number, text=text)
-
-    def _is_u32(self, target: Load) -> None:
-        if target.kind is not U32:
-            raise BuildError(f"{target} is {target.kind.name}: bits are set in a u32")
+        opcode = code.ATOMIC32 if target.kind is U32 else code.ATOMIC64
+        self._emit(opcode, to=base, offset=offset, number=number, text=text)
 
     def stack(self, name: str, struct: Struct) -> Pointer:
         """A struct on the stack, all zero."""

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ALU64, ALU32, JMP, LDX, ST, STX, LDDW = 0x07, 0x04, 0x05, 0x61, 0x62, 0x63, 0x18
-MOV, CALL, EXIT, JA, TO_BIG, ATOMIC_ADD = 0xB0, 0x85, 0x95, 0x05, 0xDC, 0xDB
-ATOMIC32 = 0xC3
-FETCH = 1  # with an atomic operation: the register gets what was there before
-FETCH_OR, FETCH_AND, XOR, SWAP_IF = 0x41, 0x51, 0xA0, 0xF1  # of ATOMIC32
+MOV, CALL, EXIT, JA, TO_BIG = 0xB0, 0x85, 0x95, 0x05, 0xDC
+ATOMIC32, ATOMIC64 = 0xC3, 0xDB
+ADD, FETCH = 0x00, 1  # with FETCH the register gets what was there before
+FETCH_OR, FETCH_AND, XOR, SWAP_IF = 0x41, 0x51, 0xA0, 0xF1  # of either width
 OURS = 1  # source register of a call: the immediate is the distance to a function of the program
 REGISTER = 0x08  # the second operand is a register, not the immediate
 ARITHMETIC = {

@@ -1,17 +1,17 @@
 """The rows of flows: where one stands, how a packet finds it, how a place is taken and given back.
 
-A hash of its key gives a row its home; it stands there, or in one of the seven places behind. The
-home's `state` says in which of them rows stand whose home it is (NEAR), so a packet reads its home,
-which is its own row most of the time and one cache line always, and another place only where there
-is something for it. Where all eight are taken, a second home is asked, and the first says so
-(SPILLED). Half of all places are for room: with as many flows as the file permits, one row in two
-hundred needs its second home, and one in ten thousand finds no place.
+A hash of its key gives a row its home; it stands there, or in one of the six places behind. A byte
+for each home (`near`) says in which of them rows of that home stand, so a packet of a known flow
+reads that and its row, and one of no flow the byte alone: eight million bytes of rows have one
+million of those, which the processor keeps. Where all seven are taken a second home is asked, and
+the byte of the first says so (SPILLED). Half of all places are for room: with as many flows as the
+file permits, one row in a hundred needs its second home, and one in some thousand finds no place.
 
     find(key)         the place of a key's row, or NOWHERE
     take(key)         a place for a row of this key, BUSY: filled by whoever took it, then `publish`
-    drop(place)       the row leaves; 1 if there was one
+    drop(place)       the row leaves
 
-Who finds no place takes that of the row that was used longest ago, of the eight at its first home.
+Who finds no place takes that of the flow that was used longest ago, of those at the first home.
 
 Several processors do this at once, and the control plane takes rows out (`scan`). Laws: a row is
 written between taking its place (BUSY, by one atomic step that only one can win) and publishing it;
@@ -33,13 +33,11 @@ from fourseven.l4.bpf.layout import U32, U64, Array, Header, Struct
 from fourseven.l4.bpf.values import Condition, Local, Pointer, Value
 from fourseven.l4.kernel_plan import UDP
 from fourseven.l4.program.tables import (
-    ABOUT_PLACE,
     BUSY,
     INDEX,
     IS_UDP,
     KEYS,
     NEAR,
-    SPILLED,
     USED,
     VERSION,
     VERSIONS,
@@ -49,7 +47,8 @@ from fourseven.l4.program.tables import (
 
 SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: multiplying spreads neighbours (Knuth 6.4)
 NOWHERE, FULL = 0xFFFFFFFF, 0xFFFFFFFE  # numbers of no place
-WINDOW = 8  # places where a row may stand, from its home on; NEAR has a bit for each but the first
+WINDOW = 7  # places where a row may stand, from its home on: a bit each of a byte
+SPILLED = 1 << WINDOW  # the bit that is left: there are rows at second homes
 TRIES = 2  # to take a row out whose state others change: each has its FIN or RST to say
 ENDS = {  # the ends of a key or of a row, as the fewest words
     family: Header(f"ends{family}", words=Array(U64, n), ports=U32)
@@ -66,6 +65,7 @@ class Slots:
     def __init__(self, p: Program, tables: Tables, family: int, protocols: set[int]) -> None:
         self.p, self.family, self.protocols = p, family, protocols
         self.table: Map = tables.flows[family]
+        self.near: Map = tables.near[family]
         self.seed: Map = tables.seed
         self.mask = self.table.size - 1
         self.bits = self.mask.bit_length()
@@ -86,18 +86,21 @@ class Slots:
         """The same where it stands at home, without a call; the function elsewhere. Also its state,
         as it was before the key was compared."""
         p = self.p
-        place, state = p.let("place", 0, U32), p.let("state", 0, U32)
+        place, state = p.let("place", NOWHERE, U32), p.let("state", 0, U32)
         with p.scope():
-            p.set(place, self.home(self.hash(key)).to(U32))
-            wanted = self.wanted(key)
-            home = self.row("home", place, at)
-            with p.when(home.present):
-                p.set(state, home.state)
-                with p.when(self.differs(home, key, wanted, state)):
-                    with p.when((state & (NEAR | SPILLED)) == 0):
-                        p.set(place, NOWHERE)
-                    with p.otherwise():
-                        self.find_elsewhere(key, place, state, wanted, at)
+            home = p.let("home", self.home(self.hash(key)))
+            near = self.around(home, at)
+            with p.when(near != 0):
+                p.set(place, home.to(U32))
+                wanted = self.wanted(key)
+                first = self.row("first", place, at)
+                with p.when(first.present):
+                    p.set(state, first.state)
+                    with p.when(self.differs(first, key, wanted, state)):
+                        with p.when(near == 1):
+                            p.set(place, NOWHERE)
+                        with p.otherwise():
+                            self.find_elsewhere(key, place, state, wanted, at)
         return self.row(name, place, at), place, state
 
     def find_elsewhere(  # noqa: PLR0917 - what a search knows
@@ -178,6 +181,33 @@ class Slots:
         changed: Condition = ((row.state ^ state) & (USED | VERSIONS)) != 0
         return changed
 
+    # ---- homes ----
+
+    def around(self, home: Value, at: Pointer) -> Local:
+        """The byte of a home."""
+        p = self.p
+        found = p.let("near", 0)
+        with p.scope():
+            p.set(at.number, (home >> 3).to(U32))
+            near = p.lookup(self.near, "eight", at)
+            with p.when(near.present):
+                p.set(found, near.homes >> ((home & 7) << 3) & 0xFF)
+        return found
+
+    def tell(self, home: Value, bit: Value | int, at: Pointer, there: bool) -> None:
+        """Sets or clears a bit of a home's byte."""
+        p = self.p
+        with p.scope():
+            shifted = p.let("shifted", bit)
+            p.set(shifted, shifted << ((home & 7) << 3))
+            p.set(at.number, (home >> 3).to(U32))
+            near = p.lookup(self.near, "eight", at)
+            with p.when(near.present):
+                if there:
+                    p.set_bits(near.homes, shifted)
+                else:
+                    p.keep_bits(near.homes, ~shifted)
+
     # ---- words ----
 
     def hash(self, key: Pointer) -> Local:
@@ -230,30 +260,24 @@ class Slots:
             for second in (False, True):
                 with p.scope():
                     home = p.let("home", self.home(mixed, second))
-                    first = self.row("first", home, at)
-                    with p.when(first.missing):
-                        p.exit(NOWHERE)
-                    near = p.let("near", first.state)
+                    near = self.around(home, at)
                     for i in range(WINDOW):
-                        self._found_at(key, home, i, near, wanted, at)
+                        with p.when((near & (1 << i)) != 0):
+                            self._found_at(key, (home + i) & self.mask, wanted, at)
                     if not second:
                         with p.when((near & SPILLED) == 0):
                             p.exit(NOWHERE)
             p.exit(NOWHERE)
 
-    def _found_at(  # noqa: PLR0917 - what a search knows
-        self, key: Pointer, home: Local, i: int, near: Local, wanted: Value | int, at: Pointer
-    ) -> None:
-        """Gives the place if the row stands there; only where its home says that one may."""
+    def _found_at(self, key: Pointer, place: Value, wanted: Value | int, at: Pointer) -> None:
+        """Gives the place if the row stands there."""
         p = self.p
-        worth: Condition = (near & (SPILLED << i)) != 0 if i else (near & USED) != 0
-        with p.when(worth):
-            row = self.row("row", (home + i) & self.mask, at)
-            with p.when(row.present):
-                with p.when(self.differs(row, key, wanted)):
-                    pass
-                with p.otherwise():
-                    p.exit(((home + i) & self.mask).to(U32))
+        row = self.row("row", place, at)
+        with p.when(row.present):
+            with p.when(self.differs(row, key, wanted)):
+                pass
+            with p.otherwise():
+                p.exit(place.to(U32))
 
     def _take(self) -> None:
         """Branches are dear to the verifier, which follows each to the end: so the free place is
@@ -269,7 +293,7 @@ class Slots:
                     with p.when(free < WINDOW):
                         self._claim(key, home, free, at)
                         if second:
-                            self._mark(self.home(mixed), p.let("bit", SPILLED, U32), at)
+                            self.tell(p.let("first", self.home(mixed)), SPILLED, at, True)
                         p.exit(((home + free) & self.mask).to(U32))
             p.exit(FULL)
 
@@ -296,22 +320,14 @@ class Slots:
         with p.when((before & (USED | BUSY)) != 0):
             p.exit(NOWHERE)
         version = (before + VERSION) & VERSIONS
-        new = before & (ABOUT_PLACE ^ VERSIONS) | version | BUSY
-        with p.when(p.swap_if("seen", row.state, before, new) != before):
+        with p.when(p.swap_if("seen", row.state, before, version | BUSY) != before):
             p.exit(NOWHERE)
         theirs, ours = row.seen_as(layout), key.seen_as(layout)
         p.copy(theirs.words, ours.words)
         p.set(theirs.ports, ours.ports)
-        with p.when(behind != 0):
-            bit = p.let("bit", SPILLED, U32)
-            p.set(bit, bit << (behind & 7).to(U32))
-            self._mark(home, bit, at)
-
-    def _mark(self, home: Value, bit: Local, at: Pointer) -> None:
-        """At a home: where a row stands that is not there."""
-        first = self.row("first", home, at)
-        with self.p.when(first.present):
-            self.p.set_bits(first.state, bit)
+        bit = p.let("bit", 1)
+        p.set(bit, bit << (behind & 7))
+        self.tell(home, bit, at, True)
 
     def _idlest(self) -> None:
         """idlest(key): of the places at a key's home the one that was used longest ago."""
@@ -345,7 +361,7 @@ class Slots:
                     before = p.let("before", row.state)
                     with p.when((before & USED) == 0):
                         p.exit(0)
-                    new = p.let("new", before & ABOUT_PLACE | BUSY)
+                    new = before & VERSIONS | BUSY
                     with p.when(p.swap_if("seen", row.state, before, new) == before):
                         p.set(won, 1)
                         p.set(was, before)
@@ -368,9 +384,7 @@ class Slots:
         p = self.p
         ours = p.let("home", home)
         behind = p.let("behind", (place - ours) & self.mask)
-        with p.when((behind != 0) & (behind < WINDOW)):
-            first = self.row("first", ours, at)
-            with p.when(first.present):
-                bit = p.let("bit", SPILLED, U32)
-                p.set(bit, bit << behind.to(U32))
-                p.keep_bits(first.state, bit ^ 0xFFFFFFFF)
+        with p.when(behind < WINDOW):
+            bit = p.let("bit", 1)
+            p.set(bit, bit << (behind & 7))
+            self.tell(ours, bit, at, False)

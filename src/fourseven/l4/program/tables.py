@@ -48,9 +48,7 @@ CLIENT_DONE, SERVER_DONE, RESET = 0x100, 0x200, 0x400  # FIN of the client, of t
 DONE = CLIENT_DONE | SERVER_DONE
 # … and about its place, whoever stands there (`slots`).
 USED, BUSY = 16, 32  # a row stands there; somebody is writing it or taking it out
-VERSION, VERSIONS = 0x1000, 0xF000  # how often the place was taken: four bits of that
-SPILLED, NEAR = 1 << 16, 0xFE << 16  # where the rows are whose home this place is
-ABOUT_PLACE = VERSIONS | SPILLED | NEAR
+VERSION, VERSIONS = 0x10000, 0xFFFF0000  # how often the place was taken, modulo that
 
 # What a handshake waits for.
 SYN_SENT, SYN_ANSWERED, MIDWAY, PROVEN, ASKED = 1, 2, 3, 4, 5
@@ -197,6 +195,7 @@ LISTENER = Struct(
     passed=U64,
     **dict.fromkeys(REASONS, U64),
 )
+NEAR = Struct("near", homes=U64)  # eight of them, a byte each: where the rows of a home stand
 NAME = Struct("name", used=U32, hash=U32)  # of a listener: whose number this is
 SEED = Struct("seed", number=U64)  # of the flows' hash, so that nobody outside can foresee it
 
@@ -213,6 +212,7 @@ class Tables:
         self.services: dict[int, Map] = {}
         self.flows: dict[int, Map] = {}
         self.births: dict[int, Map] = {}
+        self.near: dict[int, Map] = {}
         self.pending: dict[int, Map] = {}
         for family in sorted(plan.families()):
             size = places_for(plan.flows_max)
@@ -223,6 +223,7 @@ class Tables:
                 f"flows{family}", ARRAY, INDEX, FLOWS[family], size, SHARED
             )
             self.births[family] = p.map(f"births{family}", ARRAY, INDEX, BIRTH, size, SHARED)
+            self.near[family] = p.map(f"near{family}", ARRAY, INDEX, NEAR, size // 8, SHARED)
             self.pending[family] = p.map(
                 f"pending{family}", ARRAY, INDEX, PENDING[family], PENDING_MAX
             )
