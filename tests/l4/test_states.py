@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from array import array
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from fourseven.errors import FoursevenError
-from fourseven.l4 import scan
+from fourseven.l4.datapath import whole
 from fourseven.l4.kernel_plan import (
     AT_RANDOM,
     BY_HASH,
@@ -33,8 +32,6 @@ from fourseven.l4.program import handshake
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
 from fourseven.l4.program.tables import FLOWS, INDEX, PENDING_MAX, USED
-from fourseven.l4.datapath import whole
-from fourseven.l4.sweep import form
 from support.network import why_not
 from support.one_way import Stage, one_way
 from support.packets_l4 import datagram, segment

@@ -77,8 +77,8 @@ class DataPath:
         """What the tables say already."""
         seed = self.tables["seed"].get(INDEX.pack(number=0))
         if not (seed and seed["number"]):
-            row = SEED.pack(number=secrets.randbits(64) | 1)
-            self.tables["seed"].put(INDEX.pack(number=0), row)
+            drawn = SEED.pack(number=secrets.randbits(64) | 1)
+            self.tables["seed"].put(INDEX.pack(number=0), drawn)
         for number, raw in enumerate(whole(self.tables["servers"])):
             row = SERVER.unpack(raw)
             if row["used"]:

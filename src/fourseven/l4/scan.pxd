@@ -84,6 +84,9 @@ cdef bint drop(const Rows *of, uint64_t place, uint32_t state) noexcept nogil
 cdef int open_rows(
     Rows *of, const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] near
 ) except -1
+cdef void add(
+    uint32_t state, uint32_t[::1] counts, uint32_t number, uint32_t other
+) noexcept nogil
 cdef uint64_t end_of(const Rows *of, uint64_t first, uint64_t count) noexcept nogil
 
 cpdef uint32_t walk(

@@ -58,9 +58,7 @@ def limit(of, place, state):
 
 
 def state_of(of, place):
-    return cython.cast(
-        cython.pointer[uint32_t], of.rows + place * of.form.row_size + of.form.state
-    )
+    return cython.cast(cython.pointer[uint32_t], of.rows + place * of.form.row_size + of.form.state)
 
 
 # ---- where a row stands ----
@@ -206,17 +204,20 @@ def walk(form, rows, births, near, first, count, now, second, live, ended, liste
             if not drop(cython.address(of), place, state):
                 continue  # it has changed just now: another time
             many += 1
-            if not state & TO_CLIENT and stage(state) != CLOSED:
-                if number < ended.shape[0]:
-                    ended[number] += 1
-                if other < ended.shape[0]:
-                    ended[other] += 1
-        elif not state & TO_CLIENT and stage(state) != CLOSED:
-            if number < live.shape[0]:
-                live[number] += 1
-            if other < live.shape[0]:
-                live[other] += 1
+            add(state, ended, number, other)
+        else:
+            add(state, live, number, other)
     return many
+
+
+def add(state, counts, number, other):
+    """One more, of a server and of a listener, if this is the client's row of a live flow."""
+    if state & TO_CLIENT or stage(state) == CLOSED:
+        return
+    if number < counts.shape[0]:
+        counts[number] += 1
+    if other < counts.shape[0]:
+        counts[other] += 1
 
 
 def cut(form, rows, births, near, server, ended, listeners):
@@ -328,9 +329,7 @@ def other(form, rows, births, near, place):
     if place >= of.form.places:
         raise ValueError("there is no such place")
     row = of.rows + place * of.form.row_size
-    key_turned(
-        cython.address(of), row, load_acquire_u32(state_of(cython.address(of), place)), key
-    )
+    key_turned(cython.address(of), row, load_acquire_u32(state_of(cython.address(of), place)), key)
     there = find(cython.address(of), key)
     if there < 0:
         return 0, 0

@@ -52,9 +52,9 @@ NUMBERS = SERVERS_MAX + LISTENERS_MAX  # of servers, and of listeners beyond the
 def form(family: int, places: int, seed: int) -> bytes:
     """Where the fields stand, as scan.pxd's Form."""
     row, births = FLOWS[family], BIRTH.find("idle").offset
-    told = ("receiver", "sender_port", "receiver_port", "source", "destination", "source_port")
-    told += ("destination_port", "server", "listener", "checked", "state", "packets")
-    places_of = (row.find(name).offset for name in told)
+    told = "receiver sender_port receiver_port source destination source_port destination_port"
+    told += " server listener checked state packets"
+    places_of = (row.find(name).offset for name in told.split())
     tally = TALLIES[family].find("bytes").offset
     sizes = KEYS[family].size, row.size, 4 * WORDS[family]
     return struct.pack("=2Q17I4x", places, seed, *sizes, *places_of, tally, births)

@@ -140,7 +140,7 @@ class Program(Emitter):
         return made
 
     def set_bits(self, target: Load, bits: Value | int) -> None:
-        """As `fetch_or`, where nobody asks what was there. (With the fetch it is also a barrier.)"""
+        """As `fetch_or`, where nobody asks what was there. (The fetch makes it a barrier, too.)"""
         self._whole_bits(target, code.FETCH_OR, bits, f"{target} |= {bits}")
 
     def keep_bits(self, target: Load, bits: Value | int) -> None:
@@ -293,8 +293,10 @@ class Program(Emitter):
             for i, (form, register) in enumerate(zip(parameters, GIVEN, strict=False)):
                 local = self._local(f"given{i}", U64 if isinstance(form, Struct) else form)
                 self._keep(local, register)
-                known = isinstance(form, Struct)
-                given.append(Pointer(form, f"given{i}", "given", local, 0, 0) if known else local)
+                if isinstance(form, Struct):
+                    given.append(Pointer(form, f"given{i}", "given", local, 0, 0))
+                else:
+                    given.append(local)
             yield tuple(given)
 
     def invoke(self, function: str, *arguments: Value | int, name: str, kind: Kind = U64) -> Local:

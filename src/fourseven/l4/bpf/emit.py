@@ -245,9 +245,7 @@ class Emitter:
     def _is_proven(self, pointer: Pointer) -> bool:
         """Is it known, on this way, that the lookup found something? It may be seen as another
         struct by now."""
-        return any(
-            one._local is pointer._local for block in self._blocks for one in block.proven
-        )
+        return any(one._local is pointer._local for block in self._blocks for one in block.proven)
 
     def _offset(self, target: Load) -> int:
         return target.offset + (target.pointer._stack if target.pointer._region == "stack" else 0)

@@ -49,10 +49,10 @@ class Value:
     def __xor__(self, other: Any) -> Op:
         return self._with("^", other)
 
-    def __lshift__(self, other: int) -> Op:
+    def __lshift__(self, other: Any) -> Op:
         return self._with("<<", other)
 
-    def __rshift__(self, other: int) -> Op:
+    def __rshift__(self, other: Any) -> Op:
         return self._with(">>", other)
 
     def __floordiv__(self, other: Any) -> Op:

@@ -28,7 +28,7 @@ from typing import Any
 
 from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.layout import U8, U32, U64
-from fourseven.l4.bpf.values import Condition, Pointer, Value
+from fourseven.l4.bpf.values import Condition, Local, Pointer, Value
 from fourseven.l4.kernel_plan import DIRECT, MASQUERADE, ROUTED, TCP, UDP, KernelPlan
 from fourseven.l4.program.handshake import Handshakes
 from fourseven.l4.program.skb import SkbWire
@@ -111,10 +111,12 @@ class Decision:
                 self.turning_point(flow, place, kept)
         if UDP in self.protocols:
             asks = (self.key.protocol == UDP) & ((state & TO_CLIENT) == 0)
-            with p.when(asks & ((self.now - flow.checked) > self.wire.second)):
-                with p.when(self.idle(flow, self.patience(place))):
-                    self.forget(flow, place)
-                    p.set(kept, 0)
+            with (
+                p.when(asks & ((self.now - flow.checked) > self.wire.second)),
+                p.when(self.idle(flow, self.patience(place))),
+            ):
+                self.forget(flow, place)
+                p.set(kept, 0)
         with p.when(kept == 1):
             self.carry(flow, place, state)
 
@@ -178,10 +180,13 @@ class Decision:
         with p.when((flow.state & BOTH) != 0):
             key = self.slots.turned(flow)
             other, _ = self.slots.find("other", key, self.at)
-            with p.when(other.present), p.when(self.slots.leads_to(other, flow)):
-                with p.when((self.now - other.checked) > self.wire.second):
-                    p.set(other.checked, self.now)
-                    p.set(other.mtu, 0)  # its way is as old as it was
+            with (
+                p.when(other.present),
+                p.when(self.slots.leads_to(other, flow)),
+                p.when((self.now - other.checked) > self.wire.second),
+            ):
+                p.set(other.checked, self.now)
+                p.set(other.mtu, 0)  # its way is as old as it was
             with p.otherwise():
                 self.make_other(flow, place, key)
 

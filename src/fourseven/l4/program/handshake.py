@@ -140,9 +140,8 @@ class Handshakes:
         self.wire.reach(
             way, self.now, row.source, row.destination, undo=lambda: self.undo(service, makes)
         )
-        with p.when(makes == FLOW):
-            with p.scope():
-                self.make(back, row, way, place)
+        with p.when(makes == FLOW), p.scope():
+            self.make(back, row, way, place)
         with p.when(makes == ENTRY):
             self.note(base, back, row, mode, waits)
         p.set(self.at.number, row.server)

@@ -37,7 +37,6 @@ from fourseven.l4.program.tables import (
     INDEX,
     IS_UDP,
     KEYS,
-    NEAR,
     USED,
     VERSION,
     VERSIONS,
@@ -51,8 +50,7 @@ WINDOW = 7  # places where a row may stand, from its home on: a bit each of a by
 SPILLED = 1 << WINDOW  # the bit that is left: there are rows at second homes
 TRIES = 2  # to take a row out whose state others change: each has its FIN or RST to say
 ENDS = {  # the ends of a key or of a row, as the fewest words
-    family: Header(f"ends{family}", words=Array(U64, n), ports=U32)
-    for family, n in WORDS.items()
+    family: Header(f"ends{family}", words=Array(U64, n), ports=U32) for family, n in WORDS.items()
 }
 NUMBERS = {  # a whole key
     family: Struct(f"numbers{family}", words=Array(U64, KEYS[family].size // 8)) for family in WORDS
@@ -103,7 +101,7 @@ class Slots:
                             self.find_elsewhere(key, place, state, wanted, at)
         return self.row(name, place, at), place, state
 
-    def find_elsewhere(  # noqa: PLR0917 - what a search knows
+    def find_elsewhere(
         self, key: Pointer, place: Local, state: Local, wanted: Value | int, at: Pointer
     ) -> None:
         p = self.p
@@ -248,7 +246,8 @@ class Slots:
         found: Condition = (state & (USED | IS_UDP)) != wanted
         for i in range(theirs.words.count):
             found |= theirs.words[i] != ours.words[i]
-        return found | (theirs.ports != ours.ports)
+        found |= theirs.ports != ours.ports
+        return found
 
     # ---- functions ----
 
@@ -298,17 +297,25 @@ class Slots:
             p.exit(FULL)
 
     def _free(self, home: Local, at: Pointer) -> Local:
-        """The first free place from a home on; WINDOW: none."""
+        """The first free place from a home on; WINDOW: none. Each is a cache line that is far
+        away, so those behind are looked at only when the home itself is taken."""
         p = self.p
-        free = p.let("free", WINDOW)
-        for i in reversed(range(WINDOW)):
-            with p.scope():
-                row = self.row("row", (home + i) & self.mask, at)
-                with p.when(row.missing):
-                    p.exit(NOWHERE)
-                taken = p.let("taken", (row.state >> 4 | row.state >> 5) & 1)  # USED, BUSY
-                p.set(free, free * taken + (taken ^ 1) * i)
+        free = p.let("free", 0)
+        with p.when(self._taken(home, at) == 1):
+            p.set(free, WINDOW)
+            for i in reversed(range(1, WINDOW)):
+                with p.scope():
+                    taken = self._taken((home + i) & self.mask, at)
+                    p.set(free, free * taken + (taken ^ 1) * i)
         return free
+
+    def _taken(self, place: Value, at: Pointer) -> Local:
+        """1: somebody stands there."""
+        p = self.p
+        row = self.row("row", place, at)
+        with p.when(row.missing):
+            p.exit(NOWHERE)
+        return p.let("taken", (row.state >> 4 | row.state >> 5) & 1)  # USED, BUSY
 
     def _claim(self, key: Pointer, home: Value, behind: Local, at: Pointer) -> None:
         """The place is ours from now on, and has the key's ends; or NOWHERE is given."""

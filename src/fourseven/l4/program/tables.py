@@ -8,8 +8,8 @@ masqueraded handshake finds it. The rest count.
 A flow is two rows of one table, found by the packets of the one direction and of the other; where
 servers answer past us (DIRECT) it is one. A row says what the ends of its packets become, so the
 key of the other row is the same ends, turned round. All that a packet of a known flow needs is in
-its row, which of IPv4 is one cache line: no other table is asked. What is asked once a second stands
-apart (`births`). How rows are found and taken is told in `slots`.
+its row, which of IPv4 is one cache line: no other table is asked. What is asked once a second
+stands apart (`births`). How rows are found and taken is told in `slots`.
 
 The rows of flows are memory that the control plane sees as well, and takes rows out of by the same
 rules. Of every other table a row is written by one side only, since a whole row is written at once
@@ -219,9 +219,7 @@ class Tables:
             self.services[family] = p.map(
                 f"services{family}", HASH, VIPS[family], SERVICE, SERVICES_MAX
             )
-            self.flows[family] = p.map(
-                f"flows{family}", ARRAY, INDEX, FLOWS[family], size, SHARED
-            )
+            self.flows[family] = p.map(f"flows{family}", ARRAY, INDEX, FLOWS[family], size, SHARED)
             self.births[family] = p.map(f"births{family}", ARRAY, INDEX, BIRTH, size, SHARED)
             self.near[family] = p.map(f"near{family}", ARRAY, INDEX, NEAR, size // 8, SHARED)
             self.pending[family] = p.map(
