@@ -176,6 +176,19 @@ def test_a_refusal_reaches_the_client_and_leaves_nothing(talk):
     assert talk.flows() == {}
 
 
+@pytest.mark.parametrize("talk", [plan(service(mode=m)) for m in (ROUTED, MASQUERADE)], indirect=True)
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_client_that_gives_up_says_so_to_the_server(talk, answered):
+    asked = talk.ask(SYN)
+    if answered:
+        talk.answer(asked, SYN | ACK)
+    gone = talk.ask(RST, acknowledged=77)
+    assert (gone.source, gone.destination) == (asked.source, asked.destination)
+    assert talk.flows() == {}
+    assert talk.answer(asked, SYN | ACK) is not None  # whoever forged it has broken nothing
+    assert talk.ask(ACK).destination == asked.destination
+
+
 def test_a_direct_connection_to_a_server_is_left_alone(talk):
     asked = talk.open()
     mine = segment(end("10.1.0.1:4001"), asked.destination, SYN, 8, 0)

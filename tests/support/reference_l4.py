@@ -291,6 +291,8 @@ class Model:
         if found and not packet.syn:
             entry = found[-1]
             direct = entry.service.mode == DIRECT
+            if packet.flags & 4 and entry.waits in ("answer", "acknowledgement") and not direct:
+                return self.rewritten(packet, self.rows(entry)[0])
             if entry.waits in ("more", "proven") or (entry.waits == "answer" and direct):
                 makes = "flow"
             elif entry.waits == "acknowledgement":

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from fourseven.l4 import netlink
 from fourseven.l4.bpf.build import ARRAY, Map, Program
-from fourseven.l4.bpf.kernel import XDP, BpfError, Loaded, Table
+from fourseven.l4.bpf.kernel import TCX_EGRESS, XDP, BpfError, Loaded, Table, standing_at
 from fourseven.l4.facts import Facts
 from fourseven.l4.headers import SKB, XDP_MD
 from fourseven.l4.kernel_plan import is_loopback
@@ -98,6 +98,19 @@ def standing(links: Iterable[netlink.Interface]) -> list[netlink.Interface]:
         for one in links
         if one.up and one.hardware == netlink.ETHERNET and (not one.master or one.master in routers)
     ]
+
+
+def short(links: Iterable[netlink.Interface]) -> list[int]:
+    """The numbers of the interfaces to whose other ends a packet may go straight: of a veth into
+    another network namespace, where nothing stands on the way out that it would pass by (a queue,
+    a filter, a program of somebody else's)."""
+    ends = [
+        one.number
+        for one in links
+        if one.kind == "veth" and one.peer_elsewhere and one.qdisc == "noqueue"
+    ]
+    queued = netlink.queued() if ends else set()
+    return [one for one in ends if one not in queued and not standing_at(one, TCX_EGRESS)]
 
 
 def forwards(family: int) -> bool:

@@ -20,18 +20,19 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-GET_LINK, GET_ADDRESS, GET_ROUTE = 18, 22, 26  # RTM_*
+GET_LINK, GET_ADDRESS, GET_ROUTE, GET_QDISC = 18, 22, 26, 38  # RTM_*
 DONE, ERROR = 3, 2  # NLMSG_*
 REQUEST, DUMP = 1, 0x300  # NLM_F_*
-GROUPS = 1 | 0x10 | 0x100  # RTMGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR
+GROUPS = 1 | 8 | 0x10 | 0x100  # RTMGRP_LINK, _TC, _IPV4_IFADDR, _IPV6_IFADDR
 UP = 1  # IFF_UP
 ETHERNET, LOOPBACK = 1, 772  # ARPHRD_*
 TABLE_LOCAL, KIND_LOCAL = 255, 2  # RT_TABLE_LOCAL, RTN_LOCAL
 TENTATIVE = 0x40 | 0x08  # IFA_F_TENTATIVE, IFA_F_DADFAILED: not ours yet, or never
 SCOPE_GLOBAL, SCOPE_SITE = 0, 200  # link-local addresses need an interface to mean anything
-NAME, MASTER, LINK_INFO, INFO_KIND = 3, 10, 18, 1  # IFLA_*
+NAME, QDISC, MASTER, LINK_INFO, PEER_SPACE, INFO_KIND = 3, 6, 10, 18, 37, 1  # IFLA_*
 ADDRESS, LOCAL, FLAGS = 1, 2, 8  # IFA_*
 DESTINATION, TABLE = 1, 15  # RTA_*
+QDISC_KIND = 1  # TCA_KIND
 MAPPED = 0xFFFF << 32
 ALL = (1 << 128) - 1
 
@@ -48,6 +49,8 @@ class Interface(NamedTuple):
     up: bool
     master: int  # the interface that it is a part of; 0: none
     kind: str  # veth, bridge, vrf…; "" for hardware
+    qdisc: str = ""  # what orders its packets on their way out
+    peer_elsewhere: bool = False  # its other end is in another network namespace
 
 
 def links() -> list[Interface]:
@@ -64,8 +67,21 @@ def links() -> list[Interface]:
                 bool(flags & UP),
                 int.from_bytes(said.get(MASTER, b""), sys.byteorder),
                 _text(info.get(INFO_KIND, b"")),
+                _text(said.get(QDISC, b"")),
+                PEER_SPACE in said,
             )
         )
+    return found
+
+
+def queued() -> set[int]:
+    """The numbers of the interfaces that have a qdisc for filters (clsact, ingress)."""
+    body = struct.pack("=BxxxiIII", 0, 0, 0, 0, 0)
+    found = set()
+    for qdisc in _dump(GET_QDISC, body):
+        _, number, _, _, _ = struct.unpack_from("=BxxxiIII", qdisc)
+        if _text(dict(_attributes(qdisc[20:])).get(QDISC_KIND, b"")) in ("clsact", "ingress"):
+            found.add(number)
     return found
 
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fourseven.errors import FoursevenError
-from fourseven.l4 import netlink, pins
+from fourseven.l4 import host, netlink, pins
 from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.kernel import TCX_INGRESS, XDP, BpfError, Hook, Link, Loaded, Table
 from fourseven.l4.datapath import DataPath
@@ -39,7 +39,7 @@ from fourseven.l4.kernel_plane import FlowFilter, FlowRecord, Home, PlaneCounts
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
 from fourseven.l4.program.tables import PLACES_MAX, fingerprint
-from fourseven.l4.program.wire import Wire
+from fourseven.l4.program.wire import INDEX, INTERFACES_MAX, Wire
 from fourseven.l4.program.xdp import XdpWire
 
 HOOKS: dict[str, tuple[tuple[Hook, type[Wire]], ...]] = {  # the one that is met last comes first
@@ -226,7 +226,9 @@ class BpfPlane:
 
     def stand(self, interfaces: Sequence[str]) -> list[str]:
         """Before these interfaces and no others; says where that cannot be."""
-        there = {one.name: one for one in netlink.links()}
+        links = netlink.links()
+        self._shorten(links)
+        there = {one.name: one for one in links}
         wanted = {there[name].number: name for name in interfaces if name in there}
         problems = [f"there is no interface {name!r}" for name in interfaces if name not in there]
         for key in [key for key in self.links if key[0] not in wanted or self._lost(key)]:
@@ -240,6 +242,18 @@ class BpfPlane:
                 except BpfError as error:
                     problems.append(f"{name}: {self.name} cannot stand there: {error.strerror}")
         return problems
+
+    def _shorten(self, links: Sequence[netlink.Interface]) -> None:
+        """Packets go straight to the other ends of these."""
+        if "short" not in self.tables:
+            return
+        wanted = {INDEX.pack(number=number) for number in host.short(links)}
+        table = self.tables["short"]
+        there = set(table.keys())
+        for key in there - wanted:
+            table.remove(key)
+        for key in sorted(wanted - there)[:INTERFACES_MAX]:
+            table.put(key, key)
 
     def _lost(self, key: tuple[int, str]) -> bool:
         return self.links[key].interface() != key[0]

@@ -35,7 +35,7 @@ NUMBERS = {
     "s390x": 351,
 }
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT, PROG_LOAD = 0, 1, 2, 3, 4, 5
-OBJECT_PIN, OBJECT_GET, TEST_RUN, OBJECT_INFO = 6, 7, 10, 15
+OBJECT_PIN, OBJECT_GET, TEST_RUN, OBJECT_INFO, PROG_QUERY = 6, 7, 10, 15, 16
 LOOKUP_BATCH, UPDATE_BATCH, DELETE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = (
     24,
     26,
@@ -315,6 +315,13 @@ class Link(Descriptor):
         """The number of the interface that it stands before; 0 when that is gone or detached."""
         kind, _, _, _, first, _ = struct.unpack("=IIIIII", self.info(24, "a link"))
         return int(first) if kind in LINKS_OF_INTERFACES else 0
+
+
+def standing_at(interface: int, hook: Hook) -> int:
+    """How many programs stand in a place before an interface."""
+    attributes = struct.pack("=IIIIQIIQQQQ", interface, hook.attach, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    _, after = bpf(PROG_QUERY, attributes, f"asking who stands at {hook.name}")
+    return int(struct.unpack_from("=I", after, 24)[0])
 
 
 LINKS_OF_INTERFACES = (6, 11)  # BPF_LINK_TYPE_XDP, _TCX: their bpf_link_info begins with it

@@ -8,7 +8,7 @@ SYNs could take from the flows. The handshake then goes
     SYN-ACK    of that server to that client: the entry gets the number that must be acknowledged
     ACK        with that very number: the flow is made
 
-and whoever cannot see the SYN-ACK cannot make one. UDP: the first datagram and its answer go by the
+and whoever cannot see the SYN-ACK cannot make one. A client's RST goes the entry's way. UDP: the first datagram and its answer go by the
 entry, the second datagram makes the flow; so a question and its answer leave no flow behind.
 
 A packet midway in a connection that nobody here knows may be another machine's flow. Where the
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from fourseven.l4.program.decide import Decision
 
 BACK = (1 << 64) - 1  # added to a counter: one less
-NOTHING, ENTRY, FLOW = 0, 1, 2  # what a client's packet makes
+NOTHING, ENTRY, FLOW, PASSED = 0, 1, 2, 3  # what a client's packet makes; it goes on, no more
 PROBES = 8  # ports that are tried
 STRIDE = 7919  # between them; a prime, so that addresses of ours take turns as well
 EMPTY, OURS = 1 << 33, 1 << 34  # older than any entry can be
@@ -112,6 +112,11 @@ class Handshakes:
         mode = p.let("mode", service.mode, U8)
         makes, waits = p.let("makes", ENTRY, U8), p.let("waits", SYN_SENT, U8)
         base = self.bucket(key.source, key.source_port)
+        for i in range(BUCKET):  # read late: what is far away begins to come nearer meanwhile
+            with p.scope():
+                entry = self.entry(base + i)
+                with p.when(entry.present):
+                    p.let("since", entry.since)
         place = p.let("place", NOWHERE, U32)
         with p.when((self.wire.flags & (SYN | ACK)) != SYN):
             p.set(waits, MIDWAY)
@@ -121,7 +126,7 @@ class Handshakes:
             with p.when(place != NOWHERE):
                 self.go_on(place, back, row, mode, makes)
         self.forget(makes, waits)
-        with p.when(makes != FLOW):
+        with p.when(makes < FLOW):
             if TCP in self.d.protocols:
                 with p.when(waits == MIDWAY):
                     self.midway(service, mode)
@@ -171,7 +176,7 @@ class Handshakes:
     def undo(self, service: Pointer, makes: Local) -> None:
         """The turn was nobody's: whoever decides anew takes the same one."""
         if IN_TURN in self.d.plan.picks():
-            with self.p.when((service.pick == IN_TURN) & (makes != FLOW)):
+            with self.p.when((service.pick == IN_TURN) & (makes < FLOW)):
                 self.p.add(service.turn, BACK)
 
     def go_on(self, place: Local, back: Pointer, row: Pointer, mode: Local, makes: Local) -> None:
@@ -179,7 +184,7 @@ class Handshakes:
         entry = self.entry(place)
         with p.when(entry.present):
             self.judge(entry, makes)
-            with p.when(makes == FLOW):
+            with p.when(makes >= FLOW):
                 p.copy(back.source, entry.target)
                 p.copy(back.destination, entry.source)
                 p.set(back.source_port, entry.target_port)
@@ -202,6 +207,12 @@ class Handshakes:
             tcp = self.wire.tcp()
             with p.when(tcp.acknowledged.host() == entry.acknowledged):
                 p.set(makes, FLOW)
+        # A client that gives up says so to the server, whose half of the handshake stands else, and
+        # stands in the way of whoever gets this port of ours next.
+        half: Condition = (entry.waits == SYN_SENT) | (entry.waits == SYN_ANSWERED)
+        if self.modes != {DIRECT}:
+            with p.when(half & ((self.wire.flags & RST) != 0) & (entry.mode != DIRECT)):
+                p.set(makes, PASSED)
 
     def midway(self, service: Pointer, mode: Local) -> None:
         """In a connection that nobody here knows: goes on only where every machine picks alike."""
@@ -288,7 +299,9 @@ class Handshakes:
         """The rows of a flow; `row` is the client's, before and afterwards."""
         p = self.p
         state = p.let("state", row.state)
+        self.d.slots.touch(self.key)
         if self.modes != {DIRECT}:
+            self.d.slots.touch(back)
             with p.when((state & BOTH) != 0):
                 with p.scope():
                     old, stands = self.d.slots.find("old", back, self.at)

@@ -64,10 +64,12 @@ class Slots:
         self.p, self.family, self.protocols = p, family, protocols
         self.table: Map = tables.flows[family]
         self.near: Map = tables.near[family]
+        self.births: Map = tables.births[family]
         self.seed: Map = tables.seed
         self.mask = self.table.size - 1
         self.bits = self.mask.bit_length()
         self._find()
+        self._touch()
         self._take()
         self._idlest()
         self._drop()
@@ -277,6 +279,22 @@ class Slots:
                 pass
             with p.otherwise():
                 p.exit(place.to(U32))
+
+    def touch(self, key: Pointer) -> None:
+        """A row of this key will be written: what is far away begins to come nearer meanwhile."""
+        with self.p.scope():
+            self.p.invoke(f"touch{self.family}", key.address, name="touched")
+
+    def _touch(self) -> None:
+        p = self.p
+        with p.function(f"touch{self.family}", KEYS[self.family]) as (key,):
+            at = p.stack("at", INDEX)
+            row = self.row("row", self.home(self.hash(key)), at)
+            birth = p.lookup(self.births, "birth", at)
+            with p.when(row.present & birth.present):
+                p.let("state", row.state)
+                p.let("began", birth.began)
+            p.exit(0)
 
     def _take(self) -> None:
         """Branches are dear to the verifier, which follows each to the end: so the free place is

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fourseven.l4.bpf import checksums
-from fourseven.l4.bpf.build import Program
+from fourseven.l4.bpf.build import HASH, Program
 from fourseven.l4.bpf.kernel import hertz
 from fourseven.l4.bpf.layout import BE16, U8, U16, U32, U64, Array, Kind, Struct
 from fourseven.l4.bpf.values import Condition, Fields, Load, Local, Pointer, Value
@@ -60,14 +60,17 @@ FOUND, NO_NEIGHBOUR = 0, 7  # BPF_FIB_LKUP_RET: a way is known, its neighbour pe
 ANY_LENGTH = 1  # asked of the routing table, so that it tells what fits
 PLAIN, UNKNOWN, ODD = 0, 1, 2  # a way: as remembered; its neighbour is not known; the kernel's
 
+SHORT = 1 << 31  # beside an interface's number: straight to its other end
 HOP: dict[str, Kind | Array] = {  # a way to somewhere, in a row that remembers it; all 0 is none
     "hop": Array(U32, 3),  # hardware addresses, in the order of an Ethernet header
-    "out": U32,  # the interface
+    "out": U32,  # the interface, and SHORT
     "checked": U32,  # the tick when the routing table said so
     "mtu": U16,  # the longest packet, without the Ethernet header; 0: ask, whatever the time
     "beside": U16,  # nothing
 }
 WAY = Struct("way", **HOP)
+INDEX = Struct("index", number=U32)
+INTERFACES_MAX = 4096  # to whose other ends packets go straight; those beyond are sent as usual
 
 
 class To(NamedTuple):
@@ -93,6 +96,7 @@ class Wire:
         self.v4 = False
         self.second = hertz()
         self.fragments = Fragments(self, HOP)
+        self.short = p.map("short", HASH, INDEX, INDEX, INTERFACES_MAX)
         self.error: Callable[[], None] | None = None
         self.about: Errors | None = None  # the error that is being written about
         self.undo: Callable[[], None] | None = None  # what a packet that is left has not done
@@ -335,6 +339,10 @@ class Wire:
                 p.copy(self.next.hop, fib.destination)
         p.set(row.out, fib.interface)
         p.set(row.checked, now)
+        number = p.stack("number", INDEX)
+        p.set(number.number, fib.interface)
+        with p.when(p.lookup(self.short, "short", number).present):
+            p.set(row.out, fib.interface | SHORT)
 
     def fits(self, row: Pointer, quotes: bool) -> None:
         """Too long for the way, or has it come too far?"""

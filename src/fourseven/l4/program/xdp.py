@@ -17,7 +17,7 @@ from fourseven.l4.bpf import checksums
 from fourseven.l4.bpf.layout import U32, U64
 from fourseven.l4.bpf.values import Local, Pointer, Value
 from fourseven.l4.headers import LINK, UDP_HEADER, XDP_MD
-from fourseven.l4.program.wire import PLAIN, Wire
+from fourseven.l4.program.wire import PLAIN, SHORT, Wire
 
 TX = 3  # XDP_TX: back by the interface that it came from
 
@@ -74,6 +74,7 @@ class XdpWire(Wire):
         p = self.p
         self.address(row)
         self.age()
-        with p.when(row.out == self.ingress):
+        out = p.let("out", row.out & (SHORT - 1))
+        with p.when(out == self.ingress):
             p.exit(TX)
-        p.exit(p.call("redirect", row.out, 0, kind=U32))
+        p.exit(p.call("redirect", out, 0, kind=U32))
