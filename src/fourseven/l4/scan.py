@@ -14,10 +14,10 @@ Limits: who is killed between two of those steps leaves one place BUSY for good.
 
 import cython
 from cython.cimports.fourseven.native.atomics import (
+    claim_u32,
     fetch_and,
     fetch_and_u32,
     load_acquire_u32,
-    swap_if_u32,
 )
 from cython.cimports.libc.stdint import int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcmp, memcpy, memset
@@ -125,7 +125,7 @@ def drop(of, place, state):
     behind: uint64_t
     bit: uint64_t
     second: cython.int
-    if not swap_if_u32(state_of(of, place), state, (state & VERSIONS) | BUSY):
+    if not claim_u32(state_of(of, place), state, (state & VERSIONS) | BUSY):
         return False
     key_of(of, of.rows + place * of.form.row_size, state, key)
     mixed = hash_key(of, key)

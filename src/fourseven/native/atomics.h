@@ -16,10 +16,10 @@
     __atomic_compare_exchange_n((p), &fs_before, (after), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); })
 #define fs_fetch_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define fs_fetch_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
-/* Puts a new value where the expected one stands, or does nothing; tells which it did. */
-static inline int fs_swap_if_u32(unsigned *p, unsigned expected, unsigned value)
+/* As fs_swap_if, and what is written after it is seen after it, what was before it before. */
+static inline int fs_claim_u32(unsigned *p, unsigned before, unsigned after)
 {
-    return __atomic_compare_exchange_n(p, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return __atomic_compare_exchange_n(p, &before, after, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 /* A counter with one writer needs no locked instruction; a reader still sees whole words. */
 #define fs_count(p, v) fs_store_relaxed((p), fs_load_relaxed(p) + (v))

@@ -16,9 +16,8 @@ cdef extern from "fourseven/native/atomics.h" nogil:
     void store_release_u32 "fs_store_release"(uint32_t *p, uint32_t value)
     void store_relaxed_u32 "fs_store_relaxed"(uint32_t *p, uint32_t value)
     uint32_t fetch_add_u32 "fs_fetch_add_relaxed"(uint32_t *p, uint32_t value)
-    uint64_t fetch_and "fs_fetch_and_seq"(uint64_t *p, uint64_t value)
-    uint32_t fetch_and_u32 "fs_fetch_and_seq"(uint32_t *p, uint32_t value)
-    bint swap_if_u32 "fs_swap_if_u32"(uint32_t *p, uint32_t expected, uint32_t value)
+    uint32_t fetch_and_u32 "fs_fetch_and"(uint32_t *p, uint32_t value)
+    bint claim_u32 "fs_claim_u32"(uint32_t *p, uint32_t before, uint32_t after)
 
     int32_t load_acquire_i32 "fs_load_acquire"(const int32_t *p)
     void store_release_i32 "fs_store_release"(int32_t *p, int32_t value)
