@@ -323,7 +323,12 @@ class Wire:
             p.set(fib.source[i], near)
             p.set(fib.destination[i], far)
         found = p.call("fib_lookup", p.context, fib.address, FIB.size, 0, name="found")
+        p.set(row.out, fib.interface)
         with p.when(found == FOUND):
+            number = p.stack("number", INDEX)
+            p.set(number.number, fib.interface)
+            with p.when(p.lookup(self.short, "short", number).present):
+                p.set(row.out, fib.interface | SHORT)
             frame = p.stack("frame", FRAME)
             p.copy(frame.to, fib.neighbour)
             p.copy(frame.source, fib.near)
@@ -337,12 +342,7 @@ class Wire:
                 self.next = p.stack("next", NEXT)  # a gateway, or `destination`, whom a packet
                 p.set(self.next.family, fib.family)  # on its way past us may not name
                 p.copy(self.next.hop, fib.destination)
-        p.set(row.out, fib.interface)
         p.set(row.checked, now)
-        number = p.stack("number", INDEX)
-        p.set(number.number, fib.interface)
-        with p.when(p.lookup(self.short, "short", number).present):
-            p.set(row.out, fib.interface | SHORT)
 
     def fits(self, row: Pointer, quotes: bool) -> None:
         """Too long for the way, or has it come too far?"""
