@@ -35,6 +35,7 @@ from support.reference_l4 import (
     Model,
     Packet,
     Seen,
+    bucket_of,
     fold,
     network_header,
     words_of,
@@ -147,6 +148,7 @@ class Play:
         self.seen: Counter = Counter()
         self.recent: deque = deque(maxlen=32)
         self.pieces: dict = {}
+        self.owners: dict = {}  # of buckets
         self.said = said
 
     def packet(self, recipe: bytes) -> None:
@@ -154,7 +156,19 @@ class Play:
             p: tuple(s.vip.port for s in self.said.services if s.protocol == p) for p in (6, 17)
         }
         world = World((*ports[TCP], 9), (*ports[UDP], 9))
-        self.agree(packet(recipe, world, self.recent))
+        raw = packet(recipe, world, self.recent)
+        if self.alone(Packet.of(raw)):
+            self.agree(raw)
+        else:
+            self.seen["left out"] += 1
+
+    def alone(self, sent: Packet | None) -> bool:
+        """Has no other client noted its handshakes in the same bucket? There a full one makes room
+        by age, which the model does not know."""
+        if sent is None or (sent.protocol, sent.destination) not in self.model.services:
+            return True
+        client = (sent.protocol, sent.source)
+        return self.owners.setdefault(bucket_of(sent), client) == client
 
     def agree(self, raw: bytes) -> None:
         action, out = self.path.run(raw)
@@ -261,7 +275,8 @@ def test_every_packet_as_the_model_says(network, patient, world, families, wire)
         play()
         played.agree_at_the_end()
     seen = played.seen
-    assert seen["passed"] + seen["served"] + seen["followed"] >= packets
+    met = seen["passed"] + seen["served"] + seen["followed"]
+    assert packets <= met + seen["left out"] <= met * 1.05
     for what in ("passed", "served", "sound"):  # each was truly met
         assert seen[what] > packets // 200, (what, seen)
     began = sum(played.model.began.values())

@@ -163,6 +163,19 @@ def hash_of(address: int) -> int:
     return h ^ h >> 33
 
 
+def bucket_of(packet: Packet) -> int:
+    """Where the program would note a client's handshake, written from its definition."""
+    spread, places = 0x9E3779B97F4A7C15, 1 << 15
+    address = packet.raw[packet.at[0] : packet.at[0] + packet.size]
+    words = struct.unpack(f"={len(address) // 4}I", address)
+    (port,) = struct.unpack_from("=H", packet.raw, packet.l4)
+    first, *rest = *words, port << 16 | packet.protocol
+    for word in rest:
+        first = first * spread % 2**64 ^ word
+    first = first * spread % 2**64
+    return (first ^ first >> 29) * spread % 2**64 * places >> 64
+
+
 @dataclass
 class Flow:
     """One direction of a flow: what its packets become."""
