@@ -176,7 +176,9 @@ def test_a_refusal_reaches_the_client_and_leaves_nothing(talk):
     assert talk.flows() == {}
 
 
-@pytest.mark.parametrize("talk", [plan(service(mode=m)) for m in (ROUTED, MASQUERADE)], indirect=True)
+@pytest.mark.parametrize(
+    "talk", [plan(service(mode=m)) for m in (ROUTED, MASQUERADE)], indirect=True
+)
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_client_that_gives_up_says_so_to_the_server(talk, answered):
     asked = talk.ask(SYN)

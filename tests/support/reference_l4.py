@@ -342,7 +342,7 @@ class Model:
             other = self.flows.get((packet.protocol, server, source))
             assert other is None or other.over or other.destination == packet.source, "a taken port"
         other = self.flows.get((packet.protocol, server, source))
-        if other is not None and not self.same(packet, other):
+        if service.mode != DIRECT and other is not None and not self.same(packet, other):
             del self.flows[packet.protocol, server, source]  # it had ended
         return Entry(packet.source, packet.destination, source, server, waits, service)
 

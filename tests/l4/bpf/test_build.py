@@ -4,10 +4,11 @@ would."""
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
 
-from fourseven.l4.bpf.build import HASH, Program
+from fourseven.l4.bpf.build import ARRAY, HASH, SHARED, Program
 from fourseven.l4.bpf.kernel import BpfError, Loaded, Table
 from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, U64, Array, BuildError, Header, Struct
 from support.network import why_not
@@ -23,6 +24,9 @@ needs_kernel = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")
 
 def begin() -> Program:
     return Program("test", CONTEXT)
+
+
+INDEX = Struct("index", number=U32)
 
 
 # ---- what is refused, in the words of the one who wrote it ----
@@ -120,6 +124,29 @@ def lonely_otherwise(p):
         p.exit(PASS)
 
 
+def unwritten_function(p):
+    p.invoke("grow", 1, name="x")
+
+
+def function_runs_off(p):
+    with p.function("grow", U64) as (given,):
+        p.let("x", given + 1)
+
+
+def function_sees_outside(p):
+    for _ in range(4):
+        outer = p.let("outer", 1)  # the last one stands on the stack, which is not the function's
+    with p.function("grow", U64) as (given,):
+        p.exit(given + outer)
+
+
+def bits_of_a_short_field(p):
+    rows = p.map("rows", HASH, KEY, KEY, 8)
+    row = p.lookup(rows, "row", p.stack("key", KEY))
+    with p.when(row.present):
+        p.set_bits(row.port, 1)
+
+
 def wrong_arguments(p):
     p.call("ktime_get_ns", 1)
 
@@ -142,6 +169,10 @@ REFUSED = [
     (outlived, "x ended with the block that it was made in"),
     (stack_full, "the stack has 512 bytes"),
     (lonely_otherwise, "otherwise() stands right after a when(…) block"),
+    (unwritten_function, "the function grow is not written yet"),
+    (function_runs_off, "grow runs off its end; the last statement is an exit"),
+    (function_sees_outside, "outer ended with the block that it was made in"),
+    (bits_of_a_short_field, "row.port is u16: bits are set in a u32 or u64"),
     (wrong_arguments, "the helper ktime_get_ns takes 0 arguments"),
 ]
 
@@ -363,3 +394,62 @@ def test_a_log_is_told_by_its_reason(log, why):
     told = p.assemble().explain(log)
     assert told.startswith("the kernel refuses test at test_build.py:")
     assert why in told
+
+
+# ---- functions, and steps that are whole ----
+
+
+@needs_kernel
+def test_a_function_is_there_once_and_has_registers_of_its_own():
+    p = begin()
+    with p.function("halved", U64) as (number,):
+        p.exit((number >> 1).to(U32))
+    with p.function("unused", U64) as (number,):
+        p.exit(number.to(U32))
+    with p.function("sum", KEY, U64) as (key, more):
+        half = p.invoke("halved", more, name="half")
+        kept = p.stack("kept", KEY)
+        p.set(kept.number, key.number)
+        p.exit((half + kept.number + key.port.host()).to(U32))
+    mine = [p.let(f"mine{i}", 100 * i) for i in range(6)]
+    key = p.stack("key", KEY)
+    p.set(key.number, 7)
+    p.set(key.port, 20)
+    total = p.let("total", 0)
+    for i in range(3):
+        p.set(total, total + p.invoke("sum", key.address, 10 * i, name=f"call{i}"))
+    for one in mine:
+        p.set(total, total + one)
+    p.exit(total.to(U32))
+    assembled = p.assemble()
+    assert assembled.listing().count("r0 = sum(") == 3
+    assert "unused" not in assembled.listing()
+    assert ran(p) == 1500 + sum(5 * i + 27 for i in range(3))
+
+
+@needs_kernel
+def test_bits_and_swaps_are_whole_and_say_what_was_there():
+    p = begin()
+    rows = p.map("rows", ARRAY, INDEX, ROW, 1, SHARED)
+    row = p.lookup(rows, "row", p.stack("at", INDEX))
+    with p.when(row.missing):
+        p.exit(1)
+    p.set(row.small, 0b1100)
+    p.set(row.hits, 1 << 40)
+    p.set_bits(row.small, 0b0001)
+    p.keep_bits(row.small, 0b0101)
+    p.turn_bits(row.small, 0b1111)
+    p.set_bits(row.hits, p.let("high", 1 << 41))
+    p.keep_bits(row.hits, p.let("kept", 1 << 41))
+    ten, other = p.let("ten", 10, U32), p.let("other", 11, U32)
+    first = p.swap_if("first", row.small, ten, other)
+    second = p.swap_if("second", row.small, ten, p.let("new", 12, U32))
+    p.exit((first << 8 | second).to(U32))
+    with Table(rows) as table:
+        with Loaded(p.assemble(), {"rows": table}) as loaded:
+            assert loaded.run(bytes(64))[0] == 10 << 8 | 11
+        raw = table.memory()
+        assert ROW.unpack(raw[: ROW.size]) == {"hits": 1 << 41, "small": 11, "spare": 0}
+        raw[:8] = (5).to_bytes(8, sys.byteorder)  # and the other way
+        assert table.get(bytes(4))["hits"] == 5
+        raw.close()

@@ -8,8 +8,9 @@ SYNs could take from the flows. The handshake then goes
     SYN-ACK    of that server to that client: the entry gets the number that must be acknowledged
     ACK        with that very number: the flow is made
 
-and whoever cannot see the SYN-ACK cannot make one. A client's RST goes the entry's way. UDP: the first datagram and its answer go by the
-entry, the second datagram makes the flow; so a question and its answer leave no flow behind.
+and whoever cannot see the SYN-ACK cannot make one. A client's RST goes the entry's way. UDP: the
+first datagram and its answer go by the entry, the second datagram makes the flow; so a question and
+its answer leave no flow behind.
 
 A packet midway in a connection that nobody here knows may be another machine's flow. Where the
 pick is a hash, that machine would have sent it to the same server, so it goes there; the flow is

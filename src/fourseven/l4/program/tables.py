@@ -65,7 +65,6 @@ REASONS = (  # why a packet was not served, by listener
 )
 
 
-
 def ends(family: int) -> dict[str, Kind | Array]:
     """Who talks to whom."""
     address = Array(BE32, WORDS[family])
