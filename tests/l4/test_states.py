@@ -28,7 +28,7 @@ from fourseven.l4.kernel_plan import (
     end,
 )
 from fourseven.l4.kernel_plane import FlowFilter
-from fourseven.l4.program import handshake
+from fourseven.l4.program import ports
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
 from fourseven.l4.program.tables import FLOWS, INDEX, PENDING_MAX, USED
@@ -431,7 +431,7 @@ def test_a_server_sees_an_address_of_ours(talk):
 
 
 def test_when_no_port_is_free_a_flow_is_refused_and_counted(monkeypatch):
-    monkeypatch.setattr(handshake, "MASQUERADE_PORTS", (2000, 2007))
+    monkeypatch.setattr(ports, "MASQUERADE_PORTS", (2000, 2007))
     with Stage(plan(service(mode=MASQUERADE, servers=SERVERS[:1]))) as path:
         talk = Talk(path)
         asked = [talk.open(End(CLIENT.address + i, 4000)) for i in range(8)]

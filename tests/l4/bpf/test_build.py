@@ -172,7 +172,7 @@ REFUSED = [
     (unwritten_function, "the function grow is not written yet"),
     (function_runs_off, "grow runs off its end; the last statement is an exit"),
     (function_sees_outside, "outer ended with the block that it was made in"),
-    (bits_of_a_short_field, "row.port is u16: bits are set in a u32 or u64"),
+    (bits_of_a_short_field, "row.port is be16: bits are set in a u32 or u64"),
     (wrong_arguments, "the helper ktime_get_ns takes 0 arguments"),
 ]
 

@@ -16,10 +16,8 @@ A packet midway in a connection that nobody here knows may be another machine's 
 pick is a hash, that machine would have sent it to the same server, so it goes there; the flow is
 made when the server has answered, and not with RST.
 
-Masqueraded flows have a port of ours towards their server. A few are tried, from a hash of the
-flow on; first those that nobody has, then those whose flow has ended, or is no flow yet. When none
-is left, the packet is dropped and counted. Their answers don't name the client, so `answers` says
-which entry they belong to, by a hash of both ends.
+Masqueraded flows have a port of ours towards their server (`ports`). Their answers don't name the
+client, so `answers` says which entry they belong to, by a hash of both ends.
 
 When a client uses one port of its own towards two services, and both choose one server, the answers
 could not be told apart: the flow that was there first goes on, and the other is left to the kernel.
@@ -32,7 +30,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.layout import U8, U16, U32, U64
 from fourseven.l4.bpf.values import Condition, Fields, Local, Pointer, Value
 from fourseven.l4.kernel_plan import (
@@ -40,14 +37,14 @@ from fourseven.l4.kernel_plan import (
     DIRECT,
     IN_TURN,
     MASQUERADE,
-    MASQUERADE_PORTS,
     ROUTED,
     TCP,
     UDP,
 )
 from fourseven.l4.program.picks import Picks
-from fourseven.l4.program.slots import NOWHERE, SPREAD
-from fourseven.l4.program.steps import BOTH, alive, bump, turn
+from fourseven.l4.program.ports import Ports
+from fourseven.l4.program.slots import NOWHERE
+from fourseven.l4.program.steps import BOTH, alive, bump, mix, same, turn, words
 from fourseven.l4.program.tables import (
     ANSWERS_MAX,
     ASKED,
@@ -73,8 +70,6 @@ if TYPE_CHECKING:
 
 BACK = (1 << 64) - 1  # added to a counter: one less
 NOTHING, ENTRY, FLOW, PASSED = 0, 1, 2, 3  # what a client's packet makes; it goes on, no more
-PROBES = 8  # ports that are tried
-STRIDE = 7919  # between them; a prime, so that addresses of ours take turns as well
 EMPTY, OURS = 1 << 33, 1 << 34  # older than any entry can be
 BUCKETS_BITS, ANSWERS_BITS = (PENDING_MAX // BUCKET).bit_length() - 1, ANSWERS_MAX.bit_length() - 1
 STATES = {ROUTED: NEW_DESTINATION, MASQUERADE: BOTH, DIRECT: 0}
@@ -504,108 +499,3 @@ class Handshakes:
             ],
         )
         return (mixed >> 64 - ANSWERS_BITS).to(U32)
-
-
-class Ports:
-    """Writes how a masqueraded flow gets an address and a port of ours."""
-
-    def __init__(self, of: Handshakes, service: Pointer, server: Pointer, back: Pointer) -> None:
-        self.h, self.p, self.at = of, of.p, of.at
-        self.service, self.server, self.back = service, server, back
-
-    def write(self) -> None:
-        p, key = self.p, self.h.key
-        free, spare = p.let("free", 0, U8), p.let("spare", 0)
-        ends = [*words(key.source), *words(key.destination)]
-        ports = key.destination_port.to(U64) << 32 | self.h.ports(key.source_port)
-        start = mix(p, [*ends, ports])
-        p.set(start, start >> 32)
-        with p.when(self.server.sources == 0):
-            self.h.refuse(self.service, "no_port")
-        for i in range(PROBES):
-            with p.when(free == 0):
-                self.try_one(start + i * STRIDE, free)
-                with p.when((free == 2) & (spare == 0)):
-                    p.set(spare, i + 1)
-                with p.when(free == 2):
-                    p.set(free, 0)
-                self.h.forget(free, spare)
-        with p.when(free == 0):
-            with p.when(spare == 0):
-                self.drop()
-            self.propose(start + (spare - 1) * STRIDE)
-
-    def propose(self, number: Value) -> None:
-        """An address and a port of ours, out of a number, into `back`."""
-        p, back = self.p, self.back
-        low, high = MASQUERADE_PORTS
-        drawn = p.let("drawn", number)
-        p.set(back.destination_port, (drawn % (high - low + 1) + low).to(U16).wire())
-        p.set(self.at.number, (drawn % self.server.sources + self.server.first_source).to(U32))
-        source = p.lookup(self.h.tables.sources, "source", self.at)
-        with p.when(source.present):
-            count = back.destination.count
-            for i in range(count):
-                p.set(back.destination[i], source.target[4 - count + i])
-
-    def try_one(self, number: Value, free: Local) -> None:
-        """free: 1 if nobody has it, 2 if whoever has it can spare it."""
-        p, h = self.p, self.h
-        self.propose(number)
-        other, place = h.d.slots.find("other", self.back, self.at)
-        p.set(free, 1)
-        with p.when(other.present), p.when(h.differs(other)):
-            p.set(free, 2)
-            patience = h.d.patience(place)
-            with p.when(h.lives(other, patience)):
-                p.set(free, 0)
-        with p.when(free == 1):
-            p.set(self.at.number, h.answer_place(self.back))
-            answer = p.lookup(h.tables.answers, "answer", self.at)
-            with p.when(answer.present), p.when(answer.number != 0):
-                self.judge(h.entry(p.let("there", answer.number - 1)), free)
-
-    def judge(self, entry: Pointer, free: Local) -> None:
-        """A handshake of somebody else's stands there: only if nothing better is found."""
-        p, back = self.p, self.back
-        with p.when(entry.present):
-            other = (
-                (entry.source_port == back.destination_port)
-                & (entry.target_port == back.source_port)
-                & same(entry.source, back.destination)
-                & same(entry.target, back.source)
-            )
-            with p.when(other & self.h.fresh(entry)):
-                p.set(free, 2)
-                with p.when(self.h.asks(entry)):
-                    p.set(free, 1)
-
-    def drop(self) -> None:
-        p = self.p
-        p.set(self.at.number, self.service.listener)
-        counts = p.lookup(self.h.tables.listeners, "counts", self.at)
-        with p.when(counts.present):
-            bump(p, counts.no_port, 1)
-        self.h.wire.drop()
-
-
-def words(address: Fields) -> list[Value]:
-    return [address[i].to(U64) for i in range(address.count)]
-
-
-def same(one: Fields, other: Fields) -> Condition:
-    """Two addresses are equal."""
-    found: Condition = one[0] == other[0]
-    for i in range(1, one.count):
-        found &= one[i] == other[i]
-    return found
-
-
-def mix(p: Program, parts: list[Value]) -> Local:
-    """A hash of a few numbers; the high bits are the good ones."""
-    mixed = p.let("mixed", parts[0] * 1)
-    for part in parts[1:]:
-        p.set(mixed, mixed * SPREAD ^ part)
-    p.set(mixed, mixed * SPREAD)
-    p.set(mixed, (mixed ^ mixed >> 29) * SPREAD)
-    return mixed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fourseven.l4.bpf.build import Program
-from fourseven.l4.bpf.values import Condition, Load, Pointer, Value
+from fourseven.l4.bpf.layout import U64
+from fourseven.l4.bpf.values import Condition, Fields, Load, Local, Pointer, Value
+from fourseven.l4.program.slots import SPREAD
 from fourseven.l4.program.tables import DONE, NEW_DESTINATION, NEW_SOURCE, RESET
 
 BOTH = NEW_SOURCE | NEW_DESTINATION
@@ -30,3 +32,25 @@ def turn(p: Program, to: Pointer, ends: Pointer) -> None:
     p.copy(to.destination, ends.source)
     p.set(to.source_port, ends.destination_port)
     p.set(to.destination_port, ends.source_port)
+
+
+def words(address: Fields) -> list[Value]:
+    return [address[i].to(U64) for i in range(address.count)]
+
+
+def same(one: Fields, other: Fields) -> Condition:
+    """Two addresses are equal."""
+    found: Condition = one[0] == other[0]
+    for i in range(1, one.count):
+        found &= one[i] == other[i]
+    return found
+
+
+def mix(p: Program, parts: list[Value]) -> Local:
+    """A hash of a few numbers; the high bits are the good ones."""
+    mixed = p.let("mixed", parts[0] * 1)
+    for part in parts[1:]:
+        p.set(mixed, mixed * SPREAD ^ part)
+    p.set(mixed, mixed * SPREAD)
+    p.set(mixed, (mixed ^ mixed >> 29) * SPREAD)
+    return mixed

@@ -30,7 +30,8 @@ from functools import cache
 from fourseven.l4.bpf.build import ARRAY, ARRAY_FOR_EACH_CPU, HASH, SHARED, Map, Program
 from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, U64, Array, Kind, Struct
 from fourseven.l4.kernel_plan import MASQUERADE, KernelPlan
-from fourseven.l4.program.wire import INDEX, WAY
+from fourseven.l4.program import wire
+from fourseven.l4.program.wire import WAY
 
 WORDS = {4: 1, 6: 4}  # 32-bit words of an address
 SERVERS_MAX = 4096  # numbers; taken at once: 300 kB and 130 kB for each processor
@@ -63,6 +64,8 @@ REASONS = (  # why a packet was not served, by listener
     "no_flow",  # midway in a connection that nobody here knows
     "taken",  # its way back belongs to another flow
 )
+
+INDEX = wire.INDEX  # of a row of an array
 
 
 def ends(family: int) -> dict[str, Kind | Array]:
