@@ -30,6 +30,7 @@ from cython.cimports.fourseven.l7.session import session_next, session_write
 from cython.cimports.fourseven.l7.stream import (
     stream_unpin,
 )
+from cython.cimports.fourseven.l7.trace import is_zero
 from cython.cimports.fourseven.native.atomics import (
     count,
 )
@@ -164,6 +165,11 @@ def stream_context(worker, session, context):
     context.client_keep_alive = stream.keep_alive
     context.client_version = stream.version
     context.retry_after_s = stream.retry_after_s
+    if stream.traced:
+        context.trace = cython.address(stream.trace[0])
+        context.span = cython.address(stream.span[0])
+        context.sampled = stream.sampled
+        context.begins_trace = is_zero(cython.address(stream.parent[0]), 8)
     if stream.said is not cython.NULL:
         context.said.at = stream.said.at
         context.said.size = stream.said.end

@@ -18,4 +18,8 @@ cdef struct HeadContext:
     Span said                       # whole lines for the answer's head
     Span told                       # ... for the request's
     uint32_t retry_after_s          # of an answer of our own; 0: the usual
+    const uint8_t *trace            # 16 bytes; NULL: no traceparent of our own
+    const uint8_t *span             # 8 bytes
+    uint8_t sampled
+    uint8_t begins_trace            # the client named none: its tracestate means nothing
     const char *hint                # of an answer of our own; NULL: the status's

@@ -12,6 +12,7 @@ from cython.cimports.fourseven.l7.ended import Stream
 from cython.cimports.fourseven.l7.gates import gates_leave
 from cython.cimports.fourseven.l7.queue import queue_leave
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
+from cython.cimports.fourseven.observe.record import record_stream
 from cython.cimports.fourseven.worker.latency import latency_class
 from cython.cimports.fourseven.worker.tools import buffer_free, monotonic_ns
 from cython.cimports.fourseven.worker.worker import REASONS_MAX
@@ -23,18 +24,20 @@ def stream_ended(worker, session):
     if stream.ended:
         return
     stream.ended = 1
-    if stream.routed:
-        count_ended(worker, stream)
     if stream.queued:
         queue_leave(worker, session)
     if stream.budgeted:
         fetch_add_i64(cython.address(stream.backend_state.retrying), -1)
         stream.budgeted = 0
+    if stream.logged or stream.sampled:
+        record_stream(worker, session)
     gates_leave(worker, session)
     buffer_free(worker, stream.said)
     buffer_free(worker, stream.told)
     stream.said = cython.NULL
     stream.told = cython.NULL
+    if stream.routed:
+        count_ended(worker, stream)  # from now on its numbers may be given to others
 
 
 def count_ended(worker, stream):

@@ -29,6 +29,7 @@ from cython.cimports.fourseven.l7.forwarded import (
 from cython.cimports.fourseven.l7.heads import HEAD_NO_ACTION, HEAD_REFUSED
 from cython.cimports.fourseven.l7.output import (
     Output,
+    is_named,
     put_byte,
     put_header,
     put_number,
@@ -49,6 +50,7 @@ from cython.cimports.fourseven.l7.templates import (
     put_template,
     values_of,
 )
+from cython.cimports.fourseven.l7.trace import put_traceparent
 from cython.cimports.fourseven.native.linux import check
 from cython.cimports.fourseven.protocols.message import (
     FRAMING_CHUNKED,
@@ -62,6 +64,7 @@ from cython.cimports.fourseven.protocols.message import (
     HEADER_HTTP2_SETTINGS,
     HEADER_KEEP_ALIVE,
     HEADER_PROXY_CONNECTION,
+    HEADER_TRACEPARENT,
     HEADER_TRANSFER_ENCODING,
     HEADER_UPGRADE,
     HEADER_X_FORWARDED_FOR,
@@ -123,6 +126,8 @@ def write_request_head(out, capacity, request, context):
         values_of(cython.address(values), request, context)
         put_edits(cython.address(to), cython.address(edits), cython.address(values))
     put_span(cython.address(to), cython.address(context.told))
+    if context.trace is not cython.NULL:
+        put_traceparent(cython.address(to), context)
     put_text(cython.address(to), b"\r\n")
     return written(cython.address(to))
 
@@ -198,11 +203,15 @@ def copy_request_headers(to, request, context, edits, trusted):
         skip |= one << HEADER_X_FORWARDED_FOR
     if not trusted or context.listener.forwarded & FORWARDED_RFC7239:
         skip |= one << HEADER_FORWARDED
+    if context.trace is not cython.NULL:
+        skip |= one << HEADER_TRACEPARENT
     for at in range(request.header_count):
         header = cython.address(request.headers[at])
         if header.drop or skip >> (header.known & 63) & 1:
             continue
         if header.known == 0 and not trusted and claims_to_forward(cython.address(header.name)):
+            continue
+        if context.begins_trace and is_named(cython.address(header.name), b"tracestate"):
             continue
         if own_id and same_name(cython.address(header.name), id_name):
             continue

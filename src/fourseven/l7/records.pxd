@@ -83,6 +83,11 @@ cdef struct Held:
     uint64_t note               # the gate's own
     uint32_t kind               # GateKind
 
+# Behind the start of the session's buffer.
+cdef struct TextPlace:
+    uint16_t at
+    uint16_t size               # 0: none, or beyond what a record takes
+
 cdef struct Stream:
     Upstream *upstream
     # while pinned: from routing to the end of the response's head
@@ -121,6 +126,17 @@ cdef struct Stream:
     uint64_t sent_ns            # the request's last byte
     uint64_t first_ns           # the answer's head has been read
     uint64_t bytes_out          # to the client
+    uint64_t connected_ns       # the last try's connection stood, if it was a new one
+    # for the record
+    TextPlace[5] texts          # method, target, host, user agent, referer: in the head
+    Address client
+    uint8_t secure
+    uint8_t logged
+    uint8_t traced              # trace, span and parent hold
+    uint8_t sampled
+    uint8_t[16] trace
+    uint8_t[8] span
+    uint8_t[8] parent           # all zeros: the trace begins here
     # the route, by its stable number: it outlives the pin
     uint32_t route_stable
     uint32_t backend_number

@@ -2,7 +2,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fourseven.l7.heads cimport HeadContext
 from fourseven.l7.records cimport Session, Stream, Upstream
-from fourseven.protocols.message cimport Request
+from fourseven.protocols.message cimport Request, Span
 from fourseven.snapshot.layout cimport Backend, Listener, Route
 from fourseven.worker.worker cimport Buffer, Worker
 
@@ -30,6 +30,8 @@ cdef void prefix_begin(Worker *worker, Session *session) noexcept nogil
 cdef void set_prefix(Worker *worker, Session *session) noexcept nogil
 # The gates have let it pass: its action answers, or a server is tried.
 cdef void stream_go_on "fourseven_stream_go_on"(Worker *worker, Session *session) noexcept nogil
+cdef void note_texts(Session *session, const Request *request) noexcept nogil
+cdef void note_text(Session *session, uint32_t which, const Span *text) noexcept nogil
 cdef uint8_t limit_reason(uint16_t status) noexcept nogil
 cdef void take_route(Worker *worker, Session *session, int32_t number) noexcept nogil
 cdef const Backend *choose(Worker *worker, const Stream *stream) noexcept nogil

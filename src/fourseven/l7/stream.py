@@ -41,6 +41,7 @@ from cython.cimports.fourseven.l7.records import (
 from cython.cimports.fourseven.l7.request import window_reset
 from cython.cimports.fourseven.l7.session import session_close, session_next, session_write
 from cython.cimports.fourseven.l7.tls import tls_covers
+from cython.cimports.fourseven.l7.trace import trace_begin
 from cython.cimports.fourseven.l7.upstream import (
     upstream_drop,
     upstream_release,
@@ -65,6 +66,8 @@ from cython.cimports.fourseven.protocols.message import (
     FRAMING_CLOSE,
     FRAMING_LENGTH,
     FRAMING_NONE,
+    HEADER_REFERER,
+    HEADER_USER_AGENT,
     METHOD_CONNECT,
     Request,
     Span,
@@ -126,6 +129,10 @@ def stream_clear(session):
     """No request is at work: an answer now is about the connection."""
     memset(cython.address(session.stream), 0, cython.sizeof(Stream))
     session.stream.version = 11
+    if session.listener.plan is not cython.NULL:
+        session.stream.logged = session.listener.plan.logged
+        session.stream.client = session.peer
+        session.stream.secure = carrier_of(session).tls is not cython.NULL
 
 
 def read_head(worker, session):
@@ -179,6 +186,10 @@ def admit(worker, session):
         stream.keep_alive = 0
         session.lingering = 1  # it did not know: its next requests may be on their way
     client_address(listener, request)
+    if listener.traced:
+        trace_begin(worker, session, request)
+    if stream.logged or stream.sampled:
+        note_texts(session, request)
     if listener.request_id.at is not cython.NULL:
         id = request_id(
             listener,
@@ -198,6 +209,32 @@ def admit(worker, session):
     if listener.body_timeout_ms and not stream.request.done:
         session.body_due_ms = worker.now_ms + listener.body_timeout_ms
     route_step(worker, session)
+
+
+def note_texts(session, request):
+    """Where the texts for the record stand in the head."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    at: uint32_t
+    stream.client = request.client
+    note_text(session, 0, cython.address(request.method))
+    note_text(session, 1, cython.address(request.target))
+    note_text(session, 2, cython.address(request.authority))
+    for at in range(request.header_count):
+        if request.headers[at].known == HEADER_USER_AGENT:
+            note_text(session, 3, cython.address(request.headers[at].value))
+        elif request.headers[at].known == HEADER_REFERER:
+            note_text(session, 4, cython.address(request.headers[at].value))
+
+
+def note_text(session, which, text):
+    buffer: cython.pointer[Buffer] = session.in_.buffer
+    start: cython.p_const_char = buffer.at + buffer.start
+    if text.at is cython.NULL or text.at < start or text.at + text.size > buffer.at + buffer.end:
+        return  # it was put together elsewhere
+    if text.at - start > 65535 or text.size > 65535:
+        return
+    session.stream.texts[which].at = cython.cast(uint16_t, text.at - start)
+    session.stream.texts[which].size = cython.cast(uint16_t, text.size)
 
 
 def body_start(session, request):

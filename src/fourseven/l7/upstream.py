@@ -329,6 +329,8 @@ def upstream_ready(worker, source, events):
 def connected(worker: cython.pointer[Worker], upstream: cython.pointer[Upstream]) -> cython.void:
     if upstream.connecting:
         upstream.connecting = 0
+        if upstream.session is not cython.NULL:
+            upstream.session.stream.connected_ns = worker.now_ns
         timer_put_off(
             worker,
             cython.address(upstream.timer),

@@ -10,6 +10,7 @@ typedef struct {
     Slot *slots FOURSEVEN_LINE;       /* the bases; never change */
     BackendState *backends;
     ListenerState *listeners;
+    void *names;                      /* fourseven.snapshot.names.NameTable */
     void *tickets;                    /* fourseven.tls.tickets.TicketRing */
     int32_t wake_fds[FOURSEVEN_WORKERS_MAX]; /* of each worker: an eventfd that makes it begin a turn */
 } Shared;

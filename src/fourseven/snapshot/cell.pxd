@@ -13,6 +13,7 @@ cdef extern from "fourseven/snapshot/cell.h" nogil:
         Slot *slots
         BackendState *backends
         ListenerState *listeners
+        void *names
         void *tickets
         int32_t[WORKERS_MAX] wake_fds
 

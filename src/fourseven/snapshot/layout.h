@@ -271,6 +271,9 @@ typedef struct {
     RouteTable *hello_table;   /* with tls: the routes that say at the ClientHello if TLS ends; or NULL */
     uint32_t protocols;        /* bits of Protocols */
     uint32_t streams_max;      /* HTTP/2: requests at once on one connection */
+    uint32_t logged;           /* its requests stand in the access log */
+    uint32_t traced;           /* a trace is carried on, or begun */
+    uint32_t trace_sample;     /* of 2^32: traces begun here that are recorded */
     void *tls;                 /* fourseven.tls.site.TlsSite; NULL: clients speak without TLS */
 } Listener;
 

@@ -320,6 +320,9 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         RouteTable *hello_table
         uint32_t protocols
         uint32_t streams_max
+        uint32_t logged
+        uint32_t traced
+        uint32_t trace_sample
         void *tls
 
     ctypedef struct Pins "__typeof__(((Snapshot *)0)->pins[0])":

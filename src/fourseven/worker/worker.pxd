@@ -4,6 +4,7 @@ from fourseven.matching.table cimport MatchScratch
 from fourseven.protocols.message cimport Address, Request, Response, Span
 from fourseven.snapshot.cell cimport Seen, Shared
 from fourseven.snapshot.layout cimport Listener, ListenerState, Snapshot
+from fourseven.worker.ring cimport Ring
 
 cpdef enum:
     FAULTS_MAX = 128
@@ -86,6 +87,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t http2_trunks, http2_calls
         uint64_t rate_dry_run, rate_keys_replaced, concurrency_untracked
         uint64_t mirrored, mirror_skipped, mirror_failed
+        uint64_t records, records_dropped
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
@@ -240,6 +242,8 @@ cdef struct Worker:
     WorkerCounters *counters
     SlotCounters *slot_counters         # [SLOTS_MAX], touched pages only
     ListenerCounters *listener_counters  # [LISTENERS_MAX]
+    Ring *log_ring                      # records of requests: for the access log
+    Ring *span_ring                     # ... for tracing
     RouteCounters *route_counters       # [ROUTES_MAX], touched pages only
     BackendCounters *backend_counters   # [BACKENDS_MAX], touched pages only
     Source wake                         # the eventfd by which control wakes us

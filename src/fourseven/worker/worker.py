@@ -54,6 +54,7 @@ from cython.cimports.fourseven.tls.outward import Resumption
 from cython.cimports.fourseven.worker.arrival import arrivals_stop
 from cython.cimports.fourseven.worker.local import local_address
 from cython.cimports.fourseven.worker.secure import resumptions_drop
+from cython.cimports.fourseven.worker.ring import ring_drop, ring_new
 from cython.cimports.fourseven.worker.tools import (
     buffers_drop,
     monotonic_ns,
@@ -110,6 +111,8 @@ def worker_new(shared, index, fatal_fd):
         cython.pointer[ListenerCounters],
         pages_new(LISTENERS_MAX * cython.sizeof(ListenerCounters)),
     )
+    worker.log_ring = ring_new()
+    worker.span_ring = ring_new()
     worker.route_counters = cython.cast(
         cython.pointer[RouteCounters], pages_new(ROUTES_MAX * cython.sizeof(RouteCounters))
     )
@@ -136,6 +139,8 @@ def worker_drop(worker):
     pages_drop(worker.counters, cython.sizeof(WorkerCounters))
     pages_drop(worker.slot_counters, SLOTS_MAX * cython.sizeof(SlotCounters))
     pages_drop(worker.listener_counters, LISTENERS_MAX * cython.sizeof(ListenerCounters))
+    ring_drop(worker.log_ring)
+    ring_drop(worker.span_ring)
     pages_drop(worker.route_counters, ROUTES_MAX * cython.sizeof(RouteCounters))
     pages_drop(worker.backend_counters, BACKENDS_MAX * cython.sizeof(BackendCounters))
     pages_drop(worker.listeners, LISTENERS_MAX * cython.sizeof(WorkerListener))
