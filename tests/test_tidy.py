@@ -42,6 +42,7 @@ LEVELS = {
     "forms_ejection": 4,
     "forms_health": 4,
     "forms_resilience": 4,
+    "forms_observe": 4,
     "model": 4,  # its fields are what the registry lists
     "registry": 4,
     "scalars": 1,

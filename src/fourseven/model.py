@@ -59,6 +59,7 @@ from fourseven.forms_admin import Admin
 from fourseven.forms_ejection import Ejection
 from fourseven.forms_health import Health
 from fourseven.forms_resilience import Resilient, ResilientServer
+from fourseven.forms_observe import AccessLogForm, Tracing
 from fourseven.plan import (
     BackendPlan,
     KernelOptions,
@@ -414,6 +415,9 @@ class Listener(Form):
     forwarded: Annotated[tuple[ForwardedHeader, ...], BeforeValidator(listed), L7] = Field(
         ("x-forwarded",), description="Headers that tell servers who the client is; [] for none."
     )
+    access_log: Annotated[bool, L7] = Field(
+        True, description="Whether its requests stand in the access log, where the file has one."
+    )
     request_id: Annotated[str | bool, L7] = Field(
         False,
         description="true, or the header's name: each request gets an id unless it brings one.",
@@ -557,6 +561,12 @@ class Config(Form):
 
     kernel: Kernel = Field(
         Kernel.model_validate({}), description="Layer 4 in the kernel; see docs/kernel.md."
+    )
+    access_log: AccessLogForm | None = Field(
+        None, description="A line for each HTTP request; see docs/access-log.md. Left out: none."
+    )
+    tracing: Tracing | None = Field(
+        None, description="Trace context and spans; see docs/tracing.md. Left out: headers pass."
     )
     admin: Admin = Field(Admin.model_validate({}), description="The admin API; see docs/admin.md.")
 

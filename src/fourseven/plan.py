@@ -212,6 +212,7 @@ class ListenerPlan:
     send_timeout_ms: int = 60_000
     tunnel_timeout_ms: int = 3_600_000
     relax: int = 0  # bits of Relax
+    logged: bool = False  # its requests stand in the access log
     protocols: int = 1  # bits of Protocols
     streams_max: int = 128  # HTTP/2: requests at once on one connection
     tls: TlsPlan | None = None
@@ -374,6 +375,23 @@ class AdminPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class LogPlan:
+    """The access log."""
+
+    to: str  # stdout, stderr, file:/path, syslog:/path, syslog:host:port
+    pieces: tuple[tuple[int, int, bytes], ...]  # observe.lines: LineField, LineMode, literal
+
+
+@dataclass(frozen=True, slots=True)
+class TracingPlan:
+    """W3C trace context, and what becomes of recorded spans."""
+
+    sample: int  # of 2^32 - 1: traces begun here that are recorded
+    export: str = ""  # OTLP over HTTP
+    service: str = "fourseven"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that the data planes need to know."""
 
@@ -384,3 +402,5 @@ class Plan:
     shutdown_timeout_ms: int = 30_000  # how long a drain waits before it cuts
     warnings: tuple[str, ...] = field(default=())
     admin: AdminPlan = AdminPlan()
+    access_log: LogPlan | None = None
+    tracing: TracingPlan | None = None

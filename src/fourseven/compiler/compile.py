@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fourseven.compiler.admin import compile_admin
 from fourseven.compiler.backends import compile_backend
+from fourseven.compiler.observe import compile_log, compile_tracing
 from fourseven.compiler.listeners import compile_listener
 from fourseven.compiler.outward import compile_outward
 from fourseven.compiler.planes import choose, with_plane
@@ -34,6 +35,7 @@ def compile_plan(config: Config, facts: Facts = UNASKED) -> Plan:
     whole = [compile_listener(config, name, problems) for name in config.listeners]
     backends = _backends(config, problems)
     admin = compile_admin(config, problems)
+    log = compile_log(config, problems)
     if problems:
         raise ConfigErrors(problems)
     ranged = {one.name for one in backends if width(server.address for server in one.servers) > 1}
@@ -52,6 +54,8 @@ def compile_plan(config: Config, facts: Facts = UNASKED) -> Plan:
         workers=config.workers,
         shutdown_timeout_ms=config.shutdown_timeout_ms,
         admin=admin,
+        access_log=log,
+        tracing=compile_tracing(config),
     )
 
 

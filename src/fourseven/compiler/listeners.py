@@ -55,6 +55,7 @@ def compile_listener(config: Config, name: str, problems: list[Problem]) -> List
         body_prefix_max=max(body_prefix(route.match) for route in listener.all_routes),
         forwarded=sum(FORWARDED[header] for header in set(listener.forwarded)),
         request_id=_request_id(listener),
+        logged=config.access_log is not None and listener.access_log,
         protocols=_protocols(listener, decision.mode),
         tls=compile_tls(config, name, problems),
         hello=looks_at_hello(listener, decision.need),

@@ -86,6 +86,8 @@ def fill_listeners(arena, snapshot, plan, numbers, fds, backends, tickets):
         shared.tls = cython.NULL
         if said.tls is not None:
             shared.tls = site_build(arena, said.tls, tickets)
+        shared.traced = 0 if plan.tracing is None else 2 if plan.tracing.export else 1
+        shared.trace_sample = plan.tracing.sample if plan.tracing is not None else 0
         shared.state = numbers.listener_state(said.name)
         for bind, sockets in zip(said.bind, fds[said.name], strict=True):
             listener = cython.address(snapshot.listeners[at])
@@ -205,6 +207,7 @@ def pack_limits(listener, plan):
     listener.tunnel_timeout_ms = plan.tunnel_timeout_ms
     listener.relax = plan.relax
     listener.protocols = plan.protocols
+    listener.logged = plan.logged
     listener.streams_max = plan.streams_max
     return 0
 

@@ -7,8 +7,8 @@ and says when it has ended. What is said on the channel:
     load   id file content words            open     id wants          (listener, bind, copies)
     opened id problems shares + sockets     loaded   id wants problems ... the file is in force
     drain  deadline_ms keep                 refused  id kind problems  the old one stays in force
-    ping                                    draining                   it takes no new connections
-                                            pong
+    reopen                                  draining                   it takes no new connections
+    ping                                    pong
                                             words    words             what an operator has said
 
 `wants` names every socket of the file; `shares` names those that come with the message, which are
@@ -103,6 +103,10 @@ class Child:
     def drain(self, deadline_ms: int, keep: bool) -> None:
         """keep: what it has in the kernel goes on; its successor has it."""
         self.channel.send({"type": "drain", "deadline_ms": deadline_ms, "keep": keep})
+
+    def reopen(self) -> None:
+        """Its access log is to be opened anew."""
+        self.channel.send({"type": "reopen"})
 
     def kill(self) -> None:
         if self.alive:

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from fourseven.snapshot.cell cimport Cell
+from fourseven.snapshot.names cimport Names
 from fourseven.tls.tickets cimport TicketRing
 from fourseven.worker.worker cimport Worker
 
@@ -14,4 +15,7 @@ cdef class DataPlane:
     cdef readonly uint64_t generation
     cdef list threads
     cdef TicketRing *tickets
+    cdef Names names
+    cdef readonly object log
+    cdef readonly object spans
     cdef int set_server(self, int number, object server) except -1

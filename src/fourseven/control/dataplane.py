@@ -36,6 +36,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Slot,
     Snapshot,
 )
+from cython.cimports.fourseven.snapshot.names import Names
 from cython.cimports.fourseven.tls.tickets import ring_drop, ring_new, ring_rotate
 from cython.cimports.fourseven.worker.secure import secure_prepare
 from cython.cimports.fourseven.worker.worker import (
@@ -59,6 +60,8 @@ from cython.cimports.libc.string import memcpy, memset
 
 from fourseven.control.address import resolve
 from fourseven.control.numbers import Numbers
+from fourseven.observe.log import AccessLog
+from fourseven.observe.spans import Spans
 from fourseven.protocols.http1 import Fault
 from fourseven.worker.secure import TlsFault
 from fourseven.worker.worker import Reason
@@ -77,6 +80,8 @@ class DataPlane:
         http2_prepare()
         self.tickets = ring_new()
         self.cell.shared.tickets = self.tickets
+        self.names = Names()
+        self.cell.shared.names = cython.address(self.names.table)
         self.fatal_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.numbers = Numbers()
         self.threads = []
@@ -91,6 +96,13 @@ class DataPlane:
             for mode in range(MODES):
                 self.workers[at].planes[mode] = planes[mode]
             self.worker_count = at + 1
+        log_rings = []
+        span_rings = []
+        for at in range(workers):
+            log_rings.append(cython.cast(cython.size_t, self.workers[at].log_ring))
+            span_rings.append(cython.cast(cython.size_t, self.workers[at].span_ring))
+        self.log = AccessLog(log_rings)
+        self.spans = Spans(span_rings)
 
     def __dealloc__(self):
         at: cython.int
@@ -139,6 +151,7 @@ class DataPlane:
                 number = self.numbers.slot(backend.name, server)
                 key = (backend.name, server.address)
                 self.set_server(number, (server, addresses[key], key not in out))
+        self.names.use(self.numbers)
         self.generation += 1
         self.cell.swap(snapshot)
         self.plan = plan
@@ -235,6 +248,7 @@ class DataPlane:
         slot: cython.pointer[Slot]
         waiting = self.cell.reclaim()
         if waiting == 0 and self.plan is not None:
+            self.names.free_retired()
             for number in self.numbers.release(self.plan, self):
                 slot = cython.address(self.cell.shared.slots[number])
                 store_release_u32(cython.address(slot.usable), 0)
@@ -295,6 +309,7 @@ class DataPlane:
         for thread in self.threads:
             thread.join()
         self.threads = []
+        self.log.stop()
 
     def counters(self) -> dict:
         """What has been counted since the start, summed over the workers.

@@ -4,6 +4,8 @@ from typing import Any
 
 from fourseven.control.numbers import Numbers
 from fourseven.health.standing import Order
+from fourseven.observe.log import AccessLog
+from fourseven.observe.spans import Spans
 from fourseven.plan import Plan
 
 class DataPlane:
@@ -12,6 +14,8 @@ class DataPlane:
     generation: int
     numbers: Numbers
     plan: Plan | None
+    log: AccessLog
+    spans: Spans
     def __init__(self, workers: int) -> None: ...
     def start(self) -> None: ...
     def publish(

@@ -30,6 +30,7 @@ from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
 from fourseven.config.warnings import warnings_of
 from fourseven.control import logs
+from fourseven.control.access_log import Log, Target
 from fourseven.control.admin.front import Front
 from fourseven.control.certificates import Watch
 from fourseven.control.channel import Channel, Message
@@ -41,6 +42,7 @@ from fourseven.control.host import facts_for
 from fourseven.control.kernel import KernelPlanes, merged
 from fourseven.control.servers import Servers
 from fourseven.control.sockets import Want
+from fourseven.control.spans import Exporter, Reader
 from fourseven.control.stapling import Stapling
 from fourseven.errors import ConfigErrors, FoursevenError
 from fourseven.health.standing import WHOLE, Order
@@ -66,6 +68,8 @@ class Plane(Protocol):
     """What control asks of the data plane (dataplane.DataPlane)."""
 
     fatal_fd: int
+    log: Log
+    spans: Reader
 
     def start(self) -> None: ...
     def publish(self, plan: Plan, fds: dict[str, list[int]], out: Set[Key]) -> None: ...
@@ -120,6 +124,8 @@ class Engine:
         self._front = Front(self, admin)
         self._discovery = Discovery(self.reweigh)
         self._finding: asyncio.Task[None] | None = None
+        self._log = Target()
+        self._spans = Exporter()
         self._ejection = Ejection(self.servers.eject)
         self._stapling = Stapling(self.reweigh)
         self._out: set[Key] = set()  # servers without new work
@@ -150,6 +156,8 @@ class Engine:
                     self._opened(message, fds)
                 case "drain":
                     self._drain(message["deadline_ms"], keep=message["keep"])
+                case "reopen" if self._plane is not None:
+                    self._log.reopen(self._plane.log)
                 case "ping":
                     self._channel.send({"type": "pong"})
         except Exception as error:  # a fault of ours: the old plan stays, and somebody must know
@@ -267,6 +275,7 @@ class Engine:
         found = self._discovery.found(plan)
         weighed = with_weights(found, self.servers.weights)
         out = self.servers.out(found)
+        log_fd = self._log.open(plan.access_log)
         self._kernel.publish(weighed, out)
         try:
             self._publish_workers(heard(self._stapling.stapled(weighed)), fresh, out)
@@ -274,8 +283,12 @@ class Engine:
             if self._plan is not None:
                 before = with_weights(self._discovery.found(self._plan), self.servers.weights)
                 self._kernel.publish(before, self.servers.out(before))
+            if log_fd >= 0:
+                os.close(log_fd)
             raise
         self._plan = plan
+        self._log.use(self._plane.log, plan.access_log, log_fd)
+        self._spans.use(plan.tracing, self._plane.spans)
         self._discovery.use(plan)
         self._stapling.use(plan)
         self.servers.use(found)
@@ -445,6 +458,7 @@ class Engine:
         self._kernel.close(remove=True)
         if self._plane is not None:
             self._loop.remove_reader(self._plane.fatal_fd)
+            self._spans.stop()
             self._plane.stop()
         logs.say("engine.drained", pid=os.getpid())
         self._done.set()

@@ -7,6 +7,7 @@ that connect meanwhile wait in the kernel's queue and are served by the next eng
     start      a file that is wrong ends us (exit code 78), unless our predecessor was killed:
                then what it had in force is used, and we say so
     reload     SIGHUP, `fourseven reload`: a wrong file changes nothing
+    reopen     SIGUSR1: the access log is opened anew, after somebody has moved its file away
     upgrade    SIGUSR2, `fourseven upgrade`: a new engine (new code) takes over, the old one drains
     crash      the next engine gets what was in force, never an edit that nobody asked to load;
                at once, and ever later when it crashes in a loop
@@ -291,7 +292,12 @@ class Supervisor:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.stop, signum)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+        loop.add_signal_handler(signal.SIGUSR1, self._reopen)
         loop.add_signal_handler(signal.SIGUSR2, lambda: self._spawn(self.upgrade()))
+
+    def _reopen(self) -> None:
+        for child in self._children:
+            child.reopen()
 
     async def _answer(self, question: dict[str, Any]) -> remote.Answer:
         match question.get("command"):

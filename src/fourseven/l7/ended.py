@@ -29,7 +29,7 @@ def stream_ended(worker, session):
     if stream.budgeted:
         fetch_add_i64(cython.address(stream.backend_state.retrying), -1)
         stream.budgeted = 0
-    if stream.logged or stream.sampled:
+    if stream.logged or (stream.sampled and stream.traced == 2):
         record_stream(worker, session)
     gates_leave(worker, session)
     buffer_free(worker, stream.said)

@@ -50,6 +50,7 @@ cpdef enum:
     REGISTER_MS = 250           # a request that takes longer has its client watched for leaving
     INTERIM_MAX = 32            # 1xx answers to one request; real servers send one or two
     PRIORITIES = 3              # of those who wait for a server: high, normal, low
+    TEXT_MAX = 8192             # of a text in a record: a line must have an end
     HELD_MAX = 6                # gates that must hear of a request's end, on one route
     ACCEPTS_MAX = 8             # new connections a turn: more, and one worker would take a whole burst
 
@@ -132,7 +133,7 @@ cdef struct Stream:
     Address client
     uint8_t secure
     uint8_t logged
-    uint8_t traced              # trace, span and parent hold
+    uint8_t traced              # trace, span and parent hold; 2: and are recorded if sampled
     uint8_t sampled
     uint8_t[16] trace
     uint8_t[8] span

@@ -32,6 +32,7 @@ from cython.cimports.fourseven.l7.records import (
     SESSION_HEAD,
     SESSION_PREFIX,
     SESSION_TUNNEL,
+    TEXT_MAX,
     Http,
     Stream,
     Upstream,
@@ -231,10 +232,12 @@ def note_text(session, which, text):
     start: cython.p_const_char = buffer.at + buffer.start
     if text.at is cython.NULL or text.at < start or text.at + text.size > buffer.at + buffer.end:
         return  # it was put together elsewhere
-    if text.at - start > 65535 or text.size > 65535:
+    if text.at - start > 65535:
         return
     session.stream.texts[which].at = cython.cast(uint16_t, text.at - start)
-    session.stream.texts[which].size = cython.cast(uint16_t, text.size)
+    session.stream.texts[which].size = cython.cast(
+        uint16_t, text.size if text.size < TEXT_MAX else cython.cast(uint32_t, TEXT_MAX)
+    )
 
 
 def body_start(session, request):

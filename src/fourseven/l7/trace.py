@@ -35,7 +35,7 @@ def trace_begin(worker, session, request):
         if request.headers[at].known == HEADER_TRACEPARENT and not request.headers[at].drop:
             given += 1
             flags = read_parent(stream, cython.address(request.headers[at].value))
-    stream.traced = 1
+    stream.traced = listener.traced
     if given != 1 or flags < 0:
         for at in range(2):
             random = random_next(worker)

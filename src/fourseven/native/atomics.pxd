@@ -19,6 +19,7 @@ cdef extern from "fourseven/native/atomics.h" nogil:
     uint32_t fetch_and_u32 "fs_fetch_and"(uint32_t *p, uint32_t value)
     bint claim_u32 "fs_claim_u32"(uint32_t *p, uint32_t before, uint32_t after)
 
+    void *exchange_pointer "fs_exchange_seq"(void **p, void *value)
     int32_t load_acquire_i32 "fs_load_acquire"(const int32_t *p)
     void store_release_i32 "fs_store_release"(int32_t *p, int32_t value)
 

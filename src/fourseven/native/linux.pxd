@@ -110,6 +110,7 @@ cdef extern from "<fcntl.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
     int pipe2(int *ends, int flags)
+    ssize_t write(int fd, const void *at, size_t size)
 
 cdef extern from "<time.h>" nogil:
     int CLOCK_MONOTONIC, CLOCK_REALTIME
@@ -117,6 +118,7 @@ cdef extern from "<time.h>" nogil:
         long tv_sec
         long tv_nsec
     int clock_gettime(int clock, timespec *now)
+    int nanosleep(const timespec *time, timespec *left)
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)

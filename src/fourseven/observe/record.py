@@ -48,7 +48,7 @@ def record_stream(worker, session):
     size = (size + 7) & ~cython.cast(uint32_t, 7)
     if stream.logged:
         leave(worker, worker.log_ring, session, cython.address(texts[0]), size)
-    if stream.sampled:
+    if stream.sampled and stream.traced == 2:
         leave(worker, worker.span_ring, session, cython.address(texts[0]), size)
 
 
@@ -62,9 +62,7 @@ def leave(
     texts: cython.pointer[Span],
     size: uint32_t,
 ) -> cython.void:
-    record: cython.pointer[Record] = cython.cast(
-        cython.pointer[Record], ring_room(ring, size)
-    )
+    record: cython.pointer[Record] = cython.cast(cython.pointer[Record], ring_room(ring, size))
     if record is cython.NULL:
         count(cython.address(worker.counters.records_dropped), 1)
         return
@@ -87,9 +85,7 @@ def gather(
 ) -> cython.void:
     """Where the texts stand now."""
     stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
-    names: cython.pointer[NameTable] = cython.cast(
-        cython.pointer[NameTable], worker.shared.names
-    )
+    names: cython.pointer[NameTable] = cython.cast(cython.pointer[NameTable], worker.shared.names)
     at: uint32_t
     buffer = session.in_.buffer
     if session.listener.plan is not cython.NULL:
@@ -97,15 +93,24 @@ def gather(
     if stream.routed:
         texts[cython.cast(cython.int, TEXT_ROUTE)] = name_of(names.routes[stream.route_stable])
     if stream.backed:
-        texts[cython.cast(cython.int, TEXT_BACKEND)] = name_of(names.backends[stream.backend_number])
+        texts[cython.cast(cython.int, TEXT_BACKEND)] = name_of(
+            names.backends[stream.backend_number]
+        )
         texts[cython.cast(cython.int, TEXT_SERVER)] = name_of(names.slots[stream.slot])
     if stream.id_size:
-        texts[cython.cast(cython.int, TEXT_ID)] = Span(at=cython.address(stream.id[0]), size=stream.id_size)
+        texts[cython.cast(cython.int, TEXT_ID)] = Span(
+            at=cython.address(stream.id[0]), size=stream.id_size
+        )
     if buffer is cython.NULL:
         return
     for at in range(5):
-        if stream.texts[at].size and stream.texts[at].at + stream.texts[at].size <= stream.head_size:
-            texts[cython.cast(cython.int, TEXT_METHOD) + at].at = buffer.at + buffer.start + stream.texts[at].at
+        if (
+            stream.texts[at].size
+            and stream.texts[at].at + stream.texts[at].size <= stream.head_size
+        ):
+            texts[cython.cast(cython.int, TEXT_METHOD) + at].at = (
+                buffer.at + buffer.start + stream.texts[at].at
+            )
             texts[cython.cast(cython.int, TEXT_METHOD) + at].size = stream.texts[at].size
 
 

@@ -272,7 +272,7 @@ typedef struct {
     uint32_t protocols;        /* bits of Protocols */
     uint32_t streams_max;      /* HTTP/2: requests at once on one connection */
     uint32_t logged;           /* its requests stand in the access log */
-    uint32_t traced;           /* a trace is carried on, or begun */
+    uint32_t traced;           /* 1: a trace is carried on, or begun; 2: and recorded where it is sampled */
     uint32_t trace_sample;     /* of 2^32: traces begun here that are recorded */
     void *tls;                 /* fourseven.tls.site.TlsSite; NULL: clients speak without TLS */
 } Listener;

@@ -56,6 +56,42 @@ cpdef enum PartKind:
     PART_VERIFIED = 18      # whether it has shown one: true or false
     PART_SECURE = 19        # the text, over TLS alone
 
+# What stands in a line of the access log.
+cpdef enum LineField:
+    LINE_LITERAL = 0
+    LINE_TIME = 1           # RFC 3339, UTC, milliseconds
+    LINE_TIME_COMMON = 2    # 31/Dec/2026:23:59:59 +0000
+    LINE_TIME_UNIX = 3      # seconds since 1970, with milliseconds
+    LINE_CLIENT = 4
+    LINE_PORT = 5
+    LINE_LISTENER = 6
+    LINE_ROUTE = 7
+    LINE_BACKEND = 8
+    LINE_SERVER = 9
+    LINE_METHOD = 10
+    LINE_TARGET = 11
+    LINE_HOST = 12
+    LINE_AGENT = 13
+    LINE_REFERER = 14
+    LINE_ID = 15
+    LINE_PROTOCOL = 16      # HTTP/1.1
+    LINE_SCHEME = 17
+    LINE_STATUS = 18
+    LINE_REASON = 19
+    LINE_BYTES_IN = 20
+    LINE_BYTES_OUT = 21
+    LINE_TOTAL = 22         # milliseconds, three places
+    LINE_QUEUE = 23
+    LINE_CONNECT = 24
+    LINE_ANSWER = 25
+    LINE_RETRIES = 26
+    LINE_TRACE = 27
+    LINE_SPAN = 28
+
+cpdef enum LineMode:
+    LINE_PLAIN = 0          # absent: -
+    LINE_JSON = 1           # strings in quotes; absent: null
+
 cpdef enum ActionKind:
     ACTION_SET_HEADER = 0       # replaces all of that name
     ACTION_ADD_HEADER = 1

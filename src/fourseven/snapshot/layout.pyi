@@ -86,6 +86,41 @@ class GateKind(IntEnum):
     GATE_BANDWIDTH = 15
     GATE_MIRROR = 16
 
+class LineField(IntEnum):
+    LINE_LITERAL = 0
+    LINE_TIME = 1
+    LINE_TIME_COMMON = 2
+    LINE_TIME_UNIX = 3
+    LINE_CLIENT = 4
+    LINE_PORT = 5
+    LINE_LISTENER = 6
+    LINE_ROUTE = 7
+    LINE_BACKEND = 8
+    LINE_SERVER = 9
+    LINE_METHOD = 10
+    LINE_TARGET = 11
+    LINE_HOST = 12
+    LINE_AGENT = 13
+    LINE_REFERER = 14
+    LINE_ID = 15
+    LINE_PROTOCOL = 16
+    LINE_SCHEME = 17
+    LINE_STATUS = 18
+    LINE_REASON = 19
+    LINE_BYTES_IN = 20
+    LINE_BYTES_OUT = 21
+    LINE_TOTAL = 22
+    LINE_QUEUE = 23
+    LINE_CONNECT = 24
+    LINE_ANSWER = 25
+    LINE_RETRIES = 26
+    LINE_TRACE = 27
+    LINE_SPAN = 28
+
+class LineMode(IntEnum):
+    LINE_PLAIN = 0
+    LINE_JSON = 1
+
 class ActionKind(IntEnum):
     ACTION_SET_HEADER = 0
     ACTION_ADD_HEADER = 1

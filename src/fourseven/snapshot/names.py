@@ -50,9 +50,7 @@ class Names:
         if self.known.get((kind, number)) == name:
             return 0
         raw: bytes = json.dumps(name, ensure_ascii=False)[1:-1].encode("utf-8", "replace")
-        text = cython.cast(
-            cython.pointer[NameText], malloc(cython.sizeof(NameText) + len(raw))
-        )
+        text = cython.cast(cython.pointer[NameText], malloc(cython.sizeof(NameText) + len(raw)))
         if text is cython.NULL:
             raise MemoryError
         text.size = len(raw)

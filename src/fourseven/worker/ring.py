@@ -18,9 +18,7 @@ from cython.cimports.libc.stdlib import calloc, free
 
 
 def ring_new():
-    ring: cython.pointer[Ring] = cython.cast(
-        cython.pointer[Ring], calloc(1, cython.sizeof(Ring))
-    )
+    ring: cython.pointer[Ring] = cython.cast(cython.pointer[Ring], calloc(1, cython.sizeof(Ring)))
     if ring is cython.NULL:
         raise MemoryError
     try:
@@ -64,7 +62,9 @@ def ring_next(ring):
     if ring.taken == written:
         return cython.NULL
     place = ring.taken % RING_SIZE
-    if cython.cast(cython.pointer[uint32_t], ring.at + place)[0] == cython.cast(uint32_t, RING_SKIP):
+    if cython.cast(cython.pointer[uint32_t], ring.at + place)[0] == cython.cast(
+        uint32_t, RING_SKIP
+    ):
         ring_took(ring, cython.cast(uint32_t, RING_SIZE - place))
         if ring.taken == written:
             return cython.NULL
