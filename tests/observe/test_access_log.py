@@ -42,12 +42,12 @@ def running() -> Iterator[Service]:
 
 
 @pytest.fixture
-def service(running: Service, server: Recorder) -> Iterator[Service]:
+def service(running: Service, server: Recorder) -> Service:
     """One for all tests, since it takes seconds to start; the log is new for each."""
     (running.folder / LOG).unlink(missing_ok=True)
     assert running.reload(answering("x"))["code"] == 0
     assert running.reload(site(server))["code"] == 0
-    yield running
+    return running
 
 
 def lines(service: Service, count: int, file: str = LOG) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from fourseven.compiler.admin import compile_admin
 from fourseven.compiler.backends import compile_backend
-from fourseven.compiler.observe import compile_log, compile_tracing
 from fourseven.compiler.listeners import compile_listener
+from fourseven.compiler.observe import compile_log, compile_tracing
 from fourseven.compiler.outward import compile_outward
 from fourseven.compiler.planes import choose, with_plane
 from fourseven.compiler.ranges import said, spread_backend, spread_listener, width

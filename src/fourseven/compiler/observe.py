@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from fourseven.addresses import bind_parts, canonical_bind
+from fourseven.compiler.log_format import compile_format
 from fourseven.errors import Problem
 from fourseven.forms_observe import AccessLogForm
 from fourseven.model import Config
-from fourseven.compiler.log_format import compile_format
 from fourseven.plan import LogPlan, TracingPlan
 
 SAMPLE_ALL = 2**32 - 1

@@ -1,4 +1,4 @@
-"""Where the access log's lines go: descriptors for its thread, opened, and opened anew for rotation.
+"""Where the access log's lines go: descriptors for its thread, opened anew for rotation.
 
 A file is opened for appending, so several may write to it, and a rotation that moves it away sees
 the last lines of the old one until SIGUSR1 says to open the name again. Syslog gets each line as a
@@ -41,7 +41,7 @@ class Target:
         self._plan: LogPlan | None = None
 
     def open(self, plan: LogPlan | None) -> int:
-        """A descriptor for a plan that is about to be in force, or -1 where nothing has to change."""
+        """A descriptor for a plan that is about to be in force; -1: nothing has to change."""
         if plan is None or plan == self._plan:
             return -1
         try:

@@ -68,9 +68,11 @@ class Plane(Protocol):
     """What control asks of the data plane (dataplane.DataPlane)."""
 
     fatal_fd: int
-    log: Log
-    spans: Reader
 
+    @property
+    def log(self) -> Log: ...
+    @property
+    def spans(self) -> Reader: ...
     def start(self) -> None: ...
     def publish(self, plan: Plan, fds: dict[str, list[int]], out: Set[Key]) -> None: ...
     def order(self, backend: str, address: str, order: Order) -> None: ...
@@ -275,9 +277,10 @@ class Engine:
         found = self._discovery.found(plan)
         weighed = with_weights(found, self.servers.weights)
         out = self.servers.out(found)
-        log_fd = self._log.open(plan.access_log)
         self._kernel.publish(weighed, out)
+        log_fd = -1
         try:
+            log_fd = self._log.open(plan.access_log)
             self._publish_workers(heard(self._stapling.stapled(weighed)), fresh, out)
         except BaseException:
             if self._plan is not None:

@@ -11,8 +11,8 @@ import cython
 from cython.cimports.fourseven.l7.ended import Stream
 from cython.cimports.fourseven.l7.gates import gates_leave
 from cython.cimports.fourseven.l7.queue import queue_leave
+from cython.cimports.fourseven.l7.record import record_stream
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
-from cython.cimports.fourseven.observe.record import record_stream
 from cython.cimports.fourseven.worker.latency import latency_class
 from cython.cimports.fourseven.worker.tools import buffer_free, monotonic_ns
 from cython.cimports.fourseven.worker.worker import REASONS_MAX

@@ -13,7 +13,7 @@ import cython
 from cython.cimports.fourseven.l7.forwarded import is_trusted
 from cython.cimports.fourseven.l7.output import put_byte, put_text
 from cython.cimports.fourseven.l7.records import Stream
-from cython.cimports.fourseven.l7.trace import HeadContext, Output, Request, Session, Span, Worker
+from cython.cimports.fourseven.l7.trace import Output, Span
 from cython.cimports.fourseven.protocols.message import HEADER_TRACEPARENT
 from cython.cimports.fourseven.worker.tools import random_next
 from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from fourseven.l7.output cimport Output
-from fourseven.observe.record cimport Record
+from fourseven.l7.record cimport Record
 from fourseven.protocols.message cimport Span
 
 cdef struct Piece:

@@ -10,14 +10,16 @@ Days are counted by Howard Hinnant's civil_from_days (chrono-compatible low-leve
 import cython
 from cython.cimports.fourseven.l7.forwarded import put_address
 from cython.cimports.fourseven.l7.output import Output, put, put_byte, put_number, put_text
+from cython.cimports.fourseven.l7.record import TEXT_LISTENER, record_text
+from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import (
     LINE_ANSWER,
     LINE_BYTES_IN,
     LINE_BYTES_OUT,
     LINE_CLIENT,
     LINE_CONNECT,
-    LINE_HOST,
     LINE_ID,
+    LINE_JSON,
     LINE_LISTENER,
     LINE_LITERAL,
     LINE_PORT,
@@ -34,10 +36,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     LINE_TIME_UNIX,
     LINE_TOTAL,
     LINE_TRACE,
-    LINE_JSON,
 )
-from cython.cimports.fourseven.observe.record import TEXT_LISTENER, record_text
-from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 
 US_PER_S = cython.declare(cython.int, 1000000)
@@ -219,8 +218,8 @@ def put_bytes_hex(to, mode, at, count, there):
 def put_digits(to, number, places):
     """At least so many digits."""
     scale: uint64_t = 1
-    i: uint32_t
-    for i in range(places - 1):
+    _place: uint32_t
+    for _place in range(places - 1):
         scale *= 10
     while scale > 1 and number < scale:
         put_byte(to, 48)

@@ -2,7 +2,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from fourseven.l7.output cimport Output
 from fourseven.observe.lines cimport Pieces
-from fourseven.observe.record cimport Record
+from fourseven.l7.record cimport Record
 from fourseven.protocols.message cimport Span
 from fourseven.worker.ring cimport Ring
 from fourseven.worker.worker cimport REASONS_MAX

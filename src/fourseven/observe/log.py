@@ -12,11 +12,11 @@ Laws: the thread runs without the GIL. It owns its descriptor and closes it. At 
 what is left.
 """
 
-import os
 import threading
 
 import cython
 from cython.cimports.fourseven.l7.output import Output
+from cython.cimports.fourseven.l7.record import Record
 from cython.cimports.fourseven.native.atomics import (
     count,
     exchange_pointer,
@@ -36,7 +36,6 @@ from cython.cimports.fourseven.native.linux import (
 from cython.cimports.fourseven.native.pages import pages_drop, pages_new
 from cython.cimports.fourseven.observe.lines import Piece, Pieces, put_line
 from cython.cimports.fourseven.observe.log import LINE_MAX, LOG_RINGS_MAX, LOG_ROOM, Log, News, Ring
-from cython.cimports.fourseven.observe.record import Record
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.worker.ring import ring_next, ring_took
 from cython.cimports.fourseven.worker.worker import REASONS_MAX

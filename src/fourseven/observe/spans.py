@@ -6,7 +6,7 @@ counted by the worker, like lines of the log.
 """
 
 import cython
-from cython.cimports.fourseven.observe.record import RECORD_TEXTS, Record, record_text
+from cython.cimports.fourseven.l7.record import RECORD_TEXTS, Record, record_text
 from cython.cimports.fourseven.observe.spans import Ring
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.worker.ring import ring_next, ring_took

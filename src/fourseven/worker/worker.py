@@ -53,8 +53,8 @@ from cython.cimports.fourseven.snapshot.layout import (
 from cython.cimports.fourseven.tls.outward import Resumption
 from cython.cimports.fourseven.worker.arrival import arrivals_stop
 from cython.cimports.fourseven.worker.local import local_address
-from cython.cimports.fourseven.worker.secure import resumptions_drop
 from cython.cimports.fourseven.worker.ring import ring_drop, ring_new
+from cython.cimports.fourseven.worker.secure import resumptions_drop
 from cython.cimports.fourseven.worker.tools import (
     buffers_drop,
     monotonic_ns,

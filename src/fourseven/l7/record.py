@@ -9,26 +9,22 @@ A full ring drops the record and counts it.
 """
 
 import cython
-from cython.cimports.fourseven.l7.records import Stream
-from cython.cimports.fourseven.native.atomics import count
-from cython.cimports.fourseven.native.linux import CLOCK_REALTIME, clock_gettime, timespec
-from cython.cimports.fourseven.observe.record import (
+from cython.cimports.fourseven.l7.record import (
     RECORD_TEXTS,
-    TEXT_AGENT,
     TEXT_BACKEND,
-    TEXT_HOST,
     TEXT_ID,
     TEXT_LISTENER,
     TEXT_METHOD,
-    TEXT_REFERER,
     TEXT_ROUTE,
     TEXT_SERVER,
-    TEXT_TARGET,
     Record,
     Session,
     Span,
     Worker,
 )
+from cython.cimports.fourseven.l7.records import Stream
+from cython.cimports.fourseven.native.atomics import count
+from cython.cimports.fourseven.native.linux import CLOCK_REALTIME, clock_gettime, timespec
 from cython.cimports.fourseven.snapshot.names import NameTable, NameText
 from cython.cimports.fourseven.worker.ring import Ring, ring_done, ring_room
 from cython.cimports.fourseven.worker.tools import monotonic_ns
