@@ -58,8 +58,8 @@ from fourseven.forms import (
 from fourseven.forms_admin import Admin
 from fourseven.forms_ejection import Ejection
 from fourseven.forms_health import Health
-from fourseven.forms_resilience import Resilient, ResilientServer
 from fourseven.forms_observe import AccessLogForm, Tracing
+from fourseven.forms_resilience import Resilient, ResilientServer
 from fourseven.plan import (
     BackendPlan,
     KernelOptions,
