@@ -39,6 +39,7 @@ LEVELS = {
     "compiler": 5,
     "forms": 4,
     "forms_admin": 4,
+    "forms_sticky": 4,
     "forms_ejection": 4,
     "forms_health": 4,
     "forms_resilience": 4,

@@ -60,6 +60,7 @@ from fourseven.forms_ejection import Ejection
 from fourseven.forms_health import Health
 from fourseven.forms_observe import AccessLogForm, Tracing
 from fourseven.forms_resilience import Resilient, ResilientServer
+from fourseven.forms_sticky import STICKY, Sticky
 from fourseven.plan import (
     BackendPlan,
     KernelOptions,
@@ -275,6 +276,7 @@ class Route(Form):
     backends: dict[str, Annotated[int, Field(strict=True, ge=0, le=1_000_000)]] | None = Field(
         None, description="Where to, by weight: {stable: 95, canary: 5}."
     )
+    sticky: Sticky | None = Field(None, description=STICKY)
     tls: Literal["passthrough"] | None = Field(
         None,
         description="passthrough: TLS is not ended here, the server does. Such routes look at sni,"
@@ -286,6 +288,8 @@ class Route(Form):
         ends = [form.feature.key for form in self.filters if form.feature.terminal]
         if self.backend is not None and self.backends is not None:
             raise ValueError("backend and backends stand in one route; keep one of them")
+        if self.sticky is not None and len(self.choices) < 2:
+            raise ValueError("sticky chooses among backends; give the route several, by weight")
         if not self.choices and not ends:
             raise ValueError("the route goes nowhere; give it a backend: name")
         if self.choices and ends:

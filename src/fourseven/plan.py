@@ -111,6 +111,8 @@ class RoutePlan:
     source: str = ""  # file:line:column, for explain
     passthrough: bool = False  # TLS is not ended: the server's bytes go to the client as they are
     gates: tuple[GatePlan, ...] = ()
+    sticky: int = 0  # snapshot.layout.StickyKind
+    sticky_key: KeyPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,9 @@ def pack_route(arena, route, plan, number, backends):
     route.choices = choices
     route.choice_count = len(plan.backends)
     route.choice_total = total
+    route.sticky = plan.sticky if plan.sticky_key is not None else 0
+    if route.sticky:
+        route.sticky_key = pack_keys(arena, (plan.sticky_key,))[0]
     route.request_action_count = len(plan.request_actions)
     route.request_actions = pack_actions(arena, plan.request_actions)
     route.response_action_count = len(plan.response_actions)

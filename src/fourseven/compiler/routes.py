@@ -92,6 +92,8 @@ def _route(route: Route, name: str, source: str, reads: Reads) -> RoutePlan:
         response_actions=tuple(action for step in steps for action in step.response_actions()),
         source=source,
         gates=_gates(steps),
+        sticky=route.sticky.kind if route.sticky else 0,
+        sticky_key=route.sticky.lower() if route.sticky else None,
         passthrough=route.tls == "passthrough",
     )
 

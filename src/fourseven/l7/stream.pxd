@@ -34,4 +34,4 @@ cdef void note_texts(Session *session, const Request *request) noexcept nogil
 cdef void note_text(Session *session, uint32_t which, const Span *text) noexcept nogil
 cdef uint8_t limit_reason(uint16_t status) noexcept nogil
 cdef void take_route(Worker *worker, Session *session, int32_t number) noexcept nogil
-cdef const Backend *choose(Worker *worker, const Stream *stream) noexcept nogil
+cdef const Backend *choose(Worker *worker, Session *session) noexcept nogil

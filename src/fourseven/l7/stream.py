@@ -41,6 +41,7 @@ from cython.cimports.fourseven.l7.records import (
 )
 from cython.cimports.fourseven.l7.request import window_reset
 from cython.cimports.fourseven.l7.session import session_close, session_next, session_write
+from cython.cimports.fourseven.l7.sticky import sticky_draw
 from cython.cimports.fourseven.l7.tls import tls_covers
 from cython.cimports.fourseven.l7.trace import trace_begin
 from cython.cimports.fourseven.l7.upstream import (
@@ -95,7 +96,7 @@ from cython.cimports.fourseven.worker.worker import (
     REASON_VERSION,
     Buffer,
 )
-from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset
 
 # ---- read head, limits ----
@@ -382,19 +383,21 @@ def stream_go_on(worker, session):
         answer_action(worker, session)
         return
     if stream.backend is cython.NULL:  # it is, unless it waited for a server
-        stream.backend = choose(worker, stream)
+        stream.backend = choose(worker, session)
     stream.backend_number = stream.backend.number
     try_server(worker, session)
 
 
-def choose(worker, stream):
+def choose(worker, session):
     """The route's backend, by weight where it has several."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
     route: cython.pointer[cython.const[Route]] = stream.route
     at: uint32_t = 0
-    ticket: uint32_t
+    drawn: uint64_t
     if route.choice_count > 1 and route.choice_total > 0:
-        ticket = cython.cast(uint32_t, random_next(worker) >> 32) % route.choice_total
-        while at + 1 < route.choice_count and ticket >= route.choices[at].up_to:
+        drawn = sticky_draw(worker, session) if route.sticky else random_next(worker)
+        drawn = (drawn >> 32) * route.choice_total >> 32
+        while at + 1 < route.choice_count and drawn >= route.choices[at].up_to:
             at += 1
     return cython.address(stream.pinned.backends[route.choices[at].backend])
 

@@ -219,6 +219,8 @@ typedef struct {
     uint32_t choice_count; /* 0: only a terminal action answers */
     Choice *choices;
     uint32_t choice_total;
+    uint32_t sticky;       /* StickyKind: a client meets the same choice each time */
+    Key sticky_key;
     uint32_t request_action_count, response_action_count;
     Action *request_actions;  /* in order; a terminal one (redirect, respond) ends the list */
     Action *response_actions;

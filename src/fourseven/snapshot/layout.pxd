@@ -118,6 +118,11 @@ cpdef enum RetryOn:         # bits: failures that are worth another try
     RETRY_RESET = 2
     RETRY_TIMEOUT = 4
 
+cpdef enum StickyKind:       # how a route with several backends knows a client again
+    STICKY_NOT = 0
+    STICKY_KEY = 1          # by what it brings
+    STICKY_COOKIE = 2       # by a cookie that we give it
+
 # A kind of gate: its functions stand in l7.gates, its plan comes from the filter of that name.
 cpdef enum GateKind:
     GATE_NONE = 0
@@ -131,8 +136,6 @@ cpdef enum GateKind:
     GATE_ADAPTIVE = 12
     GATE_FAULT = 13
     GATE_BODY = 14           # sizes of bodies
-    GATE_BANDWIDTH = 15
-    GATE_MIRROR = 16
 
 cpdef enum:
     NO_BACKEND = 0xFFFFFFFF
@@ -313,6 +316,8 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t choice_count
         Choice *choices
         uint32_t choice_total
+        uint32_t sticky
+        Key sticky_key
         uint32_t request_action_count
         uint32_t response_action_count
         Action *request_actions

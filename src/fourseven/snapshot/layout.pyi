@@ -71,6 +71,11 @@ class RetryOn(IntEnum):
     RETRY_RESET = 2
     RETRY_TIMEOUT = 4
 
+class StickyKind(IntEnum):
+    STICKY_NOT = 0
+    STICKY_KEY = 1
+    STICKY_COOKIE = 2
+
 class GateKind(IntEnum):
     GATE_NONE = 0
     GATE_ACCESS = 1
@@ -83,8 +88,6 @@ class GateKind(IntEnum):
     GATE_ADAPTIVE = 12
     GATE_FAULT = 13
     GATE_BODY = 14
-    GATE_BANDWIDTH = 15
-    GATE_MIRROR = 16
 
 class LineField(IntEnum):
     LINE_LITERAL = 0

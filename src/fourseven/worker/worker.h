@@ -27,7 +27,6 @@ typedef struct FOURSEVEN_LINE {
     uint64_t rate_dry_run;          /* requests that a rate limit would have refused */
     uint64_t rate_keys_replaced;    /* its table was full: a key that still counted made room */
     uint64_t concurrency_untracked; /* its table was full: refused */
-    uint64_t mirrored, mirror_skipped, mirror_failed; /* copies sent; left out (size, limit); without an answer */
     uint64_t records, records_dropped; /* of requests, for the log and for spans */
 } WorkerCounters;
 

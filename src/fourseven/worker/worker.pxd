@@ -86,7 +86,6 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t http2_sessions, http2_streams, http2_resets, http2_calmed
         uint64_t http2_trunks, http2_calls
         uint64_t rate_dry_run, rate_keys_replaced, concurrency_untracked
-        uint64_t mirrored, mirror_skipped, mirror_failed
         uint64_t records, records_dropped
 
     ctypedef struct ListenerCounters:
