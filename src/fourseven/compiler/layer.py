@@ -96,6 +96,8 @@ def reasons(config: Config, listener: Listener) -> Iterator[Reason]:
             yield from _match_reasons(route.match, f"routes[{i}].match", ("routes", i, "match"))
         if route.tls is not None:
             yield Reason(Need.CLIENT_HELLO, f"routes[{i}].tls", ("routes", i, "tls"))
+        if route.sticky is not None:
+            yield Reason(Need.REQUEST, f"routes[{i}].sticky", ("routes", i, "sticky"))
         for j, form in enumerate(route.filters):
             if form.feature.need > Need.ADDRESS:
                 what = f"routes[{i}].filters[{j}].{form.feature.key}"
