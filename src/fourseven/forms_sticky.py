@@ -28,13 +28,11 @@ class Sticky(CountedBy):
 
     @model_validator(mode="before")
     @classmethod
-    def from_file(cls, value: Any) -> Any:
-        """`cookie` alone is the cookie of ours."""
-        if value == "cookie":
-            return {"cookie": COOKIE}
-        return super().from_file(value)
+    def ours(cls, value: Any) -> Any:
+        """`cookie` alone is the cookie of ours; it is spelt out before the other words are."""
+        return {"cookie": COOKIE} if value == "cookie" else value
 
     @property
     def kind(self) -> int:
-        ours = self.cookie == COOKIE
-        return int(StickyKind.STICKY_COOKIE if ours else StickyKind.STICKY_KEY)
+        own = self.cookie == COOKIE
+        return int(StickyKind.STICKY_COOKIE if own else StickyKind.STICKY_KEY)
