@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import yaml
@@ -120,6 +121,9 @@ def test_what_is_written_as_json_is_read_as_it_was(data):
         assert value(text) == data
 
 
+LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # YAML 1.1, 4.2: so lines are counted
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_a_value_or_a_problem(text: str):
     try:
@@ -127,7 +131,7 @@ def test_any_text_is_a_value_or_a_problem(text: str):
     except ConfigErrors as errors:
         found = list(errors.problems)
         assert found
-    lines = text.count("\n") + 2
+    lines = len(LINE_BREAK.findall(text)) + 2
     assert all(1 <= problem.line <= lines and problem.column >= 1 for problem in found)
 
 
