@@ -47,6 +47,7 @@ def write(
         "direct": [asdict(sample) for sample in direct],
         "idle": {peer: asdict(cost) for peer, cost in memory.items()},
     }
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     file = folder / "RESULTS.md"
     file.write_text(text(machine, works, found, memory, direct))
