@@ -23,8 +23,17 @@ TAKEN = [
     (units.size_bytes, 512, 512),
     (units.size_bytes, "512B", 512),
     (units.percentage, "125%", 125),
+    (units.share_millionths, "100%", 1_000_000),
+    (units.share_millionths, "0.1%", 1_000),
+    (units.share_millionths, "0%", 0),
 ]
 REFUSED = [
+    (units.share_millionths, 0.01, "0.01 is no share; write e.g. 1%"),
+    (
+        units.share_millionths,
+        "0.00001%",
+        "0.00001% is finer than a millionth; write a whole number of it",
+    ),
     (units.duration_ms, 10, "10 has no unit; write 10s or 10ms"),
     (units.duration_ms, "10", "10 has no unit; write 10s or 10ms"),
     (units.duration_ms, "10sec", "the unit 'sec' of 10sec is not known; write 10s"),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fourseven.forms import Form
-from fourseven.scalars import Text, listed
+from fourseven.scalars import Share, Text, listed
 
 _URL = re.compile(r"https?://[^\s/?#]+(?:/[^\s?#]*)?", re.ASCII)
 
@@ -40,9 +40,10 @@ class AccessLogForm(Form):
 class Tracing(Form):
     """W3C trace context: a trace is carried on to the servers, or begun, in all HTTP listeners."""
 
-    sample: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0,
-        description="Share of the traces begun here that are recorded, 0 to 1. A proxy that is"
+    sample_millionths: Share = Field(
+        0,
+        alias="sample",
+        description="Share of the traces begun here that are recorded: 1%, 0.1%. A proxy that is"
         " trusted has decided for its own.",
     )
     export: Text | None = Field(

@@ -80,6 +80,12 @@ Percent = Annotated[
     Field(ge=0, le=100),
     WithJsonSchema({"type": "string", "pattern": units.PERCENT_PATTERN}),
 ]
+Share = Annotated[
+    int,
+    BeforeValidator(units.share_millionths),
+    Field(ge=0, le=1_000_000),
+    WithJsonSchema({"type": "string", "pattern": units.SHARE_PATTERN}),
+]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 Name = Annotated[str, AfterValidator(checked_name)]
 Text = Annotated[str, Field(strict=True)]

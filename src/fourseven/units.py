@@ -32,6 +32,7 @@ SIZE_MAX = 2**63 - 1  # what a Content-Length may say
 TIME_PATTERN = r"^(0|[0-9]+(\.[0-9]+)?(ms|s|m|h|d))$"
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB|TiB)?$"
 PERCENT_PATTERN = r"^[0-9]+%$"
+SHARE_PATTERN = r"^[0-9]+(\.[0-9]+)?%$"
 
 _NUMBER = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?)[ ]?([A-Za-z/%]*)", re.ASCII)
 TIME = Kind(
@@ -60,6 +61,8 @@ SIZE = Kind(
     },
 )
 PERCENT = Kind("a percentage", "125%", "one per cent", {"%": 1}, {})
+
+SHARE = Kind("a share", "5%", "a millionth", {"%": 10_000}, {})
 
 
 def duration_ms(value: Any) -> int:
@@ -95,6 +98,14 @@ def percentage(value: Any) -> int:
     if unit == "":
         raise ValueError(f"{value} is no percentage; write {_plain(number)}%")
     return _scaled(value, number, unit, PERCENT)
+
+
+def share_millionths(value: Any) -> int:
+    """The 5,000 of `0.5%`, in a share of the requests. A ValueError says what would be right."""
+    number, unit = _split(value, SHARE)
+    if unit == "":
+        raise ValueError(f"{value} is no share; write e.g. {_plain(number * 100)}%")
+    return _scaled(value, number, unit, SHARE)
 
 
 def format_duration(milliseconds: int) -> str:

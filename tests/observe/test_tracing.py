@@ -62,7 +62,7 @@ def server() -> Iterator[Recorder]:
 @pytest.fixture(scope="module")
 def service(server: Recorder, collector: Collector) -> Iterator[Service]:
     export = f"http://127.0.0.1:{collector.server_address[1]}/v1/traces"
-    config = proxying(server.address, tracing={"sample": 1, "export": export})
+    config = proxying(server.address, tracing={"sample": "100%", "export": export})
     config["listeners"]["web"]["routes"][0]["name"] = "all"
     config["listeners"]["trusting"] = {**config["listeners"]["web"], "trusted": ["127.0.0.0/8"]}
     service = Service(config)

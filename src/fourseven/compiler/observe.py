@@ -54,4 +54,6 @@ def compile_tracing(config: Config) -> TracingPlan | None:
     said = config.tracing
     if said is None:
         return None
-    return TracingPlan(round(said.sample * SAMPLE_ALL), said.export or "", said.service)
+    return TracingPlan(
+        said.sample_millionths * SAMPLE_ALL // 1_000_000, said.export or "", said.service
+    )

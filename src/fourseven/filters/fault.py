@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fourseven.features import Filter, Need
 from fourseven.filters.keys import CountedBy
 from fourseven.plan import GatePlan
-from fourseven.scalars import Wait
+from fourseven.scalars import Share, Wait
 from fourseven.snapshot.layout import GateKind
 
 STATUSES = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)  # those with a text of ours
-
-
-def share(value: Any) -> Any:
-    """Millionths of `0.5%`, `100%`."""
-    if isinstance(value, str) and value.endswith("%"):
-        number = value.removesuffix("%")
-        if number.replace(".", "", 1).isdecimal() and number.isascii() and len(number) <= 10:
-            return round(float(number) * 10_000)
-    raise ValueError(f"{str(value)[:40]!r} is no share; write e.g. 5% or 0.1%")
-
-
-Share = Annotated[
-    int,
-    BeforeValidator(share),
-    Field(ge=1, le=1_000_000, json_schema_extra={"type": "string"}),
-]
 
 
 class Delay(BaseModel):
