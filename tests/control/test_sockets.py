@@ -162,6 +162,7 @@ def test_a_given_socket_is_taken_by_the_listeners_name_if_the_kind_fits():
     wrong = Want("dns", "tcp://127.0.0.1:0")
     assert store.open([web, wrong]) == []
     assert store[web.key].socks == [stream.sock]
+    assert stream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert store[wrong.key].socks != [datagram.sock]
     store.keep([web])
     assert store.open([web, dns]) == []

@@ -58,6 +58,7 @@ class Process:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((host, 0))
         if kind == socket.SOCK_STREAM:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the supervisor's
             opened.listen(1024)
         opened.setblocking(False)
         port = opened.getsockname()[1]

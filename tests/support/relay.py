@@ -152,6 +152,7 @@ class Relay:
             one.bind((host, port))
             port = one.getsockname()[1]
             if not udp:
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 one.listen(1024)
             one.setblocking(False)
             self.sockets.append(one)

@@ -150,6 +150,7 @@ class Sockets:
                 self._given.remove(given)
                 # A single UDP socket serves the first worker; the others get one that hears
                 # nothing, for two workers on one socket would tear its flows apart.
+                _send_at_once(given.sock)
                 deaf = [_deaf(given.sock) for _ in range(want.copies - 1)]
                 return Opened(want.bind, [given.sock, *deaf], given=given.name)
         return None
@@ -201,14 +202,19 @@ def _listen_inet(scheme: str, host: str, port: int, *, v6_only: bool) -> socket.
             sock.bind((host, port))
             return sock
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it on Linux: one system call less for each connection.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _send_at_once(sock)
         sock.bind((host, port))
         sock.listen(backlog())
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    """No Nagle's algorithm; accepted sockets inherit that: no system call for each of them."""
+    if sock.family != socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _listen_unix(opened: Opened) -> socket.socket:

@@ -85,7 +85,7 @@ from cython.cimports.fourseven.protocols.message import (
 from cython.cimports.fourseven.tls.site import RECORD_MAX
 from cython.cimports.fourseven.worker.judged import server_did
 from cython.cimports.fourseven.worker.latency import latency_class
-from cython.cimports.fourseven.worker.tools import buffer_free, timer_put_off
+from cython.cimports.fourseven.worker.tools import acknowledge, buffer_free, timer_put_off
 from cython.cimports.fourseven.worker.worker import (
     BUFFER_LARGE,
     FAULTS_MAX,
@@ -233,6 +233,8 @@ def begin_response(worker, session):
     stream_unpin(worker, stream)
     stream.response_begun = 1
     put_off_reading(worker, upstream)
+    if not stream.response.done and upstream.in_.ready == 0 and upstream.lane is cython.NULL:
+        acknowledge(upstream.source.fd)  # a server with Nagle's algorithm keeps the body until then
     send_both(worker, session, size)
 
 

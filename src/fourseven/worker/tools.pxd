@@ -41,6 +41,7 @@ cdef int32_t watch "fourseven_watch"(Worker *worker, Source *source) noexcept no
 cdef void unwatch "fourseven_unwatch"(Worker *worker, Source *source) noexcept nogil
 cdef void muted(Worker *worker, Source *source, uint32_t events) noexcept nogil
 # The close that follows is a reset.
+cdef void acknowledge "fourseven_acknowledge"(int32_t fd) noexcept nogil
 cdef void reset_on_close "fourseven_reset_on_close"(int32_t fd) noexcept nogil
 # Runs the source again in the next turn, with no events: it gave way to others.
 cdef void run_again "fourseven_run_again"(Worker *worker, Source *source) noexcept nogil
