@@ -77,6 +77,35 @@ def ask(check, address: str, timeout: float = 5.0, port: int = 0) -> str:
     return ""
 
 
+def test_a_check_lets_the_server_end_its_answer():
+    """The head is enough to judge, but a reset amid the body is a line in the server's log."""
+    ended = []
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        for part in (b"re", b"ady"):  # the first one gets the reset, the second one the error
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(part)
+        await writer.drain()
+        ended.append(writer.is_closing())
+        writer.close()
+
+    async def once() -> None:
+        serving = await asyncio.start_server(answers, "127.0.0.1", 0)
+        host, port = serving.sockets[0].getsockname()
+        await Http().ask(Target(f"{host}:{port}"))
+        for _ in range(100):
+            if ended:
+                break
+            await asyncio.sleep(0.01)
+        serving.close()
+
+    asyncio.run(once())
+    assert ended == [False]
+
+
 def refusing() -> str:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

@@ -11,6 +11,7 @@ Source: RFC 9112 (4: status line), RFC 9110 (15: status codes).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import Annotated, ClassVar
 
@@ -22,6 +23,8 @@ from fourseven.health.inward import talking
 
 HEAD_MAX = 16 * 1024  # bytes until the head must have ended
 BODY_MAX = 256 * 1024  # bytes in which the wanted text is looked for
+LINGER_MAX = 64 * 1024  # bytes that a server may still say when all is known
+LINGER_S = 0.25
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 CODES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
 TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # RFC 9110 5.6.2
@@ -79,6 +82,7 @@ class Http(Check):
         async with talking(target) as (reader, writer):
             writer.write(self.request(target))
             await self.judge(reader)
+            await linger(reader)
 
     def request(self, target: Target) -> bytes:
         """The bytes that ask."""
@@ -122,6 +126,15 @@ class Http(Check):
         if not any(_holds(one, status) for one in self.status):
             raise Unwell(f"status {status}")
         return status, got
+
+
+async def linger(reader: asyncio.StreamReader) -> None:
+    """Lets the server end its answer: a close amid it is an error in its log, at each check."""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(LINGER_S):
+            left = LINGER_MAX
+            while left > 0 and (data := await reader.read(16384)):
+                left -= len(data)
 
 
 def _holds(codes: str, status: int) -> bool:
