@@ -23,6 +23,7 @@ cpdef enum SessionState:
     SESSION_HANDSHAKE = 6   # TLS: nothing of HTTP has come yet
     SESSION_HTTP2 = 7       # it carries lanes
     SESSION_GATE = 8        # a gate of its route holds the request up
+    SESSION_ASIDE = 9       # no client: a request of our own (l7.aside)
 
 # What a session waits for; its one timer means this.
 cpdef enum Waiting:
@@ -108,6 +109,8 @@ cdef struct Stream:
     uint8_t continued           # we have said 100 Continue ourselves
     uint8_t sent                # some of the request has reached a connected socket
     uint8_t interim             # 1xx answers so far
+    uint8_t mirrors             # bits of the route's mirrors that get a copy once it is whole
+    uint8_t hedge               # l7.hedge.Hedge
     Body request
     uint32_t head_size
     # the response
@@ -155,7 +158,7 @@ cdef struct Stream:
     uint32_t retry_after_s      # of an answer of our own; 0: the usual
     uint64_t gate_due_ms        # when it is asked again at the latest
     uint64_t gate_note          # the gate's own, while it waits
-    void *gate_own              # likewise; whoever sets it frees it in `left`
+    void *gate_own              # likewise; whoever sets it frees it in `left`. In an exchange: the hedge
     Held held[HELD_MAX]
     Buffer *said                # lines that gates add to the answer's head
     Buffer *told                # ... and to the request's
@@ -362,6 +365,7 @@ cdef struct Http:
     Upstream **idle             # [SLOTS_MAX]
     uint32_t *idle_count        # [SLOTS_MAX]
     Session *trunks             # connections of HTTP/2 to servers
+    Session *asides             # requests of our own
     Http2 **roomy               # [SLOTS_MAX] those of them that may take another stream
     WorkerListener nowhere      # whose they are: sessions have a listener
     ListenerCounters nowhere_counters

@@ -55,6 +55,7 @@ typedef struct FOURSEVEN_LINE {
     int64_t waiting;   /* atomic: requests in the queues of all workers */
     uint64_t spare_ns; /* atomic: the budget's minimum as one theoretical arrival time */
     uint64_t waiters;  /* atomic: a bit for each worker whose queue is not empty */
+    uint64_t hedge_ns; /* atomic: the time after which a hedge goes out, where it is learnt; 0: not yet known */
 } BackendState;
 
 typedef struct FOURSEVEN_LINE {
@@ -115,6 +116,8 @@ typedef struct {
     uint32_t try_timeout_ms; /* from the pick to the answer's head; 0: only the backend's own times */
     uint32_t budget_percent; /* of the requests in flight that may be on a further try; 0: no budget */
     uint32_t budget_min;    /* further tries a second that are always granted */
+    uint32_t hedge_ms;      /* without an answer for so long, another server is asked too; 0: see the next */
+    uint32_t hedge_percent; /* ... for longer than so many percent of the answers took; 0: never */
     uint32_t status_count;
     uint16_t statuses[8];   /* answers that are worth another try */
     uint32_t requests_max;  /* in flight at the backend; 0: no limit */

@@ -136,6 +136,7 @@ cpdef enum GateKind:
     GATE_ADAPTIVE = 12
     GATE_FAULT = 13
     GATE_BODY = 14           # sizes of bodies
+    GATE_MIRROR = 17         # a copy goes to another backend
 
 cpdef enum:
     NO_BACKEND = 0xFFFFFFFF
@@ -176,6 +177,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         int64_t waiting
         uint64_t spare_ns
         uint64_t waiters
+        uint64_t hedge_ns
 
     ctypedef struct ListenerState:
         int64_t sessions
@@ -223,6 +225,8 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t try_timeout_ms
         uint32_t budget_percent
         uint32_t budget_min
+        uint32_t hedge_ms
+        uint32_t hedge_percent
         uint32_t status_count
         uint16_t[8] statuses
         uint32_t requests_max

@@ -88,6 +88,7 @@ class GateKind(IntEnum):
     GATE_ADAPTIVE = 12
     GATE_FAULT = 13
     GATE_BODY = 14
+    GATE_MIRROR = 17
 
 class LineField(IntEnum):
     LINE_LITERAL = 0

@@ -28,6 +28,8 @@ typedef struct FOURSEVEN_LINE {
     uint64_t rate_keys_replaced;    /* its table was full: a key that still counted made room */
     uint64_t concurrency_untracked; /* its table was full: refused */
     uint64_t records, records_dropped; /* of requests, for the log and for spans */
+    uint64_t mirror_copies, mirror_failed;     /* sent; of those, without a whole answer */
+    uint64_t mirror_skipped, mirror_given_up;  /* too many at once; a body beyond the limit, or no server */
 } WorkerCounters;
 
 typedef struct FOURSEVEN_LINE {
@@ -63,6 +65,7 @@ typedef struct FOURSEVEN_LINE {
     uint64_t persisted, persisted_new, persisted_moved; /* found; given a server; its server could not be had */
     uint64_t queued, queue_full, queue_timeouts, limited; /* limited: at the limit, with no queue */
     uint64_t circuits_opened, circuit_refused, spilled;   /* spilled: to a further tier */
+    uint64_t hedges, hedges_won;                          /* second servers asked; those whose answer was taken */
 } BackendCounters;
 
 #endif

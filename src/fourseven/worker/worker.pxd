@@ -87,6 +87,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t http2_trunks, http2_calls
         uint64_t rate_dry_run, rate_keys_replaced, concurrency_untracked
         uint64_t records, records_dropped
+        uint64_t mirror_copies, mirror_failed, mirror_skipped, mirror_given_up
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
@@ -115,6 +116,7 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t persisted, persisted_new, persisted_moved
         uint64_t queued, queue_full, queue_timeouts, limited
         uint64_t circuits_opened, circuit_refused, spilled
+        uint64_t hedges, hedges_won
 
 # ---- what the loop knows of the things it drives ----
 
