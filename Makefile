@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 PXD := $(shell find src -name '*.pxd')
 NATIVE := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(shell find src -name '*.h')
 
-.PHONY: build test check demo bench bench-l4 fuzz sanitize coverage format clean distclean
+.PHONY: build test check demo bench bench-l4 soak fuzz sanitize coverage format clean distclean
 .DELETE_ON_ERROR:
 
 build: build/built
@@ -37,6 +37,9 @@ bench: build
 
 bench-l4: build
 	@$(RUN) bench/l4/run.py $(ARGS)
+
+soak: build
+	@$(RUN) tests/chaos/soak.py $(ARGS)
 
 fuzz: build
 	@$(RUN) tests/fuzz/run.py $(ARGS)

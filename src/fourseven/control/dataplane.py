@@ -316,8 +316,11 @@ class DataPlane:
 
         `{"workers": {...}, "listeners": {name: {...}}, "routes": {(listener, route): {...}},
         "backends": {name: {...}}, "servers": {(backend, address): {...}}}`; the names are those of
-        worker.h. A server also has `in_flight` and `ewma_ns`, a backend `in_flight`, a listener
-        `sessions`; `reasons` of a route are by name, those that have occurred.
+        worker.h. A server also has `in_flight`, `ewma_ns` and `circuit_open` (1: it is, or waits
+        for the request that finds out), a backend `in_flight`, `waiting` (in its queue) and
+        `retrying` (on the budget's account), the workers `filters_held` (requests that a filter
+        counts as its own, each as often as there are such), a listener `sessions`; `reasons` of a
+        route are by name, those that have occurred.
         """
         workers: dict = {}
         counted: dict
@@ -333,6 +336,7 @@ class DataPlane:
             add(workers, counted)
         if workers:
             workers["accepted_by_worker"] = accepted
+            workers["filters_held"] = self.numbers.kept.held()
             workers["faults"] = {
                 fault.name.removeprefix("FAULT_").lower(): n
                 for fault, n in zip(Fault, workers["faults"], strict=False)
@@ -412,6 +416,7 @@ def server_counters(plane: DataPlane, number: cython.int) -> dict:
     sums = now
     sums["in_flight"] = load_i64(cython.address(slot.in_flight))
     sums["ewma_ns"] = load_relaxed(cython.address(slot.ewma_ns))
+    sums["circuit_open"] = int(load_relaxed(cython.address(slot.broken_until_ms)) != 0)
     return sums
 
 
@@ -448,7 +453,10 @@ def backend_counters(plane: DataPlane, number: cython.int) -> dict:
         counters = cython.address(plane.workers[at].backend_counters[number])
         add_words(cython.address(now), counters, size)
     sums = now
-    sums["in_flight"] = load_i64(cython.address(plane.cell.shared.backends[number].in_flight))
+    state = cython.address(plane.cell.shared.backends[number])
+    sums["in_flight"] = load_i64(cython.address(state.in_flight))
+    sums["waiting"] = load_i64(cython.address(state.waiting))
+    sums["retrying"] = load_i64(cython.address(state.retrying))
     return sums
 
 

@@ -262,6 +262,11 @@ def in_flight_of_backends(reading: Reading) -> Iterator[Sample]:
         yield (backend,), value
 
 
+def waiting_of_backends(reading: Reading) -> Iterator[Sample]:
+    for backend, row in reading.backends.items():
+        yield (backend,), row.get("waiting", 0)
+
+
 def usable_of_backends(reading: Reading) -> Iterator[Sample]:
     yield from _of_words(reading, lambda word: word.usable)
 
@@ -356,5 +361,5 @@ NAMED = {
     "memory_refused", "pick_failed", "timeouts_head", "timeouts_body", "timeouts_idle",
     "timeouts_send", "timeouts_hello", "tls_handshakes", "tls_resumed", "tls_failed", "arrivals",
     "hello_refused", "proxy_refused", "http2_sessions", "http2_streams", "http2_resets",
-    "http2_calmed", "turns",
+    "http2_calmed", "turns", "filters_held",
 }  # fmt: skip

@@ -45,6 +45,13 @@ class States:
                 freed += 1
         return freed
 
+    def held(self) -> int:
+        """Streams that point to any of them now."""
+        found: int = 0
+        for at in self.kept.values():
+            found += load_acquire_i64(cython.address(state_at(at).users))
+        return found
+
 
 @cython.cfunc
 @cython.exceptval(check=False)
