@@ -15,6 +15,6 @@ SEED = int(os.environ.get("FOURSEVEN_CHAOS_SEED", "47"))
 def test_under_fire():
     """Two rounds: the engine dies in the first, and the second may cost nothing."""
     with Scene(SEED) as scene:
-        scene.round(3.0, kill=True)
-        scene.round(1.5, kill=False)
+        scene.round(2.5, kill=True)
+        scene.round(1.0, kill=False)
         print("\n".join(scene.said))

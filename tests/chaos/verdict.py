@@ -100,7 +100,7 @@ def _of(run: Run, request: Request, by_id: dict[str, list[dict[str, Any]]]) -> I
         run.excepted += 1
         return
     lines = by_id[request.id]
-    if not lines and run.kill and 0 <= run.kill.at - request.ended < UNWRITTEN_S:
+    if not lines and unwritten(run.kill, request):
         run.unwritten += 1
         if not request.whole:
             yield "failed, and nothing says why"
@@ -129,6 +129,13 @@ def excepted(kill: Kill | None, request: Request) -> bool:
     if kill is None or not request.error or request.port not in kill.held:
         return False
     return request.began < kill.at + MARGIN_S and request.ended >= kill.at
+
+
+def unwritten(kill: Kill | None, request: Request) -> bool:
+    """Answered so shortly before the engine's end that its line may be lost."""
+    if kill is None or not kill.at - UNWRITTEN_S < request.ended:
+        return False
+    return request.ended <= kill.at or (request.began < kill.at and request.port in kill.held)
 
 
 def harmed(harms: Iterable[Harm], request: Request) -> set[str]:
