@@ -95,7 +95,8 @@ def test_the_page_tells_what_matters_and_sends_nothing_to_the_terminal():
     assert "200 req/s" in text
     assert "15 flow/s" in text
     assert "L4 tcx" in text
-    assert "kernel  dropped  no_server 5, malformed 2" in text
+    assert "unserved  pg  no_server 5\n" in text.replace(" \n", "\n")
+    assert "unserved  no listener's (tcx)  malformed 2" in text
     assert "changed  b 10.0.0.1:80: drain, weight 3, until the next reload" in text
     assert "\x1b" not in text
     assert r"look\x1b[2J" in text

@@ -38,6 +38,7 @@ from support.reference_l4 import (
     bucket_of,
     fold,
     network_header,
+    stray,
     words_of,
 )
 
@@ -173,6 +174,7 @@ class Play:
     def agree(self, raw: bytes) -> None:
         action, out = self.path.run(raw)
         header = network_header(raw)
+        self.strays(raw, header)
         if header is not None and header.offset:
             self.follows(raw, action, out, header)
             return
@@ -197,6 +199,18 @@ class Play:
             asked = Recent(before.protocol, *ends)
             if asked not in self.recent:
                 self.recent.append(asked)
+
+    def strays(self, raw: bytes, header: Header | None) -> None:
+        """What cannot be read up to its ports is counted by its address."""
+        found = stray(raw, self.said.protocols())
+        if found is None:
+            return
+        reason, to = found
+        if reason == "fragment" and (*header.piece, header.protocol) in self.pieces:
+            return
+        names = {s.listener for s in self.said.services if s.vip.address == to}
+        if names:
+            self.model.refused[names.pop() if len(names) == 1 else "", reason] += 1
 
     def follows(self, raw: bytes, action: int, out: bytes, header: Header) -> None:
         """A fragment that is not the first goes where that went."""
@@ -239,6 +253,7 @@ class Play:
         drops = {
             (name, why): n for name, row in counts.listeners.items() for why, n in row.drops.items()
         }
+        drops |= {("", why): n for why, n in counts.drops.items()}
         assert drops == (dict(model.refused) if self.path.wire is SkbWire else {})
 
 

@@ -12,7 +12,7 @@ from fourseven.errors import FoursevenError
 from fourseven.l4.kernel_plan import MASQUERADE_PORTS, end
 from fourseven.l4.kernel_plane import Home
 from fourseven.l4.nftables import plane as nftables
-from fourseven.l4.nftables import table
+from fourseven.l4.nftables import rules, table
 from support.lab import BALANCER, MASQUERADE, ROUTED, VIPS, Lab, address
 from support.network import needs_lab
 from support.planes import PORT, TCP, V4, V6, Driven, at, echoes, file, read_line
@@ -147,6 +147,24 @@ def test_masquerade_takes_ports_below_those_of_the_host(family):
         sources = [flow.source for flow in driven.flows()]
         assert len(sources) == 16
         assert all(low <= source.port <= high for source in sources)
+
+
+@pytest.mark.parametrize("family", [V4, V6])
+def test_a_flow_that_gets_no_port_is_dropped_and_counted(family, monkeypatch):
+    monkeypatch.setattr(rules, "MASQUERADE_PORTS", (2000, 2003))
+    with stage(family, MASQUERADE) as driven:
+        driven.put(servers=(1,))
+        asking = [driven.asking() for _ in range(4)]
+        assert [driven.ask(one, b"x") for one in asking] == ["1"] * 4
+        assert driven.counters().drops == {}
+        late = driven.asking()
+        late.connect((VIPS[family], PORT))
+        late.send(b"nobody hears it")
+        late.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            late.recv(100)
+        assert driven.counters().drops == {"no_port": 1}
+        assert [driven.ask(one, b"x") for one in asking] == ["1"] * 4
 
 
 @pytest.mark.parametrize("family", [V4, V6])

@@ -68,6 +68,44 @@ def network_header(raw: bytes) -> Header | None:
     return None
 
 
+def stray(raw: bytes, protocols: set[int]) -> tuple[str, int] | None:
+    """Why a packet cannot be read as far as its ports, and whom it was for."""
+    kind = raw[12:14]
+    if kind == b"\x08\x00" and len(raw) >= 34:
+        to, wrong = 0xFFFF << 32 | int.from_bytes(raw[30:34], "big"), raw[14] >> 4 != 4
+        wrong = wrong or (raw[14] & 15) < 5
+    elif kind == b"\x86\xdd" and len(raw) >= 54:
+        to, wrong = int.from_bytes(raw[38:54], "big"), raw[14] >> 4 != 6
+        if not wrong and b"\0" * 10 + b"\xff\xff" in (raw[22:34], raw[38:50]):
+            return None
+    else:
+        return None
+    found = network_header(raw)
+    if found is None:  # of what is not wrong: IPv6 that is still to be routed, or breaks off
+        return ("malformed", to) if wrong or _breaks_off(raw) else None
+    if found.offset:
+        return ("fragment", to) if found.protocol in (TCP, UDP) else None
+    least = {TCP: 20, UDP: 8}.get(found.protocol, 0)
+    short = found.length < least or len(raw) < found.at + least
+    return ("malformed", to) if short and found.protocol in protocols else None
+
+
+def _breaks_off(raw: bytes) -> bool:
+    """Does an extension header of IPv6 begin where the packet is almost over?"""
+    at, following = 54, raw[20]
+    for _ in range(EXTENSIONS):
+        if following not in (*STEPS, 44):
+            return False
+        if len(raw) < at + 8:
+            return True
+        if following == 43 and raw[at + 3]:
+            return False
+        if following == 44 and raw[at + 2 : at + 4] >= b"\0\x08":
+            return False
+        following, at = raw[at], at + (8 if following == 44 else 8 + 8 * raw[at + 1])
+    return False
+
+
 def _stepped(raw: bytes) -> Header | None:
     at, following, pieces, id = 54, raw[20], 0, 0
     for _ in range(EXTENSIONS):

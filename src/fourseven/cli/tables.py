@@ -36,8 +36,8 @@ def page(window: Window, rows_max: int | None = None) -> RenderableType:
     parts: list[RenderableType] = [process(window.after), Text(), listeners(window), Text()]
     if window.after["backends"]:
         parts += [servers(window, rows_max), Text()]
-    if kernel := drops(window.after):
-        parts.append(Text(f"kernel  dropped  {kernel}", style="yellow"))
+    for text in unserved(window.after):
+        parts.append(Text.assemble(("unserved  ", "yellow"), text))
     for one in window.after["changes"]:
         parts.append(Text.assemble(("changed  ", "blue"), change(one)))
     for text in window.after["warnings"]:
@@ -158,17 +158,15 @@ def size(bytes_a_second: float) -> str:
     return f"{bytes_a_second:.0f}B/s"
 
 
-def drops(state: dict[str, Any]) -> str:
-    """What the kernel planes have dropped, by reason, over all listeners."""
-    rows: Iterable[dict[str, int]] = [
-        *(one["drops"] for one in state["listeners"]),
-        *state["kernel"].values(),
+def unserved(state: dict[str, Any]) -> Iterator[str]:
+    """What the kernel planes did not serve, by reason: of each listener, then of each plane."""
+    rows: list[tuple[str, dict[str, int]]] = [
+        *((one["name"], one["drops"]) for one in state["listeners"]),
+        *((f"no listener's ({plane})", row) for plane, row in state["kernel"].items()),
     ]
-    added: dict[str, int] = {}
-    for row in rows:
-        for reason, count in row.items():
-            added[reason] = added.get(reason, 0) + count
-    return ", ".join(f"{reason} {count}" for reason, count in added.items() if count)
+    for name, row in rows:
+        if said := ", ".join(f"{reason} {count}" for reason, count in row.items() if count):
+            yield safe(f"{name}  {said}")
 
 
 def change(one: dict[str, Any]) -> str:

@@ -31,8 +31,8 @@ from fourseven.l4.kernel_plan import IN_TURN, MAPPED, MASQUERADE, End, KernelPla
 from fourseven.l4.kernel_plane import Counts, FlowFilter, FlowRecord, ListenerCounts, PlaneCounts
 from fourseven.l4.program.tables import (
     INDEX,
-    LISTENERS_MAX,
     NAME,
+    OWN,
     REASONS,
     SEED,
     SERVER,
@@ -40,6 +40,7 @@ from fourseven.l4.program.tables import (
     SERVICE,
     SERVICES_MAX,
     SETTLED,
+    SEVERAL,
     SOURCE,
     SOURCES_MAX,
     VIPS,
@@ -69,6 +70,7 @@ class DataPath:
         self.named: dict[int, int] = {}  # hash of a listener's name: its number
         self.sources: dict[tuple[int, ...], int] = {}  # addresses of ours: where they begin
         self.regions: dict[bytes, tuple[int, int]] = {}  # picking table: where it stands
+        self.own: dict[tuple[int, bytes], int] = {}  # (family, address): its listener, or SEVERAL
         self.left: list[tuple[int, int]] = []  # regions that a packet may still read
         self._adopt()
         self.sweep = Sweep(tables, self.families)
@@ -91,6 +93,11 @@ class DataPath:
             if row["used"]:
                 self.named[row["hash"]] = number
         for family in self.families:
+            own = self.tables[f"own{family}"]
+            for keys, rows, count in own.chunks():
+                for i in range(count):
+                    key = keys[i * OWN[family].size : (i + 1) * OWN[family].size]
+                    self.own[family, key] = INDEX.unpack(rows[4 * i : 4 * i + 4])["number"]
             for keys, rows, count in self.tables[f"services{family}"].chunks():
                 for i in range(count):
                     key = keys[i * VIPS[family].size : (i + 1) * VIPS[family].size]
@@ -136,6 +143,7 @@ class DataPath:
         for family, key in self.services.keys() - kept:
             self.tables[f"services{family}"].remove(key)
             del self.services[family, key]
+        self._put_own(plan)
         self.left = [at for content, at in self.regions.items() if content not in regions]
         self.regions = regions
 
@@ -152,15 +160,15 @@ class DataPath:
         if len(self.numbers) + len(new) > SERVERS_MAX:
             raise FoursevenError(f"more than {SERVERS_MAX} servers, those with flows counted in")
         unnamed = sorted(names.keys() - self.named.keys())
-        if len(self.named) + len(unnamed) > LISTENERS_MAX:
+        if len(self.named) + len(unnamed) > SEVERAL:
             for gone in self.named.keys() - names.keys() - self.listeners.keys():
                 number = self.named.pop(gone)
                 self._clear(LISTENERS, number)
                 self.tables["settled"].put(
                     INDEX.pack(number=SERVERS_MAX + number), bytes(SETTLED.size)
                 )
-        if len(self.named) + len(unnamed) > LISTENERS_MAX:
-            raise FoursevenError(f"more than {LISTENERS_MAX} listeners")
+        if len(self.named) + len(unnamed) > SEVERAL:
+            raise FoursevenError(f"more than {SEVERAL} listeners")
         free = _free(set(self.numbers.values()))
         self.numbers.update({one: next(free) for one in new})
         free = _free(set(self.named.values()))
@@ -290,6 +298,21 @@ class DataPath:
         table.put(key, row[:-8] + struct.pack("=Q", turn))
         self.services[family, key] = row
 
+    def _put_own(self, plan: KernelPlan) -> None:
+        """Whose an address is, whatever the port."""
+        wanted: dict[tuple[int, bytes], int] = {}
+        for service in plan.services:
+            family, key = vip_key(service)
+            place = family, key[: OWN[family].size]
+            listener = self.named[name_hash(service.listener)]
+            wanted[place] = listener if wanted.get(place, listener) == listener else SEVERAL
+        for family, key in self.own.keys() - wanted.keys():
+            self.tables[f"own{family}"].remove(key)
+        for (family, key), number in wanted.items():
+            if self.own.get((family, key)) != number:
+                self.tables[f"own{family}"].put(key, INDEX.pack(number=number))
+        self.own = wanted
+
     def drain(self) -> None:
         """No new flow from now on; what is known goes on."""
         for (family, key), row in list(self.services.items()):
@@ -334,8 +357,9 @@ class DataPath:
             row = told[number]
             counts = _counts(row, row, settled[SERVERS_MAX + number])
             kept = {one: getattr(counts, one) for one in Counts.__dataclass_fields__}
-            drops = {reason: row[reason] for reason in REASONS if row[reason]}
+            drops = reasons(row)
             found.listeners[name] = ListenerCounts(**kept, passed=row["passed"], drops=drops)
+        found.drops = reasons(told[SEVERAL])
         return found
 
     def flows(self, wanted: FlowFilter | None = None) -> Iterator[FlowRecord]:
@@ -359,6 +383,11 @@ def _counts(traffic: dict[str, Any], load: dict[str, Any], settled: dict[str, An
         flows_closed=load["ended"] + settled["ended"],
         flows_evicted=settled["evicted"],
     )
+
+
+def reasons(row: dict[str, Any]) -> dict[str, int]:
+    """What a row counted of packets that were not served."""
+    return {reason: row[reason] for reason in REASONS if row[reason]}
 
 
 def _free(taken: set[int]) -> Iterator[int]:

@@ -22,7 +22,7 @@ Loops are Python's own: what is repeated is written out.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,9 +199,16 @@ class Program(Emitter):
 
     # ---- the packet ----
 
-    def packet(self, name: str, at: Value | int, struct: Struct, otherwise: int) -> Pointer:
+    def packet(
+        self,
+        name: str,
+        at: Value | int,
+        struct: Struct,
+        otherwise: int,
+        short: Callable[[], None] | None = None,
+    ) -> Pointer:
         """A header `at` bytes into the packet. Where the packet ends before the header does, the
-        program exits with `otherwise`."""
+        program exits with `otherwise`, after what `short` writes."""
         local = self._local(name, U64)
         where = operand(at, U64) if isinstance(at, int) else at
         data, end = self.context.data, self.context.data_end
@@ -217,6 +224,9 @@ class Program(Emitter):
         inside = self._label()
         text = f"if {name} ends inside the packet"
         self._emit(code.JMP | 0xB8, to=1, source=2, label=inside, text=text)
+        if short is not None:
+            with self.scope():
+                short()
         self._emit(code.ALU64 | code.MOV, to=0, number=otherwise, text=f"r0 = {otherwise}")
         self._emit(code.EXIT, text="exit")
         self._labels[inside] = len(self._code)

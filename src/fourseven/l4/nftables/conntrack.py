@@ -27,12 +27,14 @@ from fourseven.l4.nftables.netlink import (
     Message,
     Netlink,
     attribute,
+    attributes,
     nest,
     number,
 )
 from fourseven.l4.nftables.scan import ENDED, ROW, rows
 
-GET, DELETE = 1, 2  # IPCTNL_MSG_CT_GET, _DELETE
+GET, DELETE, STATISTICS = 1, 2, 4  # IPCTNL_MSG_CT_GET, _DELETE, _GET_STATS_CPU
+INSERT_FAILED = 9  # CTA_STATS_INSERT_FAILED
 ORIGINAL, STATUS, ID, ZONE, STATUS_MASK = 1, 3, 12, 18, 26  # CTA_*
 DNAT = 0x20  # IPS_DST_NAT
 TCP_STATES = (NEW, OPENING, OPENING, ESTABLISHED, CLOSING, CLOSING, CLOSING, CLOSED, CLOSED)
@@ -140,6 +142,15 @@ def end_flows(flows: Iterable[Tracked]) -> int:
     """Makes the kernel forget flows; how many of them it still knew."""
     with Netlink(CONNTRACK) as asking:
         return asking.each(Message(DELETE, flow.name(), family=AF[flow.family]) for flow in flows)
+
+
+def not_inserted() -> int:
+    """How many packets that began a flow were dropped, since another flow had its ends already: of
+    this network namespace, whoever's they were."""
+    with Netlink(CONNTRACK) as asking:
+        of_each_cpu = asking.dump(Message(STATISTICS, b"", family=0))
+        found = [attributes(row).get(INSERT_FAILED) for row in of_each_cpu]
+    return sum(int.from_bytes(count, "big") for count in found if count is not None)
 
 
 def now_ns() -> int:

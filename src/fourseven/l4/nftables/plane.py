@@ -52,6 +52,7 @@ from fourseven.l4.nftables.conntrack import (
     end_flows,
     end_of,
     key_of,
+    not_inserted,
     set_setting,
     setting,
     state_of,
@@ -91,6 +92,7 @@ class NftablesPlane:
         self.past: dict[str, tuple[int, int]] = {}  # counters that are no more
         self.generation = b""
         self.gone_at = 0.0
+        self.not_inserted = _not_inserted()  # before us
         comment = self.table.comment()
         self.adopted = comment is not None
         self.changed = _noted(comment)  # settings to put back
@@ -160,7 +162,14 @@ class NftablesPlane:
         for key, one in servers.items():
             _fill(one, {kind: values.get(server_counter(kind, *key), NONE) for kind in KINDS})
             _settle(one, active[key[0], ends[key[1]]])
-        return PlaneCounts(listeners, servers)
+        return PlaneCounts(listeners, servers, self._drops())
+
+    def _drops(self) -> dict[str, int]:
+        """Of flows that got no port; conntrack does not say whose they were."""
+        if MASQUERADE not in self.plan.modes():
+            return {}
+        many = _not_inserted() - self.not_inserted
+        return {"no_port": many} if many > 0 else {}
 
     def flows(self, wanted: FlowFilter | None = None) -> Iterator[FlowRecord]:
         """Live flows, in no order."""
@@ -318,6 +327,13 @@ class NftablesPlane:
         if left != kept:
             self._put(self.plan, left, self.interfaces)
             self.kept = left
+
+
+def _not_inserted() -> int:
+    try:
+        return not_inserted()
+    except (NetlinkError, OSError):  # a kernel that keeps no such books
+        return 0
 
 
 NONE = (0, 0)

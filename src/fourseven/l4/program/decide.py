@@ -31,6 +31,7 @@ from fourseven.l4.bpf.layout import U8, U32, U64
 from fourseven.l4.bpf.values import Condition, Local, Pointer, Value
 from fourseven.l4.kernel_plan import DIRECT, MASQUERADE, ROUTED, TCP, UDP, KernelPlan
 from fourseven.l4.program.handshake import Handshakes
+from fourseven.l4.program.reasons import Reasons
 from fourseven.l4.program.skb import SkbWire
 from fourseven.l4.program.slots import Slots
 from fourseven.l4.program.steps import BOTH, alive, bump, ended, turn
@@ -67,6 +68,8 @@ class Decision:
         self.tables = Tables(p, plan, places)
         keys = {family: KEYS[family] for family in sorted(plan.families())}
         self.wire = wire(p, keys, self.protocols)
+        self.reasons = Reasons(self)
+        self.wire.lost, self.wire.astray = self.reasons.lost, self.reasons.astray
         self.rows = {family: Slots(p, self.tables, family, self.protocols) for family in keys}
         self.wire.parse(self.write, self.write_error)
 
@@ -92,6 +95,7 @@ class Decision:
         flow, _ = self.slots.find("flow", wire.key, p.stack("at", INDEX))
         with p.when(flow.missing):
             wire.leave()
+        wire.owner = flow.listener
         wire.reach(flow, wire.ticks(), flow.source, flow.destination)
         if self.modes != {DIRECT}:
             with p.when((flow.state & BOTH) != 0):
@@ -123,6 +127,7 @@ class Decision:
     def carry(self, flow: Pointer, place: Local, state: Local) -> None:
         """On its way; the program ends."""
         p, wire = self.p, self.wire
+        wire.owner = flow.listener
         touch = lambda: self.touch_other(flow, place)  # noqa: E731
         wire.reach(flow, self.now, flow.source, flow.destination, touch)
         bump(p, flow.packets, 1)  # the packets of one direction come one after the other
@@ -132,7 +137,7 @@ class Decision:
             self.count(flow.listener, state)
         self.rewrite(flow, state)
         with p.when(self.slots.another(flow, state)):
-            wire.drop()
+            wire.drop("raced")
         wire.forward(flow)
 
     def count(self, listener: Value, state: Value) -> None:

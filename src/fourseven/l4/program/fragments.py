@@ -19,6 +19,8 @@ from fourseven.l4.bpf.layout import BE32, U32, Array, Kind, Struct
 from fourseven.l4.bpf.values import Fields, Pointer, Value
 from fourseven.l4.headers import IPV4, IPV6, LINK
 
+TCP, UDP = 6, 17  # IANA protocol numbers
+
 if TYPE_CHECKING:
     from fourseven.l4.program.wire import Wire
 
@@ -36,7 +38,7 @@ class Fragments:
             words = Array(BE32, 1 if family == 4 else 4)
             ends = {"source": words, "destination": words}
             self.keys[family] = Struct(f"piece{family}", **ends, id=BE32, protocol=U32)
-            self.rows[family] = Struct(f"whole{family}", **ends, towards=words, **hop)
+            self.rows[family] = Struct(f"whole{family}", **ends, towards=words, owner=U32, **hop)
         self.maps = {
             family: self.p.map(
                 f"fragments{family}", LRU_HASH, self.keys[family], self.rows[family], FRAGMENTS_MAX
@@ -62,6 +64,8 @@ class Fragments:
         wire.copy(row.source, source or key.source)
         wire.copy(row.destination, destination or key.destination)
         wire.copy(row.towards, towards or destination or key.destination)
+        if wire.owner is not None:
+            p.set(row.owner, wire.owner.to(U32))
         made = self.key(key.source, key.destination, id, key.protocol)
         p.update(self.maps[wire.family], made, row)
 
@@ -72,7 +76,11 @@ class Fragments:
         p.set(wire.key.protocol, made.protocol.to(wire.key.protocol.kind))
         row = p.lookup(self.maps[wire.family], "whole", made)
         with p.when(row.missing):
+            if wire.astray is not None:
+                with p.when((protocol == TCP) | (protocol == UDP)):
+                    wire.astray("fragment", ip.destination)
             wire.leave()
+        wire.owner = row.owner
         wire.reach(row, wire.ticks(), row.source, row.towards, quotes=False)
         found = p.packet("ip", LINK, IPV4 if wire.v4 else IPV6, wire.PASS)
         pairs = [
@@ -88,3 +96,4 @@ class Fragments:
         if wire.v4:
             checksums.apply(p, found.checksum, change)
         wire.forward(row)
+        wire.owner = None

@@ -44,7 +44,7 @@ from fourseven.l4.kernel_plan import (
 from fourseven.l4.program.picks import Picks
 from fourseven.l4.program.ports import Ports
 from fourseven.l4.program.slots import NOWHERE
-from fourseven.l4.program.steps import BOTH, alive, bump, mix, same, turn, words
+from fourseven.l4.program.steps import BOTH, alive, mix, same, turn, words
 from fourseven.l4.program.tables import (
     ANSWERS_MAX,
     ASKED,
@@ -105,6 +105,7 @@ class Handshakes:
         p.set(back.protocol, key.protocol)
         p.set(row.listener, service.listener)
         p.set(row.idle, service.idle)
+        self.wire.owner = row.listener
         mode = p.let("mode", service.mode, U8)
         makes, waits = p.let("makes", ENTRY, U8), p.let("waits", SYN_SENT, U8)
         base = self.bucket(key.source, key.source_port)
@@ -282,13 +283,7 @@ class Handshakes:
 
     def refuse(self, service: Pointer, reason: str) -> None:
         """Left to the host's own stack, and counted."""
-        p = self.p
-        if self.wire.LAST:
-            p.set(self.at.number, service.listener)
-            counts = p.lookup(self.tables.listeners, "counts", self.at)
-            with p.when(counts.present):
-                bump(p, getattr(counts, reason), 1)
-                bump(p, counts.passed, 1)
+        self.d.reasons.left(reason, service.listener)
         self.wire.leave()
 
     def make(self, back: Pointer, row: Pointer, way: Pointer, place: Local) -> None:
@@ -474,6 +469,7 @@ class Handshakes:
         with p.when(entry.mode == MASQUERADE):
             p.set(row.state, TO_CLIENT | BOTH)
         way = p.stack("way", WAY)
+        self.wire.owner = row.listener
         self.wire.reach(way, self.now, row.source, row.destination)
         if TCP in self.d.protocols:
             with p.when((flags & (SYN | ACK | RST)) == (SYN | ACK)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fourseven.l4.bpf.layout import U8, U16, U32, U64
 from fourseven.l4.bpf.values import Local, Pointer, Value
 from fourseven.l4.kernel_plan import MASQUERADE_PORTS
-from fourseven.l4.program.steps import bump, mix, same, words
+from fourseven.l4.program.steps import mix, same, words
 
 if TYPE_CHECKING:
     from fourseven.l4.program.handshake import Handshakes
@@ -48,7 +48,7 @@ class Ports:
                 self.h.forget(free, spare)
         with p.when(free == 0):
             with p.when(spare == 0):
-                self.drop()
+                self.h.wire.drop("no_port")
             self.propose(start + (spare - 1) * STRIDE)
 
     def propose(self, number: Value) -> None:
@@ -95,11 +95,3 @@ class Ports:
                 p.set(free, 2)
                 with p.when(self.h.asks(entry)):
                     p.set(free, 1)
-
-    def drop(self) -> None:
-        p = self.p
-        p.set(self.at.number, self.service.listener)
-        counts = p.lookup(self.h.tables.listeners, "counts", self.at)
-        with p.when(counts.present):
-            bump(p, counts.no_port, 1)
-        self.h.wire.drop()

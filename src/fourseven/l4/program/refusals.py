@@ -59,7 +59,7 @@ class Refusals:
         p, wire = self.p, self.wire
         layout = IPV4 if wire.v4 else IPV6
         with p.when(wire.l4 != LINK + layout.size):
-            wire.drop()
+            p.exit(wire.DROP)
         with p.scope():
             self.limit()
         total = p.let("total", 0)
@@ -75,7 +75,7 @@ class Refusals:
             with p.scope():
                 failed = p.call(helper, wire.context, size, 0, name="failed")
                 with p.when(failed != 0):
-                    wire.drop()
+                    p.exit(wire.DROP)
         with p.scope():
             self.link(room)
         with p.scope():
@@ -87,13 +87,13 @@ class Refusals:
         p, wire = self.p, self.wire
         told = p.lookup(self.told, "told", p.stack("zero", INDEX))
         with p.when(told.missing):
-            wire.drop()
+            p.exit(wire.DROP)
         now = wire.ticks()
         with p.when(told.tick != now):
             p.set(told.tick, now)
             p.set(told.sent, 0)
         with p.when(told.sent >= max(1, PER_SECOND // wire.second)):
-            wire.drop()
+            p.exit(wire.DROP)
         p.set(told.sent, told.sent + 1)
 
     def add(self, total: Local, header: Pointer) -> None:

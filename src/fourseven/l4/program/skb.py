@@ -79,7 +79,8 @@ class SkbWire(Wire):
                 p.set(told, too_big)
         with p.when(told != 0):
             if not quotes:
-                self.drop()
+                self.lose_to(told)
+                p.exit(self.DROP)
                 return
             if self.v4:
                 whole = p.packet("ip", LINK, IPV4, self.PASS)
@@ -87,7 +88,16 @@ class SkbWire(Wire):
                     p.set(self.plain, ODD)  # it may be cut into pieces, which the kernel does
                     p.set(told, 0)
             with p.when(told != 0):
+                self.lose_to(told)
                 self.refusals.write(told, row.mtu.to(U32))
+
+    def lose_to(self, told: Local) -> None:
+        """Counted by what its sender is told."""
+        _, expired = self.refusals.kinds()
+        with self.p.when(told == expired):
+            self.lose("ttl")
+        with self.p.otherwise():
+            self.lose("too_big")
 
     def sums(self, addresses: Local, ports: Local, pairs: list[tuple[Value, Value]]) -> None:
         """By differences: of a half-made sum only the addresses count, which the helper knows."""

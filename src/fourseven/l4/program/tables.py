@@ -36,6 +36,7 @@ from fourseven.l4.program.wire import WAY
 WORDS = {4: 1, 6: 4}  # 32-bit words of an address
 SERVERS_MAX = 4096  # numbers; taken at once: 300 kB and 130 kB for each processor
 LISTENERS_MAX = 1024
+SEVERAL = LISTENERS_MAX - 1  # the number of no listener: of addresses that several share
 SERVICES_MAX = 4096
 SOURCES_MAX = 4096  # addresses to masquerade with
 PLACES_MAX = 1 << 21  # 32 Maglev tables of 65,537; 8 MB
@@ -58,11 +59,16 @@ SYN_SENT, SYN_ANSWERED, MIDWAY, PROVEN, ASKED = 1, 2, 3, 4, 5
 CLOSING_S, CLOSED_S = 60, 10
 PENDING_S = 30  # a handshake; longer than five retransmissions of a SYN
 
-REASONS = (  # why a packet was not served, by listener
+REASONS = (  # why a packet was not served, by listener (docs/kernel-flows.md has the table)
     "no_server",  # nobody is there to take it
     "no_port",  # masquerade: every port that was tried is taken
     "no_flow",  # midway in a connection that nobody here knows
     "taken",  # its way back belongs to another flow
+    "ttl",  # it had come too far; its sender was told
+    "too_big",  # longer than its way takes; its sender was told
+    "malformed",  # its headers contradict themselves, or break off
+    "fragment",  # a later one, of which the first was not seen
+    "raced",  # its flow's place became another's just then
 )
 
 INDEX = wire.INDEX  # of a row of an array
@@ -196,6 +202,7 @@ LISTENER = Struct(
     passed=U64,
     **dict.fromkeys(REASONS, U64),
 )
+OWN = {family: Struct(f"own{family}", target=Array(BE32, WORDS[family])) for family in WORDS}
 NEAR = Struct("near", homes=U64)  # eight of them, a byte each: where the rows of a home stand
 NAME = Struct("name", used=U32, hash=U32)  # of a listener: whose number this is
 SEED = Struct("seed", number=U64)  # of the flows' hash, so that nobody outside can foresee it
@@ -215,11 +222,13 @@ class Tables:
         self.births: dict[int, Map] = {}
         self.near: dict[int, Map] = {}
         self.pending: dict[int, Map] = {}
+        self.own: dict[int, Map] = {}  # by address alone: whose it is
         for family in sorted(plan.families()):
             size = places_for(plan.flows_max)
             self.services[family] = p.map(
                 f"services{family}", HASH, VIPS[family], SERVICE, SERVICES_MAX
             )
+            self.own[family] = p.map(f"own{family}", HASH, OWN[family], INDEX, SERVICES_MAX)
             self.flows[family] = p.map(f"flows{family}", ARRAY, INDEX, FLOWS[family], size, SHARED)
             self.births[family] = p.map(f"births{family}", ARRAY, INDEX, BIRTH, size, SHARED)
             self.near[family] = p.map(f"near{family}", ARRAY, INDEX, NEAR, size // 8, SHARED)

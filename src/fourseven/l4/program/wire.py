@@ -12,6 +12,7 @@ What is decided about a packet (`decide`) is written once, over this:
     wire.rewrite(…)         another source, another destination, or both; checksums follow
     wire.forward(row)       on to the neighbour; the program ends
     wire.leave()            on to the kernel, untouched; the program ends
+    wire.owner              whose packet it is: a number for `lost`, which counts what is dropped
 
 A way (interface, hardware addresses, the longest packet) stands in a row of the flow, in the fields
 of HOP, and is good for a second; then the routing table is asked again. So a change of routes or of
@@ -100,6 +101,9 @@ class Wire:
         self.error: Callable[[], None] | None = None
         self.about: Errors | None = None  # the error that is being written about
         self.undo: Callable[[], None] | None = None  # what a packet that is left has not done
+        self.owner: Value | None = None  # of the packet that is written about; nobody's
+        self.lost: Callable[[str, Value], None] | None = None  # counts what is dropped, and why
+        self.astray: Callable[[str, Fields], None] | None = None  # … left, by its destination
         self.ingress: Value = self.context.ingress_ifindex
         self.size: Value = self.measure()
 
@@ -125,7 +129,7 @@ class Wire:
         ethernet = p.packet("ethernet", 0, ETHERNET, self.PASS)
         for family, struct in self.keys.items():
             with p.when(ethernet.protocol == ETHERTYPES[family]):
-                self.v4 = family == 4
+                self.v4, self.owner = family == 4, None
                 self.key = p.stack("key", struct)
                 self.flags: Local = p.let("flags", 0)
                 self.l4 = p.let("l4", LINK, U16)  # where the TCP or UDP header begins
@@ -146,11 +150,11 @@ class Wire:
         ip = p.packet("ip", LINK, IPV4, self.PASS)
         size = p.let("size", (ip.version_length.to(U16) & 15) << 2)
         with p.when((ip.version_length >> 4 != 4) | (size < 20)):
-            self.leave()
+            self.stray("malformed", ip.destination)
         with p.when((ip.fragment & 0x1FFF) != 0):
             self.fragments.follow(ip, ip.id, ip.protocol)
         p.set(self.l4, size + LINK)
-        self.transport(ip.protocol, ip.length.host(), size, ICMP_V4)
+        self.transport(ip, ip.protocol, ip.length.host(), size, ICMP_V4)
         if key.source.count == 4:  # a key that serves both families
             p.set(key.source[2], 0xFFFF)
             p.set(key.destination[2], 0xFFFF)
@@ -162,7 +166,7 @@ class Wire:
         self.need(USUAL[6])
         ip = p.packet("ip", LINK, IPV6, self.PASS)
         with p.when(ip.version.host() >> 28 != 6):
-            self.leave()
+            self.stray("malformed", ip.destination)
         for end in (ip.source, ip.destination):  # RFC 4291 2.5.5.2: never on the wire, and where
             with p.when(mapped(end)):  # a key serves both families it would be taken for IPv4
                 self.leave()
@@ -176,7 +180,7 @@ class Wire:
                 p.set(place, (p.forgotten(place, self.size) & 0x1FFF).to(U16))
         ip = p.packet("ip", LINK, IPV6, self.PASS)
         before = (self.l4 - (LINK + IPV6.size)).to(U16)
-        self.transport(following, ip.length.host(), before, ICMP_V6)
+        self.transport(ip, following, ip.length.host(), before, ICMP_V6)
         self.addresses(ip)
         self.ends()
 
@@ -185,7 +189,7 @@ class Wire:
         p = self.p
         steps = (following == HOP_BY_HOP) | (following == ROUTING) | (following == OPTIONS)
         with p.when(steps | (following == FRAGMENTED)):
-            header = p.packet("extension", self.l4, EXTENSION, self.PASS)
+            header = p.packet("extension", self.l4, EXTENSION, self.PASS, self.breaks_off_early)
             with p.when(following == FRAGMENTED):
                 piece = header.seen_as(FRAGMENT)
                 with p.when(piece.offset.host() >> 3 != 0):
@@ -220,7 +224,9 @@ class Wire:
             found = found | (mine != yours)
         return found
 
-    def transport(self, protocol: Value, length: Value, before: Value, icmp: int) -> None:
+    def transport(
+        self, ip: Pointer, protocol: Value, length: Value, before: Value, icmp: int
+    ) -> None:
         """A protocol of the plan, as long as its header; `length` bytes, `before` not its."""
         p = self.p
         other = (protocol != TCP) & (protocol != UDP)
@@ -242,19 +248,24 @@ class Wire:
             p.set(least, least + (TCP_HEADER if only == TCP else UDP_HEADER).size)
         p.set(self.key.protocol, protocol)
         with p.when(length < least):
-            self.leave()
+            self.stray("malformed", ip.destination)
 
     def ends(self) -> None:
         """The ports, and TCP's flags."""
         self.by_protocol(self.read_tcp, self.read_udp)
 
     def read_tcp(self) -> None:
-        tcp = self.p.packet("tcp", self.l4, TCP_HEADER, self.PASS)
+        tcp = self.p.packet("tcp", self.l4, TCP_HEADER, self.PASS, self.breaks_off)
         self.p.set(self.flags, tcp.flags)
         self.ports(tcp)
 
     def read_udp(self) -> None:
-        self.ports(self.p.packet("udp", self.l4, UDP_HEADER, self.PASS))
+        self.ports(self.p.packet("udp", self.l4, UDP_HEADER, self.PASS, self.breaks_off))
+
+    def breaks_off(self) -> None:
+        """The packet ends before its header does."""
+        if self.astray is not None:
+            self.astray("malformed", self.key.destination)
 
     def ports(self, header: Pointer) -> None:
         self.p.set(self.key.source_port, header.source)
@@ -436,9 +447,27 @@ class Wire:
         """On to the kernel, as it came."""
         self.p.exit(self.PASS)
 
-    def drop(self) -> None:
-        """Goes nowhere."""
+    def breaks_off_early(self) -> None:
+        """The same, where nothing of it is known but IPv6's header."""
+        if self.astray is not None:
+            ip = self.p.packet("ip", LINK, IPV6, self.PASS)
+            self.astray("malformed", ip.destination)
+
+    def stray(self, reason: str, destination: Fields) -> None:
+        """On to the kernel, and counted by where it wanted to go."""
+        if self.astray is not None:
+            self.astray(reason, destination)
+        self.leave()
+
+    def drop(self, reason: str) -> None:
+        """Goes nowhere, and is counted."""
+        self.lose(reason)
         self.p.exit(self.DROP)
+
+    def lose(self, reason: str) -> None:
+        """Counted as one that goes nowhere."""
+        if self.lost is not None and self.owner is not None:
+            self.lost(reason, self.owner)
 
 
 def mapped(address: Fields) -> Condition:
