@@ -32,6 +32,7 @@ from fourseven.filters.forward_auth import ForwardAuth
 from fourseven.filters.host import Host
 from fourseven.filters.hsts import Hsts
 from fourseven.filters.jwt import Jwt
+from fourseven.filters.mirror import Mirror
 from fourseven.filters.rate_limit import RateLimit
 from fourseven.filters.redirect import Redirect
 from fourseven.filters.request_headers import RequestHeaders
@@ -95,6 +96,7 @@ FILTERS: tuple[type[Filter], ...] = (
     Fault,
     BodyLimit,
     ForwardAuth,
+    Mirror,
 )
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (

@@ -1,4 +1,4 @@
-"""The stage of the scenarios, for gates."""
+"""The stage of the scenarios, for gates; and an authority."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.front import Stage
+from support.tls import Authority
 
 
 @pytest.fixture
@@ -17,3 +18,8 @@ def stage() -> Iterator[Stage]:
         stage.verify()
     finally:
         stage.strike()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))

@@ -11,9 +11,11 @@ from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
 from fourseven.errors import ConfigErrors
 from support.front import Stage
-from support.gates import asked, guarded
+from support.gates import asked, at_rest, guarded
 from support.http2 import Http2
+from support.http2_server import Http2Server
 from support.recorder import Conversation, Recorder
+from support.tls import Authority, TlsRecorder, self_made
 from support.wire import Message
 
 CHUNKED = b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\nConnection: close\r\nX-Why: b\r\n\r\n"
@@ -108,6 +110,7 @@ def test_no(stage: Stage):
             assert answer.status == status, parts
             if body is not None:
                 assert answer.body == body
+    at_rest(stage.balancers[0])
     server.settle()
     assert server.requests == []
 
@@ -154,17 +157,73 @@ def test_silence(stage: Stage):
         release.set()
     server.settle()
     assert len(server.requests) >= 1
+    for each in stage.balancers:
+        at_rest(each)
+
+
+def kept(conversation: Conversation, request: Message) -> None:
+    conversation.answer(b"", status=b"204 Yes", headers=b"X-User: alice\r\n")
+
+
+NAME = "login.example"
+
+
+@pytest.mark.parametrize("how", ["plain", "tls", "stranger", "h2"])
+def test_connections_are_kept_and_verified(stage: Stage, authority: Authority, tmp_path, how: str):
+    """Questions share connections, also over TLS; a service that proves nothing is not asked."""
+    more = {}
+    service: Recorder = Recorder("service")
+    if how in ("tls", "stranger"):
+        service.stop()
+        own = self_made(tmp_path)
+        file = own if how == "stranger" else authority.issue("login.pem", NAME)
+        service = TlsRecorder(authority.server_context(file))
+        more = {"tls": {"ca": str(authority.pem), "name": NAME}}
+    elif how == "h2":
+        service.stop()
+        service, more = Http2Server("service"), {"protocol": "h2"}
+    stage.servers.append(service)
+    if how != "h2":
+        service.on(b"/check", kept)
+    server = stage.server()
+    config = guarded(server.address, {"forward_auth": {"backend": "login", "path": "/check"}})
+    config["backends"]["login"] = {"servers": [service.address], **more}
+    balancer = stage.balancer(config)
+    with balancer.wire() as wire:
+        for _ in range(5):
+            wanted = 503 if how == "stranger" else 200
+            assert wire.send(asked(b"GET /x")).read().status == wanted
+    at_rest(balancer)
+    assert len(service.requests) == (0 if how == "stranger" else 5)
+    assert len(service.conversations) == (5 if how == "stranger" else 1)
+
+
+def test_a_kept_connection_that_the_service_closed(stage: Stage):
+    """No question is lost with it."""
+
+    def once(conversation: Conversation, request: Message) -> None:
+        kept(conversation, request)
+        if len(conversation.requests) % 2:
+            conversation.reset()  # unseen by us until we write
+
+    server, _, config = guard(stage, once)
+    balancer = stage.balancer(config)
+    with balancer.wire() as wire:
+        for _ in range(6):
+            assert wire.send(asked(b"GET /x")).read().status == 200
+    at_rest(balancer)
+    assert len(server.requests) == 6
 
 
 def test_what_the_file_may_not_say():
     text = (
         "listeners: {web: {bind: ':80', protocol: http, routes: [{backend: b, filters: "
         "[{forward_auth: %s}]}]}}\nbackends: {b: {servers: ['127.0.0.1:1']}, "
-        "t: {servers: ['127.0.0.1:2'], tls: true}}\n"
+        "t: {servers: ['127.0.0.1:2'], proxy_protocol: v2}}\n"
     )
     for said, word in [
         ("nobody", "nobody"),
-        ("t", "without TLS"),
+        ("t", "proxy_protocol"),
         ("{backend: b, path: x}", "path"),
     ]:
         with pytest.raises(ConfigErrors, match=word):

@@ -1,8 +1,12 @@
-"""What the tests of gates share: a route with filters, and a request with headers."""
+"""What the tests of gates share: a route with filters, a request with headers, the end of all."""
 
 from __future__ import annotations
 
-from support.balancer import site
+import time
+from typing import Any
+
+from support.balancer import Balancer, site
+from support.wire import WAIT_S
 
 
 def guarded(address: str, *filters, **listener) -> dict:
@@ -12,3 +16,14 @@ def guarded(address: str, *filters, **listener) -> dict:
 def asked(line: bytes, **headers: bytes) -> bytes:
     lines = [b"%s: %s\r\n" % (name.replace("_", "-").encode(), v) for name, v in headers.items()]
     return line + b" HTTP/1.1\r\nHost: a\r\n" + b"".join(lines) + b"\r\n"
+
+
+def at_rest(balancer: Balancer) -> dict[str, Any]:
+    """The counters, once nothing is in flight anywhere."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        seen: dict[str, Any] = balancer.counters()
+        rows = [*seen["servers"].values(), *seen["backends"].values()]
+        if not any(row["in_flight"] for row in rows):
+            return seen
+        assert time.monotonic() < until, rows

@@ -15,10 +15,11 @@ from fourseven.matching.rows import lower_rows
 from fourseven.model import Config, Route
 from fourseven.plan import Action, All, Any_, Expression, GatePlan, Not, RoutePlan
 from fourseven.scalars import Path as Place
-from fourseven.snapshot.layout import GATES_MAX, ActionKind, PartKind
+from fourseven.snapshot.layout import GATES_MAX, ActionKind, GateKind, PartKind
 
 ALWAYS = All()
 HOLDS_MAX = 6  # l7.records.HELD_MAX: what a stream has room for
+MIRRORS_MAX = 8  # l7.gate_mirror.MIRRORS_MAX: likewise
 TELLING = (PartKind.PART_CERTIFICATE, PartKind.PART_VERIFIED)
 
 
@@ -32,7 +33,7 @@ def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tu
         path: Place = ("listeners", listener, *(("routes", i) if said.routes else ("backend",)))
         name = route.name or f"routes[{i}]"
         try:
-            _plain_services(config, route)
+            _speak_for_nobody(config, route)
             found.append(_route(route, name, config.at(*path), reads))
         except ValueError as error:
             problems.append(config.problem(path, str(error)))
@@ -42,15 +43,14 @@ def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tu
     return _sealed(found, named)
 
 
-def _plain_services(config: Config, route: Route) -> None:
-    """A service that a gate asks is spoken to in HTTP/1.1 without TLS (l7.aside)."""
+def _speak_for_nobody(config: Config, route: Route) -> None:
+    """A request of our own has no client whose address a PROXY header could tell (l7.aside)."""
     for form in route.filters:
-        for name in form.feature.backends() if form.feature.key == "forward_auth" else ():
-            asked = config.backends[name]
-            if asked.tls is not None or asked.protocol == "h2" or asked.proxy_protocol is not None:
+        for name in form.feature.backends():
+            if config.backends[name].proxy_protocol is not None:
                 raise ValueError(
-                    f"{name} is asked in HTTP/1.1 without TLS; give it a backend without tls,"
-                    " protocol: h2 and proxy_protocol"
+                    f"{name} gets requests of {form.feature.key}, which speak for no client;"
+                    " give it a backend without proxy_protocol"
                 )
 
 
@@ -104,6 +104,11 @@ def _gates(steps: list[Filter]) -> tuple[GatePlan, ...]:
         raise ValueError(f"{len(gates)} gates on one route; {GATES_MAX} are the most")
     if sum(gate.holds for gate in gates) > HOLDS_MAX:
         raise ValueError(f"more than {HOLDS_MAX} limits of requests at once on one route")
+    mirrors = sum(gate.kind == GateKind.GATE_MIRROR for gate in gates)
+    if mirrors > MIRRORS_MAX:
+        raise ValueError(f"{mirrors} mirrors on one route; {MIRRORS_MAX} are the most")
+    if mirrors and any(step.terminal for step in steps):
+        raise ValueError("mirror copies what goes to a backend, and this route answers itself")
     return gates
 
 

@@ -43,6 +43,7 @@ from cython.cimports.fourseven.l7.records import (
     Http2,
     Lane,
     Upstream,
+    due_ms,
 )
 from cython.cimports.fourseven.l7.retry import (
     FAILED_ANSWER,
@@ -158,7 +159,9 @@ def call_begins(lane):
     worker = lane.carrier.worker
     upstream.connecting = 0
     timer_put_off(
-        worker, cython.address(upstream.timer), worker.now_ms + upstream.response_timeout_ms
+        worker,
+        cython.address(upstream.timer),
+        due_ms(upstream, worker.now_ms + upstream.response_timeout_ms),
     )
     http2_ready(lane.carrier, lane)
 

@@ -16,6 +16,7 @@ cdef void forward_left "fourseven_forward_left"(Worker *worker, Session *session
 
 cdef int32_t failed(Worker *worker, Session *session, const Gate *gate) noexcept nogil
 cdef Aside *begin(Worker *worker, Session *session, const Gate *gate) noexcept nogil
+cdef void forward_told(Worker *worker, Aside *aside) noexcept nogil
 cdef bint told_to_service(const Gate *gate, const Header *header) noexcept nogil
 cdef void tell(Worker *worker, Session *session, const Gate *gate, const Aside *aside) noexcept nogil
 cdef void hand_on(Worker *worker, Session *session, const Aside *aside) noexcept nogil

@@ -17,7 +17,8 @@ from cython.cimports.fourseven.l7.aside import (
     ASIDE_DONE,
     Aside,
     aside_close,
-    aside_open,
+    aside_go,
+    aside_new,
 )
 from cython.cimports.fourseven.l7.forwarded import put_address
 from cython.cimports.fourseven.l7.gate_forward import ASKED_LINES_MAX
@@ -25,6 +26,7 @@ from cython.cimports.fourseven.l7.gates import (
     GATE_ANSWERED,
     GATE_PASS,
     GATE_WAIT,
+    gate_open,
     gate_tell_span,
 )
 from cython.cimports.fourseven.l7.given import GIVEN_BODY_MAX, answer_given
@@ -45,9 +47,10 @@ from cython.cimports.fourseven.protocols.message import (
     HEADER_TRAILER,
     HEADER_TRANSFER_ENCODING,
     HEADER_UPGRADE,
+    METHOD_GET,
     Span,
 )
-from cython.cimports.fourseven.worker.tools import buffer_large
+from cython.cimports.fourseven.worker.tools import buffer_free, buffer_large
 from cython.cimports.fourseven.worker.worker import REASON_ASK_FAILED, REASON_ASKED, Buffer
 from cython.cimports.libc.stdint import uint32_t
 
@@ -92,6 +95,7 @@ def begin(worker, session, gate):
     to = cython.declare(Output)
     request = worker.request
     at: uint32_t
+    aside: cython.pointer[Aside]
     buffer: cython.pointer[Buffer] = buffer_large(worker)
     if buffer is cython.NULL:
         return cython.cast(cython.pointer[Aside], cython.NULL)
@@ -100,7 +104,7 @@ def begin(worker, session, gate):
     put_span(cython.address(to), cython.address(gate.texts[0]))
     put_text(cython.address(to), b" HTTP/1.1\r\nHost: ")
     put_span(cython.address(to), cython.address(request.authority))
-    put_text(cython.address(to), b"\r\nConnection: close\r\nX-Forwarded-Method: ")
+    put_text(cython.address(to), b"\r\nX-Forwarded-Method: ")
     put_span(cython.address(to), cython.address(request.method))
     put_text(cython.address(to), b"\r\nX-Forwarded-Proto: ")
     put_text(cython.address(to), b"https" if request.secure else b"http")
@@ -122,10 +126,23 @@ def begin(worker, session, gate):
                 cython.address(request.headers[at].value),
             )
     put_text(cython.address(to), b"\r\n")
-    buffer.end = 0 if to.full else to.size
-    return aside_open(
+    if to.full:
+        buffer_free(worker, buffer)
+        return cython.cast(cython.pointer[Aside], cython.NULL)
+    buffer.end = to.size
+    aside = aside_new(
         worker, session, cython.address(session.stream.pinned.backends[gate.backend]), buffer
     )
+    if aside is not cython.NULL:
+        aside.told = forward_told
+        aside.session.stream.method_id = METHOD_GET
+        if not aside_go(worker, aside):
+            return cython.cast(cython.pointer[Aside], cython.NULL)
+    return aside
+
+
+def forward_told(worker, aside):
+    gate_open(worker, aside.asker)
 
 
 def told_to_service(gate, header):

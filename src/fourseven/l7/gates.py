@@ -23,6 +23,7 @@ from cython.cimports.fourseven.l7.gate_concurrency import concurrency_ask, concu
 from cython.cimports.fourseven.l7.gate_cors import cors_ask
 from cython.cimports.fourseven.l7.gate_fault import fault_ask
 from cython.cimports.fourseven.l7.gate_forward import forward_ask, forward_left
+from cython.cimports.fourseven.l7.gate_mirror import mirror_ask
 from cython.cimports.fourseven.l7.gate_rate import rate_ask
 from cython.cimports.fourseven.l7.gate_token import token_ask, token_prepare
 from cython.cimports.fourseven.l7.gates import (
@@ -53,6 +54,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     GATE_CORS,
     GATE_FAULT,
     GATE_FORWARD,
+    GATE_MIRROR,
     GATE_RATE,
     GATE_TOKEN,
 )
@@ -83,6 +85,7 @@ def gates_prepare():
     GATES[cython.cast(cython.int, GATE_ADAPTIVE)].end = adaptive_end
     GATES[cython.cast(cython.int, GATE_FAULT)].ask = fault_ask
     GATES[cython.cast(cython.int, GATE_BODY)].ask = body_ask
+    GATES[cython.cast(cython.int, GATE_MIRROR)].ask = mirror_ask
 
 
 def gates_pass(worker, session):

@@ -6,6 +6,7 @@ socket that stays ready would otherwise turn the loop into a spin.
 """
 
 import cython
+from cython.cimports.fourseven.l7.aside import aside_close, aside_of
 from cython.cimports.fourseven.l7.gates import gates_prepare
 from cython.cimports.fourseven.l7.http import Plane
 from cython.cimports.fourseven.l7.http2 import http2_drain
@@ -196,6 +197,8 @@ def stop(worker):
         return
     while http.sessions is not cython.NULL:
         session_close(worker, http.sessions)
+    while http.asides is not cython.NULL:
+        aside_close(worker, aside_of(http.asides))
     while http.trunks is not cython.NULL:
         session_close(worker, http.trunks)
     upstream_drop_idle(worker)

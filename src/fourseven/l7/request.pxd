@@ -14,6 +14,7 @@ cdef void forward_request "fourseven_forward_request"(
 cdef void window_reset(Session *session) noexcept nogil
 cdef bint pump_request(Worker *worker, Session *session) noexcept nogil
 cdef bint request_piece(Worker *worker, Session *session) noexcept nogil
+cdef void request_sent(Worker *worker, Session *session) noexcept nogil
 cdef bint read_body(Worker *worker, Session *session) noexcept nogil
 cdef bint enlarge(Worker *worker, Session *session) noexcept nogil
 cdef int32_t cook_request(Session *session) noexcept nogil

@@ -12,6 +12,7 @@ import cython
 from cython.cimports.fourseven.l7.answer import (
     stream_refuse,
 )
+from cython.cimports.fourseven.l7.gate_mirror import mirror_send
 from cython.cimports.fourseven.l7.records import (
     JOIN_MAX,
     OUT_CAPACITY,
@@ -111,12 +112,7 @@ def request_piece(worker, session):
             session.in_.at += sent
             session.in_.ready -= sent
     elif stream.request.done:
-        stream.sent_ns = worker.now_ns
-        timer_put_off(
-            worker,
-            cython.address(stream.upstream.timer),
-            due_ms(stream.upstream, worker.now_ms + stream.upstream.response_timeout_ms),
-        )
+        request_sent(worker, session)
         return False
     else:
         status = cook_request(session)
@@ -130,6 +126,19 @@ def request_piece(worker, session):
         server_lost(worker, session)
         return False
     return sent > 0
+
+
+def request_sent(worker, session):
+    """Its last byte has gone: from now on the server owes the answer."""
+    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream.sent_ns = worker.now_ns
+    timer_put_off(
+        worker,
+        cython.address(stream.upstream.timer),
+        due_ms(stream.upstream, worker.now_ms + stream.upstream.response_timeout_ms),
+    )
+    if stream.mirrors:
+        mirror_send(worker, session)
 
 
 def cook_request(session):

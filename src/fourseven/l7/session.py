@@ -15,6 +15,7 @@ socket with unread bytes sends a reset that destroys what we said.
 """
 
 import cython
+from cython.cimports.fourseven.l7.aside import aside_step
 from cython.cimports.fourseven.l7.gates import gate_step
 from cython.cimports.fourseven.l7.http2 import http2_drop, http2_preface, http2_step
 from cython.cimports.fourseven.l7.lane import (
@@ -25,6 +26,7 @@ from cython.cimports.fourseven.l7.lane import (
 from cython.cimports.fourseven.l7.lane_answer import lane_end, lane_finish, lane_send
 from cython.cimports.fourseven.l7.records import (
     LINGER_BYTES_MAX,
+    SESSION_ASIDE,
     SESSION_CLOSED,
     SESSION_EXCHANGE,
     SESSION_GATE,
@@ -226,6 +228,8 @@ def step(worker, session):
         return prefix_step(worker, session)
     if session.state == SESSION_LINGER:
         return linger_step(worker, session)
+    if session.state == SESSION_ASIDE:
+        return aside_step(worker, session)
     if session.state == SESSION_HANDSHAKE:
         if session.outward:
             return trunk_handshake(worker, session)

@@ -16,9 +16,11 @@ Laws: a connection goes back only after a whole exchange, with nothing unread an
 """
 
 import cython
+from cython.cimports.fourseven.l7.aside import aside_late
 from cython.cimports.fourseven.l7.call import call_drop, call_end, call_read, call_send, call_take
 from cython.cimports.fourseven.l7.connect import connect_new
 from cython.cimports.fourseven.l7.records import (
+    SESSION_ASIDE,
     SESSION_EXCHANGE,
     Http,
     Session,
@@ -343,6 +345,9 @@ def upstream_timer(worker, timer):
     session: cython.pointer[Session] = upstream.session
     if session is cython.NULL:
         upstream_drop(worker, upstream)
+        return
+    if session.state == SESSION_ASIDE:
+        aside_late(worker, session)
         return
     if upstream.connecting:
         stream_failed(worker, session, FAILED_CONNECT_TIME)

@@ -222,6 +222,10 @@ METRICS: tuple[Metric, ...] = (
            total("upstream_idle")),
     Metric("fourseven_filters_held", G, "Requests that concurrency limits and the like count now.",
            (), total("filters_held")),
+    Metric("fourseven_mirror_total", C, "Copies of requests that were sent, that failed, that were"
+           " skipped because too many were under way, and that could not be made.", ("event",),
+           totals(sent="mirror_copies", failed="mirror_failed", skipped="mirror_skipped",
+                  given_up="mirror_given_up")),
     Metric("fourseven_turns_total", C, "Turns of the workers' loops.", (), total("turns")),
     Metric("fourseven_events_total", C, "Other things that workers count, by name.", ("event",),
            events),

@@ -361,5 +361,6 @@ NAMED = {
     "memory_refused", "pick_failed", "timeouts_head", "timeouts_body", "timeouts_idle",
     "timeouts_send", "timeouts_hello", "tls_handshakes", "tls_resumed", "tls_failed", "arrivals",
     "hello_refused", "proxy_refused", "http2_sessions", "http2_streams", "http2_resets",
-    "http2_calmed", "turns", "filters_held",
+    "http2_calmed", "turns", "filters_held", "mirror_copies", "mirror_failed", "mirror_skipped",
+    "mirror_given_up",
 }  # fmt: skip
