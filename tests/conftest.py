@@ -22,6 +22,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fourseven")
 
 
+# A sanitizer's runtime is preloaded for what we have built (support.balancer gives it back to our
+# processes); curl, h2load and their like may not even start with it.
+if "FOURSEVEN_PRELOAD" in os.environ:
+    os.environ.pop("LD_PRELOAD", None)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Two processes: the lab mostly waits, the rest mostly works (pytest-xdist, --dist loadgroup).
 

@@ -1,4 +1,6 @@
-"""Runs the tests marked `sanitize` under the sanitizers: sanitize.py [asan] [tsan] [-- pytest ...]
+"""Runs tests under the sanitizers: sanitize.py [asan] [tsan] [-- pytest ...]
+
+Those that are marked `sanitize`, or the files that are named.
 
 asan is AddressSanitizer with UndefinedBehaviorSanitizer, tsan is ThreadSanitizer. Each has a tree
 of its own (build/tree-asan, build/tree-tsan), complete with the Python files, so that a sanitized
@@ -54,11 +56,15 @@ def run(mode: str, arguments: list[str]) -> int:
     settings = dict(MODES[mode])
     env = os.environ | {"PYTHONPATH": str(tree.resolve()), "PYTHONMALLOC": "malloc"}
     env["LD_PRELOAD"] = " ".join(runtime(name) for name in settings.pop("preload"))
+    env["FOURSEVEN_PRELOAD"] = env["LD_PRELOAD"]  # for our own processes alone (tests/conftest.py)
     env |= {name: str(value) for name, value in settings.items()}
     env["FOURSEVEN_SANITIZER"] = mode
     # -s: under ThreadSanitizer, pytest's capturing loses the report when the process is ended.
-    pytest = [sys.executable, "-m", "pytest", "-s", "-m", "sanitize", "--timeout", SLOWER]
-    return subprocess.run([*pytest, *arguments], env=env).returncode
+    pytest = [sys.executable, "-m", "pytest", "-s", "--timeout", SLOWER]
+    named = any(a.startswith("tests/") for a in arguments)
+    return subprocess.run(
+        [*pytest, *([] if named else ["-m", "sanitize"]), *arguments], env=env
+    ).returncode
 
 
 def main(arguments: list[str]) -> int:

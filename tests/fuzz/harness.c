@@ -1,9 +1,9 @@
-/* The smallest bridge between libFuzzer and the targets, which are written in Cython (targets.py).
+/* The smallest bridge between libFuzzer and the targets, which are written in Cython.
 
-   Python is started and imports `targets`, so that every module is initialised as in the product
-   and functions of one module that another calls are bound; then the target that
-   FOURSEVEN_FUZZ names is called through its exported C pointer, and Python is never entered
-   again. */
+   Python is started and imports the module that FOURSEVEN_FUZZ_MODULE names (targets.py or
+   sessions.py), so that every module is initialised as in the product and functions of one module
+   that another calls are bound; then the target that FOURSEVEN_FUZZ names is called through its
+   exported C pointer, and Python is never entered again. */
 #include <Python.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -24,7 +24,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     const char *name = getenv("FOURSEVEN_FUZZ");
     (void)argc, (void)argv;
     Py_InitializeEx(0); /* no signal handlers: they are libFuzzer's */
-    PyObject *module = PyImport_ImportModule("targets");
+    const char *from = getenv("FOURSEVEN_FUZZ_MODULE");
+    PyObject *module = from ? PyImport_ImportModule(from) : NULL;
     if (!module)
         die("the targets cannot be imported");
     PyObject *exported = PyObject_GetAttrString(module, "__pyx_capi__");

@@ -1,9 +1,11 @@
-"""Fuzzes the readers under address and undefined-behaviour sanitizers: `run.py [target…]`.
+"""Fuzzes readers and sessions under address and undefined-behaviour sanitizers: `run.py [target…]`.
 
-Builds the readers and `targets` anew with clang and coverage feedback into build/fuzz, takes the
-rows of the unit tests as seeds, and runs each target for a number of executions. What a run finds
-interesting stays in build/fuzz/corpus and is the seed of the next one; an input that breaks a law
-is kept in build/fuzz/found, and `run.py TARGET --replay FILE` runs it alone.
+Builds what is watched (the readers; of the sessions, the engine around HTTP/2) anew with clang and
+coverage feedback into build/fuzz, takes the rows of the unit tests and the scripts of `scripts` as
+seeds, and runs each target for a number of executions; a session's, which takes fifty times as long
+as a reader's, for a fiftieth of it. What a run finds interesting stays in build/fuzz/corpus and is
+the seed of the next one; an input that breaks a law is kept in build/fuzz/found, and
+`run.py TARGET --replay FILE` runs it alone.
 
 It proves no absence of faults; it says how many executions found none.
 """
@@ -19,7 +21,10 @@ import subprocess
 import sys
 import sysconfig
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import scripts
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -28,7 +33,8 @@ LIBRARY = BUILD / "lib"
 CORPUS = BUILD / "corpus"
 FOUND = BUILD / "found"
 HARNESS = BUILD / "harness"
-RUNS = 1_000_000  # of each target: what the project promises for a release
+RUNS = 1_000_000  # of each reader: what the project promises for a release
+SLOWER = 50  # times that a session's execution takes longer than a reader's
 SIZE_MAX = {"client_hello": 2048, "chunked": 1024, "path": 256}  # bytes; heads 1024
 
 MODULES = [
@@ -41,14 +47,25 @@ MODULES = [
     "fourseven.protocols.clienthello",
     "fourseven.protocols.proxyproto",
 ]
+# What the sessions' targets watch: the engine around HTTP/2. The rest of the data plane is that of
+# the ordinary build, for all of it would take minutes to compile.
+ENGINE = ["fourseven.worker.tools"]
+ENGINE += [f"fourseven.l7.{name}" for name in ("answer", "attempt", "call", "connect", "grpc")]
+ENGINE += [f"fourseven.l7.{name}" for name in ("http2", "http2_frames", "http2_head", "lane")]
+ENGINE += [f"fourseven.l7.{name}" for name in ("lane_answer", "request", "response", "retry")]
+ENGINE += [f"fourseven.l7.{name}" for name in ("session", "stream", "trunk", "tunnel", "upstream")]
+ENGINE += [f"fourseven.l7.{name}" for name in ("waits", "websocket")]
 TARGETS = ["request", "response", "chunked", "client_hello", "proxy", "path"]
+SESSIONS = ["http2", "http2_servers"]
 SANITIZE = "-fsanitize=address,undefined"
 FLAGS = ["-g", "-O1", "-std=gnu11", "-UNDEBUG", "-fno-sanitize-recover=undefined", "-w"]
+FLAGS += ["-DPCRE2_CODE_UNIT_WIDTH=8", "-fno-sanitize=null"]  # for offsets, as in setup.py
+LIBRARIES = ["-Wl,--as-needed", "-lssl", "-lcrypto", "-lnghttp2", "-lpcre2-8", "-lcrypt"]
 
 
 def source(module: str) -> Path:
-    if module == "targets":
-        return HERE / "targets.py"
+    if module in ("targets", "sessions"):
+        return HERE / f"{module}.py"
     return ROOT / "src" / Path(*module.split(".")).with_suffix(".py")
 
 
@@ -62,6 +79,7 @@ def to_c(modules: list[str]) -> None:
         build_dir=str(BUILD / "c"),
         emit_linenums=True,
         include_path=[str(ROOT / "src"), str(HERE)],
+        nthreads=os.cpu_count() or 1,
         quiet=True,
         compiler_directives={
             "language_level": 3,
@@ -72,22 +90,32 @@ def to_c(modules: list[str]) -> None:
     )
 
 
-def compile_all(modules: list[str]) -> None:
+def compile_one(module: str) -> None:
     include = [f"-I{sysconfig.get_path('include')}", f"-I{ROOT / 'src'}"]
-    for module in modules:
-        relative = source(module).relative_to(ROOT).with_suffix(".c")
-        found = [*(BUILD / "c").rglob(relative.name)]
-        c_file = next(path for path in found if str(path).endswith(str(relative)))
-        library = LIBRARY / Path(*module.split(".")).with_suffix(".so")
-        if library.exists() and library.stat().st_mtime > newest(c_file):
-            continue
-        library.parent.mkdir(parents=True, exist_ok=True)
-        shared = ["-fPIC", "-shared", SANITIZE + ",fuzzer-no-link"]
-        subprocess.run(
-            ["clang", *FLAGS, *shared, *include, str(c_file), "-o", str(library)], check=True
-        )
-    for package in ("fourseven", "fourseven/native", "fourseven/protocols", "fourseven/snapshot"):
-        shutil.copy(ROOT / "src" / package / "__init__.py", LIBRARY / package)
+    relative = source(module).relative_to(ROOT).with_suffix(".c")
+    found = [*(BUILD / "c").rglob(relative.name)]
+    c_file = next(path for path in found if str(path).endswith(str(relative)))
+    library = LIBRARY / Path(*module.split(".")).with_suffix(".so")
+    if library.exists() and library.stat().st_mtime > newest(c_file):
+        return
+    library.parent.mkdir(parents=True, exist_ok=True)
+    shared = ["-fPIC", "-shared", SANITIZE + ",fuzzer-no-link"]
+    command = ["clang", *FLAGS, *shared, *include, str(c_file), "-o", str(library), *LIBRARIES]
+    subprocess.run(command, check=True)
+
+
+def compile_all(modules: list[str]) -> None:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, modules))
+    ours = {module.replace(".", "/") for module in (*MODULES, *ENGINE)}
+    for path in (ROOT / "src").rglob("*.*"):  # the others as the ordinary build has left them
+        relative = path.relative_to(ROOT / "src")
+        stem = str(relative.parent / path.name.partition(".")[0])
+        native = path.suffix == ".py" and path.with_suffix(".pxd").exists()
+        if path.suffix in (".py", ".so") and stem not in ours and not native:
+            (LIBRARY / relative).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, LIBRARY / relative)
+    include = [f"-I{sysconfig.get_path('include')}"]
     library = sysconfig.get_config_var("LIBDIR")
     link = [
         f"-L{library}",
@@ -107,6 +135,8 @@ def newest(c_file: Path) -> float:
 
 def seeds(target: str) -> list[bytes]:
     """The rows of the unit tests; before them the byte that chooses no option."""
+    if target in SESSIONS:
+        return scripts.CLIENTS if target == "http2" else scripts.SERVERS
     sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
     from protocols import (
         test_canonical,
@@ -145,16 +175,19 @@ def plant(target: str) -> Path:
 def environment(target: str) -> dict[str, str]:
     return os.environ | {
         "FOURSEVEN_FUZZ": target,
-        "PYTHONPATH": str(LIBRARY),
+        "FOURSEVEN_FUZZ_MODULE": "sessions" if target in SESSIONS else "targets",
+        "PYTHONPATH": os.pathsep.join([str(LIBRARY), sysconfig.get_path("purelib")]),
         "PYTHONNOUSERSITE": "1",
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",  # the interpreter never frees all
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
 
 
-def fuzz(target: str, limit: str) -> bool:
+def fuzz(target: str, runs: int, seconds: int | None) -> bool:
     """Runs one target, says in a line what came of it; whether it found nothing."""
     FOUND.mkdir(parents=True, exist_ok=True)
+    runs = runs // SLOWER if target in SESSIONS else runs
+    limit = f"-max_total_time={seconds}" if seconds else f"-runs={runs}"
     log = BUILD / f"{target}.log"
     started = time.monotonic()
     with log.open("w") as out:
@@ -164,7 +197,7 @@ def fuzz(target: str, limit: str) -> bool:
                 str(plant(target)),
                 limit,
                 f"-max_len={SIZE_MAX.get(target, 1024)}",
-                f"-dict={HERE / 'http.dict'}",
+                f"-dict={HERE / ('http2.dict' if target in SESSIONS else 'http.dict')}",
                 f"-artifact_prefix={FOUND / target}-",
                 "-timeout=5",
                 "-print_final_stats=1",
@@ -190,30 +223,34 @@ def fuzz(target: str, limit: str) -> bool:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("targets", nargs="*", metavar="target", help=", ".join(TARGETS))
+    every = [*TARGETS, *SESSIONS]
+    arguments.add_argument("targets", nargs="*", metavar="target", help=", ".join(every))
     arguments.add_argument(
-        "--runs", type=int, default=RUNS, help="executions of each (%(default)s)"
+        "--runs", type=int, default=RUNS, help="executions of each reader (%(default)s)"
     )
     arguments.add_argument("--seconds", type=int, help="instead of --runs: the time for each")
     arguments.add_argument("--replay", type=Path, help="run this input alone")
     chosen = arguments.parse_args()
-    if unknown := set(chosen.targets) - set(TARGETS):
-        arguments.error(f"no such target: {', '.join(sorted(unknown))}; there are {TARGETS}")
+    if unknown := set(chosen.targets) - set(every):
+        arguments.error(f"no such target: {', '.join(sorted(unknown))}; there are {every}")
     if not shutil.which("clang"):
         print("clang is missing: sudo apt install clang", file=sys.stderr)
         return 1
     os.chdir(ROOT)
+    targets = chosen.targets or every
     modules = [*MODULES, "targets"]
+    if set(targets) & set(SESSIONS):
+        modules += [*ENGINE, "sessions"]
     to_c(modules)
     compile_all(modules)
-    targets = chosen.targets or TARGETS
     if chosen.replay:
         command = [str(HARNESS), str(chosen.replay)]
         return max(
             subprocess.run(command, env=environment(t), check=False).returncode for t in targets
         )
-    limit = f"-max_total_time={chosen.seconds}" if chosen.seconds else f"-runs={chosen.runs}"
-    results = [fuzz(target, limit) for target in targets]  # all of them, whatever one finds
+    results = [
+        fuzz(target, chosen.runs, chosen.seconds) for target in targets
+    ]  # all of them, whatever one finds
     return 0 if all(results) else 1
 
 

@@ -78,6 +78,8 @@ class Process:
     def start(self, command: list[str], fds: list[int], **more: Any) -> subprocess.Popen[bytes]:
         path = os.pathsep.join([str(TESTS), *filter(None, sys.path)])
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
+        if "FOURSEVEN_PRELOAD" in os.environ:  # a sanitizer's runtime (tools/sanitize.py)
+            environment["LD_PRELOAD"] = os.environ["FOURSEVEN_PRELOAD"]
         environment.update(more.pop("environment", {}))
         with self.log.open("wb") as log:
             self.child = subprocess.Popen(
