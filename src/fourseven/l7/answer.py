@@ -49,7 +49,7 @@ def answer(worker, session, status, reason):
     """An error page; the connection goes on if the request's body is all here."""
     context = cython.declare(HeadContext)
     http: cython.pointer[Http] = http_of(worker)
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     size: int32_t
     if not body_at_hand(session):
         stream.keep_alive = 0
@@ -112,7 +112,7 @@ def terminal_status(route):
 
 
 def stream_refuse(worker, session, status, reason):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     if session.state == SESSION_EXCHANGE:
         leave_server(worker, stream)
         session.state = SESSION_HEAD
@@ -129,7 +129,7 @@ def stream_refuse(worker, session, status, reason):
 
 
 def after_answer(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     count(cython.address(session.listener.counters.status[stream.status // 100 % 6]), 1)
     stream_ended(worker, session)
     stream_unpin(worker, stream)
@@ -143,7 +143,7 @@ def after_answer(worker, session):
 
 def body_at_hand(session):
     """Is the rest of the body in the buffer (so that the next request's place is known)?"""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     buffer: cython.pointer[Buffer] = session.in_.buffer
     if stream.upgrade and session.in_.raw < buffer.end:
         return False  # bytes meant for another protocol are never a request
@@ -156,7 +156,7 @@ def body_at_hand(session):
 
 
 def stream_context(worker, session, context):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     memset(context, 0, cython.sizeof(HeadContext))
     context.listener = stream.listener
     context.route = stream.route

@@ -83,7 +83,7 @@ from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
 
 
 def try_server(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     number: int32_t
     session.state = SESSION_EXCHANGE
     if not stream.in_flight:
@@ -107,7 +107,7 @@ def try_server(worker, session):
 
 def in_turn(worker, session):
     """Those who wait for a server of this backend go first."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     turn: uint8_t
     if stream.backend.resilience.queue_max == 0:
         return True
@@ -123,7 +123,7 @@ def in_turn(worker, session):
 
 def without_server(worker, session, why):
     """It waits, or is answered by us."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
     counters = cython.address(worker.backend_counters[stream.backend_number])
     reason: uint8_t = REASON_NO_SERVER
@@ -150,7 +150,7 @@ def without_server(worker, session, why):
 
 def refuse(worker, session, reason):
     """503; but 502 where servers were reached and have failed it."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     count(cython.address(worker.counters.pick_failed), 1)
     count(cython.address(worker.backend_counters[stream.backend_number].pick_failed), 1)
     session.state = SESSION_HEAD
@@ -163,7 +163,7 @@ def refuse(worker, session, reason):
 def send_request(worker, session):
     context = cython.declare(HeadContext)
     http: cython.pointer[Http] = http_of(worker)
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     size: int32_t
     stream_context(worker, session, cython.address(context))
     context.body_framing = stream.request.framing

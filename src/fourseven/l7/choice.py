@@ -34,7 +34,7 @@ from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t, uint64_t
 
 def pick_server(worker, session):
     pick = cython.declare(Pick)
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
     number: int32_t
     before: int64_t
@@ -71,7 +71,7 @@ def pick_server(worker, session):
 
 def find_server(worker, session, pick):
     """A server that this stream has entered, or a Nobody."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     number: int32_t
     stream.seen_full = 0
     stream.seen_open = 0
@@ -87,7 +87,7 @@ def find_server(worker, session, pick):
 
 def next_server(worker, session, pick):
     """Whom to try to enter: the client's own server, or whom the algorithm picks."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     backend: cython.pointer[cython.const[Backend]] = stream.backend
     number: int32_t
     if backend.persistence is not cython.NULL:

@@ -20,7 +20,7 @@ from cython.cimports.libc.stdint import uint64_t
 
 
 def stream_ended(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     if stream.ended:
         return
     stream.ended = 1

@@ -75,7 +75,7 @@ def adaptive_enter(state, most):
 
 def adaptive_end(worker, session, held):
     state: cython.pointer[Adaptive] = cython.cast(cython.pointer[Adaptive], held.state)
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     now_ns: uint64_t
     ended_ns: uint64_t
     fetch_add(cython.address(state.in_flight), ALL_ONES)

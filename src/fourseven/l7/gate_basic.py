@@ -54,7 +54,7 @@ def basic_ask(worker, session, gate):
 
 
 def judge(worker, session, gate, shown):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     tag = cython.declare(Tag)
     tagged: cython.bint = tag_shown(cython.address(tag), gate, shown)
     state: int32_t

@@ -18,7 +18,7 @@ from cython.cimports.libc.stdint import uint64_t
 
 
 def body_ask(worker, session, gate):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     request: uint64_t = gate.numbers[BODY_REQUEST]
     response: uint64_t = gate.numbers[BODY_RESPONSE]
     if request and (stream.request.limit == 0 or request < stream.request.limit):

@@ -29,7 +29,7 @@ MILLION = cython.declare(uint64_t, 1000000)
 
 
 def fault_ask(worker, session, gate):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     if stream.gate_step == 0:
         if gate.text_count > 0:
             value = field_value(

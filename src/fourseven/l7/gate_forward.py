@@ -56,7 +56,7 @@ from cython.cimports.libc.stdint import uint32_t
 
 
 def forward_ask(worker, session, gate):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     aside: cython.pointer[Aside]
     if stream.gate_step == 0:
         aside = begin(worker, session, gate)

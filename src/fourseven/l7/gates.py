@@ -89,7 +89,7 @@ def gates_prepare():
 
 
 def gates_pass(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     gate: cython.pointer[cython.const[Gate]]
     result: int32_t
     while stream.gate < stream.route.gate_count:
@@ -110,7 +110,7 @@ def gates_pass(worker, session):
 
 
 def gate_step(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     if not stream.gate_ready:
         return False
     session.state = SESSION_HEAD
@@ -123,7 +123,7 @@ def gate_step(worker, session):
 
 
 def gates_leave(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     held: cython.pointer[Held]
     at: uint32_t
     leave_wait(worker, session)
@@ -138,7 +138,7 @@ def gates_leave(worker, session):
 
 def leave_wait(worker, session):
     """The gate that held it up is done with it."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     kind: uint32_t
     if stream.gate_step == 0:
         return
@@ -155,7 +155,7 @@ def gate_open(worker, session):
 
 
 def gate_hold(worker, session, gate, note):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     held: cython.pointer[Held]
     if stream.held_count == HELD_MAX:
         return False

@@ -21,7 +21,7 @@ from cython.cimports.fourseven.protocols.message import METHOD_HEAD
 
 def answer_given(worker, session, status, reason, lines, body):
     context = cython.declare(HeadContext)
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     to = cython.declare(Output)
     if not body_at_hand(session):
         stream.keep_alive = 0

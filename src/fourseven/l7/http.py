@@ -19,6 +19,7 @@ from cython.cimports.fourseven.l7.records import (
     Lane,
     Queue,
     Session,
+    Stream,
     Upstream,
     http_of,
 )
@@ -209,6 +210,7 @@ def drop(worker):
     http: cython.pointer[Http] = http_of(worker)
     session: cython.pointer[Session]
     lane: cython.pointer[Lane]
+    stream: cython.pointer[Stream]
     upstream: cython.pointer[Upstream]
     if http is cython.NULL:
         return
@@ -220,6 +222,10 @@ def drop(worker):
         lane = http.free_lanes
         http.free_lanes = lane.next
         free(lane)
+    while http.free_streams is not cython.NULL:
+        stream = http.free_streams
+        http.free_streams = stream.next_free
+        free(stream)
     while http.free_upstreams is not cython.NULL:
         upstream = http.free_upstreams
         http.free_upstreams = upstream.next

@@ -72,6 +72,7 @@ def lane_new(worker):
             count(cython.address(worker.counters.memory_refused), 1)
             return lane
     memset(lane, 0, cython.sizeof(Lane))
+    lane.session.stream = cython.address(http.resting)
     return lane
 
 
@@ -190,8 +191,8 @@ def lane_refuse(worker, lane):
     http2_charge(lane.carrier, DEBT_LARGE_HEAD)  # the next frame meets a spent budget
     count(cython.address(worker.counters.requests), 1)
     count(cython.address(session.listener.counters.requests), 1)
-    stream_clear(session)
-    stream_refuse(worker, session, status, REASON_FAULT)
+    if stream_clear(worker, session):
+        stream_refuse(worker, session, status, REASON_FAULT)
 
 
 # ---- from the client ----

@@ -49,7 +49,7 @@ from cython.cimports.libc.string import memcmp, memcpy
 
 
 def persist_find(worker, session, pick):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     backend: cython.pointer[cython.const[Backend]] = stream.backend
     persistence: cython.pointer[cython.const[Persistence]] = backend.persistence
     at: int32_t
@@ -80,7 +80,7 @@ def persist_find(worker, session, pick):
 
 def known(worker, session, persistence):
     """The index of the server that this client belongs to, or -1; and the client's key."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     value = cython.declare(Span)
     first: uint64_t = 0
     second: uint64_t = 0
@@ -112,7 +112,7 @@ def known(worker, session, persistence):
 
 def without(worker, session, persistence, full):
     """The client's own server is known and cannot be had."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     if persistence.fallback == FALLBACK_REBALANCE:
         stream.belongs = BELONGS_ELSEWHERE if full else BELONGS_NOWHERE
         if not full and not stream.moved:
@@ -148,7 +148,7 @@ def read_name(text, first, second):
 
 
 def persist_went(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     counters = cython.address(worker.backend_counters[stream.backend_number])
     persistence: cython.pointer[cython.const[Persistence]] = stream.backend.persistence
     at: int32_t
@@ -180,7 +180,7 @@ def index_of(backend, slot):
 
 
 def persist_answer(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     kind: uint32_t = stream.backend.persistence.kind
     at: int32_t
     if kind == PERSIST_TABLE:
@@ -199,7 +199,7 @@ def persist_answer(worker, session):
 
 
 def give_cookie(worker, session, at):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     persistence: cython.pointer[cython.const[Persistence]] = stream.backend.persistence
     line = cython.declare(cython.char[1024])
     size: uint32_t = persistence.name.size
@@ -233,7 +233,7 @@ def put_hex(to, number):
 
 def learn(worker, session, at):
     """Each cookie of the learnt name that the server sets belongs to the server."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     persistence: cython.pointer[cython.const[Persistence]] = stream.backend.persistence
     header: Span = Span(at=b"set-cookie", size=10)
     value = cython.declare(Span)

@@ -54,7 +54,7 @@ from cython.cimports.libc.string import memcmp
 
 
 def queue_wait(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     counters = cython.address(worker.backend_counters[stream.backend_number])
     rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
     state: cython.pointer[BackendState] = stream.backend.state
@@ -90,7 +90,7 @@ def queue_wait(worker, session):
 
 
 def await_server(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     if stream.queue_until_ms == 0:
         stream.queue_until_ms = worker.now_ms + stream.backend.persistence.wait_ms
     if worker.now_ms >= stream.queue_until_ms:
@@ -108,7 +108,7 @@ def hold(worker, session, until_ms):
 
 
 def queue_leave(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     http: cython.pointer[Http] = http_of(worker)
     queue: cython.pointer[Queue] = cython.address(http.queues[stream.backend_number])
     if not stream.queued:
@@ -140,7 +140,7 @@ def queue_leave(worker, session):
 
 
 def queue_turn(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     queue: cython.pointer[Queue] = cython.address(http_of(worker).queues[stream.backend_number])
     at: uint32_t
     first: cython.bint = True

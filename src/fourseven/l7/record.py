@@ -33,7 +33,7 @@ from cython.cimports.libc.string import memcpy, memset
 
 
 def record_stream(worker, session):
-    stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
+    stream: cython.pointer[cython.const[Stream]] = session.stream
     texts = cython.declare(Span[10])
     size: uint32_t = cython.sizeof(Record)
     which: uint32_t
@@ -80,7 +80,7 @@ def gather(
     texts: cython.pointer[Span],
 ) -> cython.void:
     """Where the texts stand now."""
-    stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
+    stream: cython.pointer[cython.const[Stream]] = session.stream
     names: cython.pointer[NameTable] = cython.cast(cython.pointer[NameTable], worker.shared.names)
     at: uint32_t
     buffer = session.in_.buffer
@@ -129,7 +129,7 @@ def name_of(name: cython.pointer[cython.const[NameText]]) -> Span:
 def fill(
     record: cython.pointer[Record], session: cython.pointer[cython.const[Session]]
 ) -> cython.void:
-    stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
+    stream: cython.pointer[cython.const[Stream]] = session.stream
     record.status = stream.status
     record.reason = stream.reason
     record.version = stream.version if session.lane is cython.NULL else 20
@@ -146,7 +146,7 @@ def fill(
 
 
 def fill_times(worker, record, session):
-    stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
+    stream: cython.pointer[cython.const[Stream]] = session.stream
     now = cython.declare(timespec)
     clock_gettime(CLOCK_REALTIME, cython.address(now))
     if stream.started_ns:

@@ -1,8 +1,10 @@
 # The records of the HTTP engine: a client's connection, one request in it, a server's connection.
 #
-# Session 1 -- 1 Stream 1 -- 1 Upstream: with HTTP/1 a session carries one stream at a time, so the
-# stream stands inside it. With HTTP/2 the socket's session carries many: each stream is a Lane, a
-# session of its own without a socket. Only `session` reads and writes the client's socket.
+# Session 1 -- 1 Stream 1 -- 1 Upstream: with HTTP/1 a session carries one stream at a time, and has
+# its record only while a request is under way: an idle connection costs little, and the record of
+# the next request is the one that was used last, so it is still in the cache. With HTTP/2 the
+# socket's session carries many: each stream is a Lane, a session of its own without a socket. Only
+# `session` reads and writes the client's socket.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fourseven.protocols.chunked cimport Chunked
@@ -92,6 +94,7 @@ cdef struct TextPlace:
 
 cdef struct Stream:
     Upstream *upstream
+    Stream *next_free
     # while pinned: from routing to the end of the response's head
     Snapshot *pinned
     const Listener *listener
@@ -225,7 +228,7 @@ cdef struct Session:
     uint64_t body_due_ms        # when the whole body must be here; 0: no such limit
     Window in_                  # from the client; the current request's head stays at its start
     Buffer *out                 # to the client, what its socket did not take
-    Stream stream
+    Stream *stream              # between requests: Http.resting, which is nobody's
 
 # A stream of HTTP/2, as the engine sees it: a connection of HTTP/1.1 that carries one request.
 cdef struct Lane:
@@ -361,6 +364,8 @@ cdef struct Http:
     Session *sessions
     Session *free_sessions
     Lane *free_lanes
+    Stream *free_streams
+    Stream resting              # of all who have no request: read as zeros, never written with sense
     Upstream *free_upstreams
     Upstream **idle             # [SLOTS_MAX]
     uint32_t *idle_count        # [SLOTS_MAX]

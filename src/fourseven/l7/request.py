@@ -96,7 +96,7 @@ def pump_request(worker, session):
 
 
 def request_piece(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     sent: int32_t = 1
     status: int32_t
     if upstream_unsent(stream.upstream):
@@ -181,7 +181,7 @@ def read_body(worker, session):
 
     While there is room, what has gone stays where it is: so the request can still be repeated.
     """
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     buffer: cython.pointer[Buffer]
     start: uint32_t
     left: uint32_t

@@ -120,7 +120,7 @@ def pump_response(worker, session):
 
 def response_head(worker, session):
     """Reads a head and judges it; true when another step may follow."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     upstream: cython.pointer[Upstream] = stream.upstream
     buffer: cython.pointer[Buffer] = upstream.in_.buffer
     limits = cython.declare(HeadLimits)
@@ -165,7 +165,7 @@ def response_head(worker, session):
 
 def interim(worker, session):
     """1xx: passed on to a client that knows them; 101 ends HTTP on this connection."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     status: uint32_t = worker.response.status
     size: int32_t
     if status == 101:
@@ -191,7 +191,7 @@ def interim(worker, session):
 
 
 def begin_response(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     upstream: cython.pointer[Upstream] = stream.upstream
     response: cython.pointer[Response] = worker.response
     size: int32_t
@@ -258,7 +258,7 @@ def answered_after(worker, stream, took_ns):
 
 def frame_response(session):
     """How this client learns where the body ends."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     body = cython.address(stream.response)
     stream.response_framing = body.framing
     body.done = body.framing == FRAMING_NONE or (body.framing == FRAMING_LENGTH and body.left == 0)
@@ -275,7 +275,7 @@ def frame_response(session):
 
 def write_head(worker, session):
     """The response's head as this client gets it, into the worker's room."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     context = cython.declare(HeadContext)
     request: cython.pointer[Request] = cython.NULL
     stream_context(worker, session, cython.address(context))
@@ -355,7 +355,7 @@ def send_record(worker, session, head_size):
 
 
 def response_body(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     window = cython.address(stream.upstream.in_)
     sent: int32_t
     if window.ready > 0:
@@ -452,7 +452,7 @@ def cook_until_close(worker, session, last):
         head += size + 2
         window.raw += size
         session.stream.response.total += size
-        if too_large(cython.address(session.stream), 0):
+        if too_large(session.stream, 0):
             session.stream.reason = REASON_ANSWER_SIZE
             return -1
     if last:
@@ -498,7 +498,7 @@ def splice_body(worker, session):
 
 
 def read_response_body(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     upstream: cython.pointer[Upstream] = stream.upstream
     buffer: cython.pointer[Buffer] = upstream.in_.buffer
     left: uint32_t

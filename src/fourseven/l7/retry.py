@@ -83,7 +83,7 @@ from cython.cimports.libc.stdint import int64_t, uint16_t, uint32_t, uint64_t
 
 
 def stream_failed(worker, session, failure):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     stale: cython.bint = stream.upstream is not cython.NULL and stream.upstream.reused
     status: uint16_t = 502
     if stream.upstream is not cython.NULL and stream.upstream.lane is not cython.NULL:
@@ -116,7 +116,7 @@ def stream_failed(worker, session, failure):
 
 def try_again(worker, session, same):
     """The head has been read again; `same`: at the same server, on a new connection."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     count(cython.address(worker.counters.retries), 1)
     count(cython.address(worker.backend_counters[stream.backend_number].retries), 1)
     stream.sent = 0
@@ -168,7 +168,7 @@ def tls_failure(stream, failure):
 
 
 def may_retry(worker, session, failure):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     if not stream.replayable or session.listener.plan is cython.NULL:
         return False
     if not worth(stream, failure):
@@ -207,7 +207,7 @@ def worth(stream, failure):
 def retry_answer(worker, session):
     """An answer that is worth another try, if there is another server for it: true when it is
     dropped, and the next try has begun."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
     at: uint32_t
     for at in range(rules.status_count):

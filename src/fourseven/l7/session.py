@@ -56,6 +56,7 @@ from cython.cimports.fourseven.l7.stream import (
     stream_abort,
     stream_begin,
     stream_prefix,
+    stream_rest,
 )
 from cython.cimports.fourseven.l7.tls import tls_flush, tls_open, tls_read, tls_send, tls_step
 from cython.cimports.fourseven.l7.trunk import trunk_handshake
@@ -134,6 +135,7 @@ def session_new(worker):
             count(cython.address(worker.counters.memory_refused), 1)
             return session
     memset(session, 0, cython.sizeof(Session))
+    session.stream = cython.address(http.resting)
     return session
 
 
@@ -170,6 +172,7 @@ def session_close(worker, session):
 def session_bury(worker, dead):
     session: cython.pointer[Session] = session_of_dead(dead)
     http: cython.pointer[Http] = http_of(worker)
+    stream_rest(worker, session)
     if session.lane is not cython.NULL:
         session.lane.next = http.free_lanes
         http.free_lanes = session.lane
@@ -326,6 +329,8 @@ def session_next(worker, session):
     session.requests += 1
     if not session.stream.keep_alive:
         session.closing = 1
+    if session.lane is cython.NULL:  # a lane's one request may still have its answer read
+        stream_rest(worker, session)
     release_empty(worker, session)
 
 

@@ -19,8 +19,11 @@ cdef void stream_abort "fourseven_stream_abort"(Worker *worker, Session *session
 cdef void stream_unpin "fourseven_stream_unpin"(Worker *worker, Stream *stream) noexcept nogil
 # Reads the request's head again, for filters of the response and for another try.
 cdef bint stream_reread "fourseven_stream_reread"(Worker *worker, Session *session) noexcept nogil
-# Forgets the last request, before an answer that is about none.
-cdef void stream_clear(Session *session) noexcept nogil
+# An empty record for the next request, or for an answer that is about none. False: no memory, and
+# the session is closed.
+cdef bint stream_clear "fourseven_stream_clear"(Worker *worker, Session *session) noexcept nogil
+# The request is over: its record is the next one's.
+cdef void stream_rest "fourseven_stream_rest"(Worker *worker, Session *session) noexcept nogil
 cdef void body_start(Session *session, const Request *request) noexcept nogil
 cdef int32_t read_head(Worker *worker, Session *session) noexcept nogil
 cdef void admit(Worker *worker, Session *session) noexcept nogil

@@ -97,6 +97,7 @@ from cython.cimports.fourseven.worker.worker import (
     Buffer,
 )
 from cython.cimports.libc.stdint import int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import malloc
 from cython.cimports.libc.string import memcpy, memset
 
 # ---- read head, limits ----
@@ -104,19 +105,21 @@ from cython.cimports.libc.string import memcpy, memset
 
 def stream_begin(worker, session):
     size: int32_t
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream]
     listener: cython.pointer[cython.const[Listener]] = session.listener.plan
     if listener is cython.NULL:
         session_close(worker, session)
         return True
     if session.lane is cython.NULL and not listener.protocols & PROTOCOL_HTTP1:
-        stream_clear(session)
-        stream_refuse(worker, session, 505, REASON_VERSION)
+        if stream_clear(worker, session):
+            stream_refuse(worker, session, 505, REASON_VERSION)
         return True
     size = read_head(worker, session)
     if size == 0:
         return False
-    stream_clear(session)
+    if not stream_clear(worker, session):
+        return True
+    stream = session.stream
     stream.listener = listener
     stream.started_ns = worker.now_ns
     if size < 0:
@@ -127,14 +130,35 @@ def stream_begin(worker, session):
     return True
 
 
-def stream_clear(session):
-    """No request is at work: an answer now is about the connection."""
-    memset(cython.address(session.stream), 0, cython.sizeof(Stream))
-    session.stream.version = 11
+def stream_clear(worker, session):
+    http: cython.pointer[Http] = http_of(worker)
+    stream: cython.pointer[Stream] = session.stream
+    if stream == cython.address(http.resting):
+        stream = http.free_streams
+        if stream is not cython.NULL:
+            http.free_streams = stream.next_free
+        else:
+            stream = cython.cast(cython.pointer[Stream], malloc(cython.sizeof(Stream)))
+        if stream is cython.NULL:
+            count(cython.address(worker.counters.memory_refused), 1)
+            session_close(worker, session)
+            return False
+        session.stream = stream
+    memset(stream, 0, cython.sizeof(Stream))
+    stream.version = 11
     if session.listener.plan is not cython.NULL:
-        session.stream.logged = session.listener.plan.logged
-        session.stream.client = session.peer
-        session.stream.secure = carrier_of(session).tls is not cython.NULL
+        stream.logged = session.listener.plan.logged
+        stream.client = session.peer
+        stream.secure = carrier_of(session).tls is not cython.NULL
+    return True
+
+
+def stream_rest(worker, session):
+    http: cython.pointer[Http] = http_of(worker)
+    if session.stream != cython.address(http.resting):
+        session.stream.next_free = http.free_streams
+        http.free_streams = session.stream
+        session.stream = cython.address(http.resting)
 
 
 def read_head(worker, session):
@@ -168,7 +192,7 @@ def read_head(worker, session):
 
 def admit(worker, session):
     """The head is sound: fills the stream from it, and asks the limits."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     request: cython.pointer[Request] = worker.request
     listener: cython.pointer[cython.const[Listener]] = stream.listener
     status: uint16_t
@@ -215,7 +239,7 @@ def admit(worker, session):
 
 def note_texts(session, request):
     """Where the texts for the record stand in the head."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     at: uint32_t
     stream.client = request.client
     note_text(session, 0, cython.address(request.method))
@@ -286,7 +310,7 @@ def route_step(worker, session):
 
 def prefix_begin(worker, session):
     """A payload decides: read its beginning first. A client that waits to be asked is asked."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     larger: cython.pointer[Buffer]
     buffer: cython.pointer[Buffer] = session.in_.buffer
     if not buffer.large:
@@ -331,7 +355,7 @@ def stream_prefix(worker, session):
 
 def set_prefix(worker, session):
     """Gives the matches what is here of the body, once it suffices; decoded if it is chunked."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     buffer: cython.pointer[Buffer] = session.in_.buffer
     request: cython.pointer[Request] = worker.request
     http: cython.pointer[Http] = http_of(worker)
@@ -365,7 +389,7 @@ def set_prefix(worker, session):
 
 
 def take_route(worker, session, number):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     pins: cython.pointer[int64_t] = cython.address(worker.snapshot.pins[worker.index].count)
     stream.route = cython.address(stream.listener.routes[number])
     stream.pinned = worker.snapshot
@@ -378,7 +402,7 @@ def take_route(worker, session, number):
 
 
 def stream_go_on(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     if stream.route.choice_count == 0:
         answer_action(worker, session)
         return
@@ -390,7 +414,7 @@ def stream_go_on(worker, session):
 
 def choose(worker, session):
     """The route's backend, by weight where it has several."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     route: cython.pointer[cython.const[Route]] = stream.route
     at: uint32_t = 0
     drawn: uint64_t
@@ -406,7 +430,7 @@ def choose(worker, session):
 
 
 def stream_finish(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     buffer: cython.pointer[Buffer] = session.in_.buffer
     upstream: cython.pointer[Upstream] = stream.upstream
     stream.upstream = cython.NULL
@@ -427,7 +451,7 @@ def stream_finish(worker, session):
 
 def stream_abort(worker, session):
     """The client left, or its connection is beyond use."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     reset = cython.declare(linger)
     if (
         stream.response_begun

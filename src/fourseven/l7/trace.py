@@ -23,7 +23,7 @@ PARENT_SIZE = cython.declare(cython.int, 55)  # 00-<32>-<16>-<2>
 
 
 def trace_begin(worker, session, request):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     listener = session.listener.plan
     random: uint64_t = random_next(worker)
     flags: int32_t = -1

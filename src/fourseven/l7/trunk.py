@@ -94,7 +94,7 @@ def find(worker, slot, identity):
 def trunk_new(worker, asker, identity):
     """It connects for the stream of this session: its server, its backend's times."""
     http: cython.pointer[Http] = http_of(worker)
-    stream: cython.pointer[Stream] = cython.address(asker.stream)
+    stream: cython.pointer[Stream] = asker.stream
     session: cython.pointer[Session]
     http2: cython.pointer[Http2]
     wait_ms: uint64_t = cython.cast(uint64_t, stream.backend.connect_timeout_ms) * CONNECT_SHARE

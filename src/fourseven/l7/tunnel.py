@@ -43,7 +43,7 @@ from cython.cimports.libc.stdint import int32_t
 
 
 def tunnel_begin(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     upstream: cython.pointer[Upstream] = stream.upstream
     size: int32_t = write_head(worker, session)
     if size < 0:

@@ -94,7 +94,7 @@ from cython.cimports.libc.string import memcpy
 
 
 def upstream_take(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     upstream: cython.pointer[Upstream] = cython.NULL
     outward: cython.pointer[TlsOutward] = cython.cast(
         cython.pointer[TlsOutward], stream.backend.tls
@@ -131,7 +131,7 @@ def upstream_take(worker, session):
 
 
 def upstream_begin(worker, session, upstream):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     upstream.session = session
     upstream.response_timeout_ms = stream.backend.response_timeout_ms
     upstream.read_timeout_ms = stream.backend.read_timeout_ms

@@ -190,9 +190,9 @@ def session_timer(worker, timer):
         return
     if session.waiting == WAIT_HEAD and session.in_.buffer is not cython.NULL:
         count(cython.address(worker.counters.timeouts_head), 1)
-        stream_clear(session)
-        stream_refuse(worker, session, 408, REASON_HEAD_TIME)
-        session_run(worker, session)
+        if stream_clear(worker, session):
+            stream_refuse(worker, session, 408, REASON_HEAD_TIME)
+            session_run(worker, session)
         return
     if session.waiting == WAIT_CLIENT:
         count(cython.address(worker.counters.timeouts_send), 1)
