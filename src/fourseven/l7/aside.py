@@ -60,7 +60,7 @@ from cython.cimports.fourseven.l7.session import (
     READ_NO_MEMORY,
     session_ready,
 )
-from cython.cimports.fourseven.l7.stream import stream_unpin
+from cython.cimports.fourseven.l7.stream import stream_rest, stream_take, stream_unpin
 from cython.cimports.fourseven.l7.upstream import (
     upstream_drop,
     upstream_flush,
@@ -114,6 +114,11 @@ def aside_new(worker, asker, backend, request):
         count(cython.address(worker.counters.memory_refused), 1)
         buffer_free(worker, request)
         return aside
+    stream = stream_take(worker)
+    if stream is cython.NULL:
+        buffer_free(worker, request)
+        free(aside)
+        return cython.NULL
     memset(
         aside,
         0,
@@ -135,7 +140,7 @@ def aside_new(worker, asker, backend, request):
     if session.next is not cython.NULL:
         session.next.link = cython.address(session.next)
     http.asides = session
-    stream = cython.address(session.stream)
+    session.stream = stream
     stream.method_id = asker.stream.method_id
     stream.version = 11
     stream.started_ns = worker.now_ns
@@ -148,7 +153,7 @@ def aside_new(worker, asker, backend, request):
 
 
 def aside_go(worker, aside):
-    stream: cython.pointer[Stream] = cython.address(aside.session.stream)
+    stream: cython.pointer[Stream] = aside.session.stream
     stream.stale = not repeatable(stream)
     if pick_server(worker, cython.address(aside.session)) < 0:
         aside_close(worker, aside)
@@ -165,7 +170,7 @@ def aside_go(worker, aside):
 
 def take_connection(worker, aside):
     """What can be sent is sent; if that fails, a turn of its own tells so."""
-    stream: cython.pointer[Stream] = cython.address(aside.session.stream)
+    stream: cython.pointer[Stream] = aside.session.stream
     upstream: cython.pointer[Upstream] = upstream_take(worker, cython.address(aside.session))
     stream.upstream = upstream
     if upstream is cython.NULL:
@@ -193,8 +198,8 @@ def aside_close(worker, aside):
             upstream_release(worker, upstream)
         else:
             upstream_drop(worker, upstream)
-    leave_server(worker, cython.address(session.stream))
-    stream_unpin(worker, cython.address(session.stream))
+    leave_server(worker, session.stream)
+    stream_unpin(worker, session.stream)
     if aside.kept is not cython.NULL:
         fetch_add_i64(cython.address(aside.kept.users), -1)
     buffer_free(worker, aside.request)
@@ -205,6 +210,7 @@ def aside_close(worker, aside):
 
 
 def aside_bury(worker, dead):
+    stream_rest(worker, session_of_dead(dead))
     free(session_of_dead(dead))
 
 
@@ -246,7 +252,7 @@ def aside_late(worker, session):
 
 def aside_send(worker, aside):
     """1: all is sent, 0: it waits for room, -1: the connection is lost."""
-    stream: cython.pointer[Stream] = cython.address(aside.session.stream)
+    stream: cython.pointer[Stream] = aside.session.stream
     upstream: cython.pointer[Upstream] = stream.upstream
     request: cython.pointer[Buffer] = aside.request
     sent: int32_t
@@ -309,7 +315,7 @@ def look(worker, aside, ended):
 def head(worker, aside):
     """Bytes of a head, 0: it is not whole, below 0: it is none. 1xx are passed over."""
     limits = cython.declare(HeadLimits)
-    stream: cython.pointer[Stream] = cython.address(aside.session.stream)
+    stream: cython.pointer[Stream] = aside.session.stream
     upstream: cython.pointer[Upstream] = stream.upstream
     buffer: cython.pointer[Buffer] = upstream.in_.buffer
     size: int32_t
@@ -340,7 +346,7 @@ def head(worker, aside):
 
 def judge(worker, aside):
     """The server has answered: how well, and after what time."""
-    stream: cython.pointer[Stream] = cython.address(aside.session.stream)
+    stream: cython.pointer[Stream] = aside.session.stream
     stream.status = aside.response.status
     server_did(worker, stream.slot, stream.status < 500)
     breaker_said(worker, stream, stream.status < 500)
@@ -455,7 +461,7 @@ def throw_piece(aside, ended):
 
 
 def aside_failed(worker, aside, failure):
-    stream: cython.pointer[Stream] = cython.address(aside.session.stream)
+    stream: cython.pointer[Stream] = aside.session.stream
     if stream.upstream.lane is not cython.NULL:
         failure = call_failure(worker, cython.address(aside.session), failure)
     else:
@@ -469,7 +475,7 @@ def aside_failed(worker, aside, failure):
 
 def once_more(worker, aside):
     """A connection that others have used was closed meanwhile: the same on a new one."""
-    stream: cython.pointer[Stream] = cython.address(aside.session.stream)
+    stream: cython.pointer[Stream] = aside.session.stream
     if not stream.upstream.reused or stream.stale or aside.head_size:
         return False
     if aside.request is cython.NULL:
@@ -485,7 +491,7 @@ def once_more(worker, aside):
 
 def blame(worker, aside, failure):
     """What the server is charged with; nothing where it is not its fault."""
-    stream: cython.pointer[Stream] = cython.address(aside.session.stream)
+    stream: cython.pointer[Stream] = aside.session.stream
     count_failure(worker, stream, failure)
     if failure != FAILED_OURS and failure != FAILED_REFUSED and not aside.head_size:
         server_did(worker, stream.slot, False)

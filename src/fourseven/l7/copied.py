@@ -22,7 +22,7 @@ from cython.cimports.libc.stdint import int32_t, uint32_t
 
 def request_copied(worker, session, backend, mark):
     context = cython.declare(HeadContext)
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     to = cython.declare(Output)
     copy: cython.pointer[Buffer]
     body: uint32_t = body_size(session)
@@ -62,7 +62,7 @@ def request_copied(worker, session, backend, mark):
 
 
 def copyable(session):
-    stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
+    stream: cython.pointer[cython.const[Stream]] = session.stream
     return (
         stream.replayable
         and stream.request.done

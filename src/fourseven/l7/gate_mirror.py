@@ -66,7 +66,7 @@ def drawn(worker, gate):
 
 def place_of(session):
     """Which of its route's mirrors the gate is that is asked now."""
-    stream: cython.pointer[cython.const[Stream]] = cython.address(session.stream)
+    stream: cython.pointer[cython.const[Stream]] = session.stream
     place: uint32_t = 0
     at: uint32_t
     for at in range(stream.gate):
@@ -75,7 +75,7 @@ def place_of(session):
 
 
 def mirror_send(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     gate: cython.pointer[cython.const[Gate]]
     drawn_now: uint32_t = stream.mirrors
     at: uint32_t

@@ -130,7 +130,7 @@ def request_piece(worker, session):
 
 def request_sent(worker, session):
     """Its last byte has gone: from now on the server owes the answer."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     stream.sent_ns = worker.now_ns
     timer_put_off(
         worker,

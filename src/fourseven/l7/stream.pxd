@@ -22,6 +22,8 @@ cdef bint stream_reread "fourseven_stream_reread"(Worker *worker, Session *sessi
 # An empty record for the next request, or for an answer that is about none. False: no memory, and
 # the session is closed.
 cdef bint stream_clear "fourseven_stream_clear"(Worker *worker, Session *session) noexcept nogil
+# An empty one for nobody yet; NULL: no memory.
+cdef Stream *stream_take "fourseven_stream_take"(Worker *worker) noexcept nogil
 # The request is over: its record is the next one's.
 cdef void stream_rest "fourseven_stream_rest"(Worker *worker, Session *session) noexcept nogil
 cdef void body_start(Session *session, const Request *request) noexcept nogil

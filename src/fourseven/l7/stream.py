@@ -131,26 +131,33 @@ def stream_begin(worker, session):
 
 
 def stream_clear(worker, session):
-    http: cython.pointer[Http] = http_of(worker)
-    stream: cython.pointer[Stream] = session.stream
-    if stream == cython.address(http.resting):
-        stream = http.free_streams
-        if stream is not cython.NULL:
-            http.free_streams = stream.next_free
-        else:
-            stream = cython.cast(cython.pointer[Stream], malloc(cython.sizeof(Stream)))
-        if stream is cython.NULL:
-            count(cython.address(worker.counters.memory_refused), 1)
-            session_close(worker, session)
-            return False
-        session.stream = stream
-    memset(stream, 0, cython.sizeof(Stream))
+    stream: cython.pointer[Stream]
+    stream_rest(worker, session)
+    stream = stream_take(worker)
+    if stream is cython.NULL:
+        session_close(worker, session)
+        return False
+    session.stream = stream
     stream.version = 11
     if session.listener.plan is not cython.NULL:
         stream.logged = session.listener.plan.logged
         stream.client = session.peer
         stream.secure = carrier_of(session).tls is not cython.NULL
     return True
+
+
+def stream_take(worker):
+    http: cython.pointer[Http] = http_of(worker)
+    stream: cython.pointer[Stream] = http.free_streams
+    if stream is not cython.NULL:
+        http.free_streams = stream.next_free
+    else:
+        stream = cython.cast(cython.pointer[Stream], malloc(cython.sizeof(Stream)))
+        if stream is cython.NULL:
+            count(cython.address(worker.counters.memory_refused), 1)
+            return stream
+    memset(stream, 0, cython.sizeof(Stream))
+    return stream
 
 
 def stream_rest(worker, session):
