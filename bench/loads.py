@@ -51,11 +51,13 @@ def wrk(
     cores: set[int],
     targets: Path | None,
     address: str = ADDRESS,
+    cookie: str = "",
 ) -> dict:
     """Runs wrk for whole seconds (it knows no others); the parsed result."""
     command = ["wrk", "-t1", f"-c{work.connections}", f"-d{max(1, round(seconds))}s"]
     command += ["--timeout", f"{TIMEOUT_SECONDS}s", "-s", str(HERE / "wrk.lua")]
     command += ["-H", "Connection: close"] if work.close else []
+    command += ["-H", f"Cookie: {cookie}"] if cookie else []
     command += [f"http{'s' if work.setup.tls else ''}://{address}:{port}{work.path}"]
     environment = {**os.environ, "BENCH_TARGETS": str(targets)} if targets else None
     found = parse_wrk(run(command, cores, seconds + TIMEOUT_SECONDS + 5, environment))
@@ -151,16 +153,29 @@ def connect(port: int, tls: bool) -> socket.socket:
 
 
 def ask(
-    port: int, path: str, host: str = certificate.HOST, tls: bool = False
+    port: int, path: str, host: str = certificate.HOST, tls: bool = False, cookie: str = ""
 ) -> tuple[int, bytes, int]:
     """One request over a socket of its own: status, body, and the bytes of the whole answer."""
     with connect(port, tls) as connection:
-        connection.sendall(request(path, host))
+        connection.sendall(request(path, host, cookie))
         return read_answer(connection)
 
 
-def request(path: str, host: str = "bench.example.test") -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+def told_cookie(port: int, path: str) -> str:
+    """What a client that is new here is told to keep."""
+    with connect(port, tls=False) as connection:
+        connection.sendall(request(path))
+        head = receive(connection).partition(b"\r\n\r\n")[0].decode()
+    for line in head.split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.lower() == "set-cookie":
+            return value.strip()
+    raise Failed("a new client got no cookie")
+
+
+def request(path: str, host: str = "bench.example.test", cookie: str = "") -> bytes:
+    said = f"Cookie: {cookie}\r\n" if cookie else ""
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{said}\r\n".encode()
 
 
 def read_answer(connection: socket.socket) -> tuple[int, bytes, int]:

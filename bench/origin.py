@@ -1,7 +1,8 @@
 """The origin: the server behind every proxy, an nginx of its own on the load's core.
 
 It answers 128 bytes from its configuration and larger answers from a file in memory by sendfile.
-On a second port it speaks HTTP/2 without TLS, and answers one gRPC call: a message and trailers.
+Another port of it stands for a second server. On a third one it speaks HTTP/2 without TLS, and
+answers one gRPC call: a message and trailers.
 Two more paths prove that a comparison is fair: /headers says which headers the proxy added, and
 /status counts connections, so that a proxy that opens a new one for each request is found out.
 """
@@ -44,6 +45,7 @@ http {{
     open_file_cache_valid 1h;
     server {{
         listen {address}:{port} backlog=4096;
+        listen {address}:{other_port} backlog=4096;
         root {folder}/files;
         location / {{ return 200 "{small}"; }}
 {large}
@@ -83,9 +85,11 @@ class Origin:
         answer.parent.mkdir()
         answer.write_bytes(MESSAGE)
         self.port, self.grpc_port = port or free_port(), free_port()
+        self.other_port = free_port()
         file = folder / "nginx.conf"
         large = "\n".join(f"        location = /{size} {{ }}" for size in LARGE_SIZES)
         place = {"address": address, "port": self.port, "grpc_port": self.grpc_port}
+        place["other_port"] = self.other_port
         texts = {"small": SMALL.decode(), "large": large, "call": CALL}
         file.write_text(TEXT.format(folder=folder, **place, **texts))
         command = ["nginx", "-p", str(folder), "-c", str(file)]

@@ -26,7 +26,9 @@ is the figure to compare, since requests per second also depend on the load's co
 better of nginx and haproxy over fourseven, in CPU per request: above 1 fourseven is cheaper.
 All peers: one worker, keep-alive upstream, X-Forwarded-For, -Proto and -Host added (not in relays),
 no access log, the same congestion control, an accept filter, and buffers as installed but in the
-rows that say otherwise. A round with an error does not count.
+rows that say otherwise. A round with an error does not count. With everything on, a log that lacks
+a request is an error; its CPU counts until the last line is written, and bench/peers says what is
+not alike.
 """
 
 

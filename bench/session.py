@@ -20,12 +20,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench import loads, machine, report
+from bench import loads, machine, report, watch
 from bench.figures import Memory, Sample, neighbours, rotated, summarise
 from bench.origin import MESSAGE, Origin, body
 from bench.peers import PEERS
 from bench.peers.peer import Peer, install
 from bench.works import (
+    EVERYTHING,
     GRPC,
     IDLE,
     RATE,
@@ -56,6 +57,9 @@ class Proxy:
     server: Child
     port: int
     answer_bytes: int = 0
+    cookie: str = ""  # with everything on: of a client that has been here
+    metrics: tuple[str, str] = ("", "")  # likewise, where they are read
+    log: Path | None = None  # likewise, the access log
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -123,7 +127,8 @@ class Bench:
                 home.mkdir()
                 home.chmod(0o755)
                 port = free_port()
-                file = peer.write(work.setup.at(port, origin.port, origin.grpc_port), home)
+                setup = work.setup.at(port, origin.port, origin.grpc_port, origin.other_port)
+                file = peer.write(setup, home)
                 command = peer.command(file)
                 log = home / "log"
                 server = Child(command, log, cores=self.proxy_cores, environment=peer.environment())
@@ -131,7 +136,11 @@ class Bench:
                 try:
                     server.wait_for_port(port)
                     proxy = Proxy(peer, server, port)
-                    proxy.answer_bytes = verify(work, port)
+                    if work.setup.kind == EVERYTHING:
+                        proxy.cookie = peer.cookie(loads.told_cookie(port, work.path))
+                        proxy.metrics = peer.metrics(setup, home)
+                        proxy.log = home / "access.log"
+                    proxy.answer_bytes = verify(work, port, proxy.cookie)
                 except (Failed, OSError) as error:
                     print(f"  {peer.name} is left out: {error}", flush=True)
                     self.failed = True
@@ -149,21 +158,27 @@ class Bench:
                 proxy = proxies[name]
                 seconds = self.seconds if turn >= 0 else 1
                 before = origin.counts(), proxy.server.cpu_us(), Clock(proxy, origin)
-                load = self.load(work, proxy.port, seconds, targets)
+                load = self.load(work, proxy, seconds, targets)
+                unlogged = proxy.log and watch.lines_missing(proxy.log, load["requests"])
                 cpu = proxy.server.cpu_us() - before[1]
                 others = before[2].others_percent()
                 whole = work.tool == WRK and not routes  # then every answer has the same bytes
                 served = load["bytes"] / proxy.answer_bytes if whole else load["requests"]
                 errors = load["errors"] or reuse_error(work, before[0], origin.counts())
+                errors = errors or unlogged or ""
                 if turn >= 0:
                     proxy.samples.append(sample(served, load, cpu, errors, others))
         self.found[work.name] = {name: proxy.samples for name, proxy in proxies.items()}
 
-    def load(self, work: Work, port: int, seconds: float, targets: Path | None) -> dict:
+    def load(self, work: Work, proxy: Proxy, seconds: float, targets: Path | None) -> dict:
+        port = proxy.port
         if work.tool == RESUMED:
             return loads.resumed(port, seconds, self.load_cores)
         if work.tool == STREAMS:
             return loads.streams(port, work, seconds, self.load_cores)
+        if work.setup.kind == EVERYTHING:
+            with watch.scraping(*proxy.metrics):
+                return loads.wrk(port, work, seconds, self.load_cores, None, cookie=proxy.cookie)
         return loads.wrk(port, work, seconds, self.load_cores, targets)
 
     def rate(self, work: Work, proxies: dict[str, Proxy], origin: Origin, _: Path) -> None:
@@ -260,7 +275,7 @@ def sample(
     )
 
 
-def verify(work: Work, port: int) -> int:
+def verify(work: Work, port: int, cookie: str = "") -> int:
     """Checks one answer byte for byte, and the headers added; the bytes of a whole answer."""
     host, path = "bench.example.test", work.path
     if work.setup.kind == GRPC:
@@ -268,7 +283,7 @@ def verify(work: Work, port: int) -> int:
     if work.setup.routes:
         host, path = route_target(work.setup.routes - 1)
     tls = work.setup.tls
-    status, got, answer_bytes = loads.ask(port, path, host, tls)
+    status, got, answer_bytes = loads.ask(port, path, host, tls, cookie)
     if status != 200 or got != body(work.size):
         raise Failed(f"GET {path}: status {status}, {len(got)} bytes, not the origin's answer")
     if work.setup.routes:

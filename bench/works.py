@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 # How a proxy can be set up, and how a work can be measured.
 HTTP, RELAY, ROUTES, GRPC = "http", "relay", "routes", "grpc"
+EVERYTHING = "everything"  # health checks, persistence, a rate limit, metrics, an access log
 THROUGHPUT, RATE, IDLE = "throughput", "rate", "idle"
 WRK, RESUMED, STREAMS = "wrk", "openssl s_time", "h2load"  # who makes the load of a throughput
 
@@ -28,12 +29,14 @@ class Setup:
     port: int = 0
     origin_port: int = 0
     grpc_port: int = 0  # of the origin, where it speaks HTTP/2
+    other_port: int = 0  # of the origin, as a second server
     routes: int = 0
     tls: bool = False  # clients speak TLS
     buffers: bool = False  # give a peer that has small ones by default buffers for a whole answer
 
-    def at(self, port: int, origin_port: int, grpc_port: int) -> Setup:
-        return replace(self, port=port, origin_port=origin_port, grpc_port=grpc_port)
+    def at(self, port: int, origin_port: int, grpc_port: int, other_port: int = 0) -> Setup:
+        ports = {"origin_port": origin_port, "grpc_port": grpc_port, "other_port": other_port}
+        return replace(self, port=port, **ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ def route_target(number: int) -> tuple[str, str]:
 WEB = Setup(HTTP)
 SECURE = Setup(HTTP, tls=True)
 REMOTE = Setup(GRPC, tls=True)
+CONTROLLED = Setup(EVERYTHING)
 BUFFERED = Setup(HTTP, buffers=True)
 FEW = Setup(ROUTES, routes=ROUTES_FEW)
 MANY = Setup(ROUTES, routes=ROUTES_MANY)
@@ -126,6 +130,12 @@ WORKS = (
         path="/bench.Echo/Say",
         connections=8,
         streams=100,
+    ),
+    Work(
+        "everything",
+        "everything on: checks, cookie, rate limit, metrics, JSON log",
+        CONTROLLED,
+        floor=1.2,
     ),
     Work("rate", "added latency at 20,000 requests a second", WEB, measure=RATE),
     Work("idle", "memory per idle connection", WEB, measure=IDLE, connections=IDLE_CONNECTIONS),

@@ -1,6 +1,12 @@
 """haproxy: one thread, http-reuse always, `defer-accept` as its accept filter.
 
 Routes become two map files (host, path prefix), which is haproxy's own advice for many of them.
+
+With everything on: `cookie insert` and `option httpchk` are what fourseven has; the rate limit is a
+stick table of sliding windows by address (no token bucket); metrics come from the exporter that is
+built in. The log goes to its standard output, which is a file here, a write for each line: haproxy
+has no other way to a file, and a datagram to a syslog daemon costs it as much, and the daemon too.
+Its times have milliseconds, and those of `date` seconds.
 """
 
 from __future__ import annotations
@@ -9,6 +15,7 @@ from pathlib import Path
 
 from bench import certificate
 from bench.peers.peer import Peer, first_line
+from bench.works import EVERYTHING as EVERYTHING_ON
 from bench.works import GRPC, RELAY, Setup, route_target
 
 TEXT = """\
@@ -31,6 +38,46 @@ backend origin
     server origin 127.0.0.1:{origin_port} {server}
 """
 
+EVERYTHING = """\
+global
+    nbthread 1
+    maxconn 15000
+    no strict-limits
+    log stdout format raw local0
+defaults
+    mode http
+    timeout client 1h
+    timeout server 1h
+    timeout connect 5s
+    timeout http-keep-alive 1h
+    timeout http-request 1h
+frontend web
+    bind 127.0.0.1:{port} defer-accept backlog 4096
+    log global
+    log-format '{log}'
+    http-request capture req.hdr(host) len 64
+    http-request capture req.hdr(user-agent) len 128
+    http-request use-service prometheus-exporter if {{ path /metrics }}
+    http-request track-sc0 src table clients
+    http-request deny deny_status 429 if {{ sc_http_req_rate(0,clients) gt 1000000 }}
+{forwarded}
+    default_backend origin
+backend clients
+    stick-table type ip size 100k expire 10m store http_req_rate(1s)
+backend origin
+    http-reuse always
+    cookie SERVER insert indirect nocache
+    option httpchk GET /128
+    server first 127.0.0.1:{origin_port} pool-max-conn -1 cookie first check inter 1s
+    server second 127.0.0.1:{other_port} pool-max-conn -1 cookie second check inter 1s
+"""
+
+LOG = (
+    '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","client":"%ci","method":"%HM","target":"%HU"'
+    ',"host":"%[capture.req.hdr(0),json(utf8s)]","user_agent":"%[capture.req.hdr(1),json(utf8s)]"'
+    ',"status":%ST,"bytes_out":%B,"server":"%s","total_ms":%Ta}'
+)
+
 FORWARDED = """\
     option forwardfor
     http-request set-header X-Forwarded-Proto {scheme}
@@ -44,6 +91,11 @@ class Haproxy(Peer):
     packages = ("haproxy",)
 
     def configure(self, setup: Setup, folder: Path) -> dict[str, str]:
+        if setup.kind == EVERYTHING_ON:
+            ports = {"origin_port": setup.origin_port, "other_port": setup.other_port}
+            said = FORWARDED.replace("{scheme}", "http")
+            text = EVERYTHING.format(port=setup.port, log=LOG, forwarded=said, **ports)
+            return {"haproxy.cfg": text}
         relay, grpc = setup.kind == RELAY, setup.kind == GRPC
         text = TEXT.format(
             mode="tcp" if relay else "http",
@@ -58,7 +110,10 @@ class Haproxy(Peer):
         return {"haproxy.cfg": text, **maps(setup)}
 
     def command(self, file: Path) -> list[str]:
-        return ["haproxy", "-db", "-q", "-f", str(file)]
+        command = ["haproxy", "-db", "-f", str(file)]
+        if "log stdout" not in file.read_text():  # -q would close it
+            return [*command, "-q"]
+        return ["sh", "-c", f'exec "$@" >> {file.parent}/access.log', "sh", *command]
 
     def check(self, file: Path) -> list[str]:
         return ["haproxy", "-c", "-q", "-f", str(file)]

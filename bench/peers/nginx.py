@@ -2,6 +2,11 @@
 
 `listen … deferred` is its accept filter, the one that fourseven uses too. Routes become prefix
 locations and server names, which nginx keeps in a tree and in a hash.
+
+With everything on: active checks and `sticky` are sold, not given away, so it has passive checks
+(max_fails) and, as the nearest, `userid` (a cookie of its own for each client) with a consistent
+hash of it; limit_req is the like of a token bucket; the metrics are the few of stub_status; the log
+is written through a buffer of 64 KiB.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from pathlib import Path
 
 from bench import certificate
 from bench.peers.peer import Peer, first_line
+from bench.works import EVERYTHING as EVERYTHING_ON
 from bench.works import GRPC, RELAY, Setup, route_target
 
 MODULES = Path("/usr/lib/nginx/modules")
@@ -61,6 +67,35 @@ http {{
 }}
 """
 
+EVERYTHING = """\
+    userid on;
+    userid_name visitor;
+    limit_req_zone $binary_remote_addr zone=clients:10m rate=1000000r/s;
+    log_format object escape=json {log};
+    upstream controlled {{
+        hash $uid_got$uid_set consistent;
+        server 127.0.0.1:{origin_port} max_fails=3 fail_timeout=10s;
+        server 127.0.0.1:{other_port} max_fails=3 fail_timeout=10s;
+        keepalive 1024;
+        keepalive_requests 1000000000;
+        keepalive_timeout 3600s;
+    }}
+    server {{
+        listen 127.0.0.1:{port} default_server deferred backlog=4096;
+        access_log {folder}/access.log object buffer=64k flush=1s;
+        limit_req zone=clients burst=1000000 nodelay;
+        location / {{ proxy_pass http://controlled; }}
+        location = /metrics {{ stub_status; }}
+    }}
+"""
+
+LOG = (
+    """'{"time":"$time_iso8601","client":"$remote_addr","method":"$request_method",'"""
+    """ '"target":"$request_uri","host":"$http_host","user_agent":"$http_user_agent",'"""
+    """ '"status":$status,"bytes_out":$bytes_sent,"server":"$upstream_addr",'"""
+    """ '"total_s":$request_time}'"""
+)
+
 # By default eight of 4 KiB a connection. More saves it system calls, and costs memory.
 BUFFERS = """\
     proxy_buffer_size 16k;
@@ -98,7 +133,7 @@ class Nginx(Peer):
                 origin_port=setup.origin_port,
                 origin=setup.grpc_port if setup.kind == GRPC else setup.origin_port,
                 buffers=BUFFERS if setup.buffers else "",
-                servers="\n".join([*secured(setup, folder), *servers(setup)]),
+                servers="\n".join([*secured(setup, folder), *servers(setup, folder)]),
             ),
         )
         return {"nginx.conf": text}
@@ -128,7 +163,10 @@ def secured(setup: Setup, folder: Path) -> list[str]:
     return [keys, "    ssl_protocols TLSv1.2 TLSv1.3;"]
 
 
-def servers(setup: Setup) -> list[str]:
+def servers(setup: Setup, folder: Path) -> list[str]:
+    if setup.kind == EVERYTHING_ON:
+        ports = {"origin_port": setup.origin_port, "other_port": setup.other_port}
+        return [EVERYTHING.format(folder=folder, port=setup.port, log=LOG, **ports)]
     listen = f"listen 127.0.0.1:{setup.port}" + (" ssl http2" if setup.tls else "")
     passing = "grpc_pass grpc://origin" if setup.kind == GRPC else "proxy_pass http://origin"
     rest = "return 404" if setup.routes else passing

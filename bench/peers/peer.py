@@ -6,6 +6,11 @@ and -Host added, no access log, no limit that the load would meet, and the conge
 system. Where a peer has a switch that makes it faster at a work (accept filters, splicing), it is
 on, if it was faster when measured; each file says which.
 
+With everything on (works.EVERYTHING) each has what comes nearest, and says what is not alike: two
+servers that are checked once a second, a client that is led back to its server by a cookie, a rate
+limit by the client's address that nobody meets, metrics that are read once a second, and an access
+log, `access.log` in its folder, of one JSON object for each request with the same fields.
+
 Laws: `configure` is pure. Starting, pinning and measuring are not a peer's business.
 """
 
@@ -43,6 +48,14 @@ class Peer(ABC):
     @abstractmethod
     def version(self) -> str:
         """As the program says it, in a few words."""
+
+    def metrics(self, setup: Setup, folder: Path) -> tuple[str, str]:  # noqa: ARG002
+        """With everything on: the port or unix socket at which its metrics are read; the path."""
+        return str(setup.port), "/metrics"
+
+    def cookie(self, told: str) -> str:
+        """The Cookie line of a client that was told this by Set-Cookie."""
+        return told.partition(";")[0].strip()
 
     def environment(self) -> dict[str, str]:
         return {}

@@ -8,9 +8,11 @@ from bench.figures import Memory, Sample
 from bench.peers import PEERS
 from bench.peers.peer import Peer
 from bench.report import text
+from bench.watch import lines_missing
 from bench.works import WORKS
 
 SETUPS = {work.setup for work in WORKS}
+PORTS = {"port": 18_080, "origin_port": 18_081, "grpc_port": 18_081, "other_port": 18_082}
 HERE = [peer for peer in PEERS.values() if shutil.which(peer.program) and not peer.missing()]
 
 
@@ -19,7 +21,7 @@ HERE = [peer for peer in PEERS.values() if shutil.which(peer.program) and not pe
     "setup", sorted(SETUPS, key=str), ids=lambda s: f"{s.kind}-{s.routes}{s.tls}"
 )
 def test_a_peer_accepts_its_configuration(peer: Peer, setup, tmp_path):
-    file = peer.write(setup.at(port=18_080, origin_port=18_081, grpc_port=18_081), tmp_path)
+    file = peer.write(setup.at(**PORTS), tmp_path)
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **peer.environment()}
     done = subprocess.run(
         peer.check(file), capture_output=True, text=True, timeout=60, env=environment, check=False
@@ -30,12 +32,20 @@ def test_a_peer_accepts_its_configuration(peer: Peer, setup, tmp_path):
 @pytest.mark.parametrize("peer", PEERS.values(), ids=lambda peer: peer.name)
 def test_a_configuration_names_both_ports(peer: Peer, tmp_path):
     for setup in SETUPS:
-        texts = peer.configure(
-            setup.at(port=18_080, origin_port=18_081, grpc_port=18_081), tmp_path
-        )
+        texts = peer.configure(setup.at(**PORTS), tmp_path)
         main = next(iter(texts.values()))
         assert "18080" in main
         assert "18081" in main
+
+
+def test_a_log_that_lacks_a_request_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.watch.LOG_PATIENCE_SECONDS", 0.0)
+    log = tmp_path / "access.log"
+    log.write_text('{"status":200}\n' * 3)
+    assert lines_missing(log, 3) == ""
+    assert log.stat().st_size == 0
+    log.write_text('{"status":200}\n' * 2)
+    assert lines_missing(log, 3) == "2 lines in the log for 3 requests"
 
 
 def test_the_report_has_the_ratio_and_the_rounds_that_do_not_count():
