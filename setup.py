@@ -97,6 +97,7 @@ setup(
         annotate=MODE == "annotate",  # it drops #line, so it is a mode of its own
         include_path=[str(SOURCE)],
         nthreads=os.cpu_count() or 1,
+        cache="CYTHON_CACHE_DIR" in os.environ,  # several checkouts share what they translate
         compiler_directives={
             "language_level": 3,
             "cdivision": True,
