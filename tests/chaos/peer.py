@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import select
 import socket
 import sys
 import zlib
@@ -49,6 +50,7 @@ class Peer:
         self.delay_s = 0.0
         self.errors = False
         self.counts = Counts()
+        self.watched = select.poll()
 
     def obey(self, words: list[str]) -> None:
         if words == ["tell"]:
@@ -68,9 +70,12 @@ class Conversation(asyncio.Protocol):
         self.transport = transport
         counts = self.peer.counts
         counts.open += 1
-        counts.most_open = max(counts.most_open, counts.open)
+        self.peer.watched.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        # One that the other side has closed before counts no longer, though its end is not yet read.
+        counts.most_open = max(counts.most_open, counts.open - len(self.peer.watched.poll(0)))
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.peer.watched.unregister(self.transport.get_extra_info("socket").fileno())
         self.peer.counts.open -= 1
         if self.answering:
             self.peer.counts.now -= 1

@@ -18,8 +18,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -27,11 +25,11 @@ from random import Random
 from typing import Any
 
 from chaos.clients import Book, Request, Wire, crowd
+from chaos.peer_process import PeerProcess
 from chaos.verdict import Harm, Kill, Run, chance, faults
 from support.api import Api
 from support.service import Service
 
-TESTS = Path(__file__).resolve().parents[1]
 NAMES = ("north", "east", "south", "west")
 GUEST = "guest"
 HARMS = ("kill", "hang", "slow", "errors")
@@ -41,29 +39,16 @@ CHANCE_MIN = 1e-6  # so seldom is a right spread called wrong
 LATE_S = 1.2  # a try takes a second at most
 REST_S = 40.0
 PIPES_KEPT = 2 * 2 * 32 + 3  # ends: 32 pipes of each of two workers; its own three streams
-GROWTH_KIB = 8 * 1024  # what pools and allocators keep comes to 6 MiB within minutes, and stays
+GROWTH_KIB = 12 * 1024  # two rings of log records are touched by and by: 8 MiB; 4 for all else
 FIELDS = ["target", "status", "reason", "retries", "server", "protocol", "total_ms", "time_unix"]
 
 
-class Peer:
+class Peer(PeerProcess):
     """A server process that can be harmed, at a port that it keeps."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.port = name, 0
         self.harms: list[Harm] = []
-        self.rise()
-
-    def rise(self) -> None:
-        command = [sys.executable, "-m", "chaos.peer", self.name, str(self.port)]
-        self.process = subprocess.Popen(
-            command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline())
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        super().__init__(name)
 
     @property
     def well(self) -> bool:
@@ -75,11 +60,6 @@ class Peer:
         return self.well and not (
             self.harms and time.monotonic() - (self.harms[-1].ended or 0) < LATE_S
         )
-
-    def say(self, words: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(words + "\n")
-        self.process.stdin.flush()
 
     def harm(self, how: str, random: Random) -> None:
         self.harms.append(Harm(self.name, how, time.monotonic()))
@@ -102,13 +82,6 @@ class Peer:
         else:
             self.say("well")
         self.harms[-1].ended = time.monotonic()
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                stream.close()
 
 
 class Scene:
@@ -296,7 +269,9 @@ class Scene:
         assert self.service is not None
         until = time.monotonic() + REST_S
         while busy := self.busy():
-            assert time.monotonic() < until, f"seed {self.seed}: never at rest: {busy}"
+            assert time.monotonic() < until, (
+                f"seed {self.seed}: never at rest: {busy}; {self.places()}"
+            )
             time.sleep(0.05)  # The counters tell of no change.
         pid = self.service.engine()
         memory = memory_kib(pid)
@@ -325,6 +300,16 @@ class Scene:
             "descriptors": max(self.open_descriptors(workers) - self.descriptors, 0),
         }
         return {name: value for name, value in found.items() if value}
+
+    def places(self) -> str:
+        """Where the engine's descriptors lead, and how many it says are idle."""
+        assert self.service is not None
+        pid = self.service.engine()
+        names = {peer.port: peer.name for peer in (*self.peers, self.guest)}
+        ends = Counter(names.get(port, str(port)) for port in servers_of(pid))
+        kinds = Counter(link.partition(":")[0] for link in links_of(pid))
+        idle = self.api.get("/v1/state")["workers"]["counters"]["upstream_idle"]
+        return f"descriptors {dict(kinds)}, connections {dict(ends)}, idle {idle}"
 
     def open_descriptors(self, workers: dict[str, Any] | None = None) -> int:
         """Of the engine, but for the two that may stay: idle connections to servers, and pipes for
@@ -397,16 +382,25 @@ def links_of(pid: int) -> list[str]:
     return found
 
 
+def connections_of(pid: int) -> list[tuple[int, int]]:
+    """(own port, the other end's) of the TCP sockets that it has open."""
+    inodes = {link[8:-1] for link in links_of(pid) if link.startswith("socket:[")}
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return [
+        (int(row[1].rpartition(":")[2], 16), int(row[2].rpartition(":")[2], 16))
+        for row in rows
+        if row[9] in inodes
+    ]
+
+
 def clients_of(pid: int, port: int) -> set[int]:
     """Ports of clients whose connections to this port the process has open."""
-    inodes = {link[8:-1] for link in links_of(pid) if link.startswith("socket:[")}
-    found = set()
-    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        words = line.split()
-        if int(words[1].rpartition(":")[2], 16) == port and words[9] in inodes:
-            found.add(int(words[2].rpartition(":")[2], 16))
-    found.discard(0)  # the listening socket's
-    return found
+    return {theirs for ours, theirs in connections_of(pid) if ours == port and theirs}
+
+
+def servers_of(pid: int) -> list[int]:
+    """Ports to which it has connections."""
+    return [theirs for _, theirs in connections_of(pid)]
 
 
 def memory_kib(pid: int) -> int:

@@ -1,6 +1,7 @@
 """The chaos of chaos.scene for as long as one likes: `make soak ARGS="--minutes 30 --seed 7"`.
 
-Rounds of ten seconds, one after the other; in the first, and every five minutes, the engine is
+First each limit is shown to hold exactly, with 2 and 4 workers (chaos.exact). Then come
+rounds of ten seconds, one after the other; in the first, and every five minutes, the engine is
 killed; in between one engine lives through them all, and its memory is compared. It ends at the first fault, with
 the seed and exit code 1. What comes when depends on the machine as well as on the seed.
 """
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / place) for place in ("tests", "src")]
+from chaos.exact import verify_all  # noqa: E402
 from chaos.scene import Scene  # noqa: E402
 
 ROUND_S = 10.0
@@ -20,6 +22,8 @@ KILL_EVERY = 30  # rounds
 
 
 def soak(minutes: float, seed: int) -> None:
+    for line in verify_all(seconds=4):
+        print(line, flush=True)
     until = time.monotonic() + 60 * minutes
     print(f"chaos for {minutes:g} minutes, seed {seed}", flush=True)
     with Scene(seed) as scene:

@@ -1,0 +1,280 @@
+"""Limits, asked under load by many at once: never exceeded, and reached.
+
+What a server has at once is counted by the server itself (chaos.peer). A rate is judged by what it
+should admit whatever the machine does: the bucket was full before the first request was sent, and
+empty when the last refusal came, so this lies between burst + rate * (the shortest time that there
+can have been between the two) - 1 and burst + rate * (the longest). The clients go on until both are
+close enough together to judge by 1 %.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from chaos.peer_process import PeerProcess
+from support.balancer import Balancer, Config, site
+from support.wire import Wire
+
+RATE, BURST = 500, 500  # a pause of the machine of less than a second loses no token
+CLOSE = 0.005  # of what is admitted: how far apart the two bounds may be
+BATCH = 20
+PATIENCE_S = 30.0
+ATTEMPTS = 5
+
+
+NONE = {"match": {"path": "/none"}, "filters": [{"respond": {"status": 404}}]}
+
+
+@dataclass(slots=True)
+class Batch:
+    """Pipelined requests: between when they were sent and answered, and how many were admitted."""
+
+    sent: float
+    ended: float
+    admitted: int
+    refused: int
+
+
+@dataclass(slots=True)
+class Admitted:
+    """What a rate limit let pass, and the two numbers between which it should be."""
+
+    count: int
+    least: float
+    most: float
+
+    @property
+    def right(self) -> bool:
+        """Within 1 %, wherever between the two the truth lies."""
+        return self.most * 0.99 <= self.count <= self.least * 1.01
+
+
+def ask(wire: Wire, size: int) -> Batch:
+    sent = time.monotonic()
+    wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * size)
+    statuses = Counter(wire.read(b"GET").status for _ in range(size))
+    assert set(statuses) <= {200, 429}, statuses
+    return Batch(sent, time.monotonic(), statuses[200], statuses[429])
+
+
+class Crowd:
+    """Connections to all workers, and what was asked on them."""
+
+    def __init__(self, wires: list[Wire]) -> None:
+        self.wires = wires
+        self.lock = threading.Lock()
+        self.began = time.monotonic()
+        self.batches = [ask(wires[0], 1)]  # alone: the beginning is known to a millisecond
+
+    def press(self, seconds: float, clients: int) -> None:
+        """Far more than the rate, by so many at once."""
+        until = time.monotonic() + seconds
+
+        def client(at: int) -> None:
+            mine = itertools.cycle(self.wires[at::clients])
+            while time.monotonic() < until:
+                batch = ask(next(mine), BATCH)
+                with self.lock:
+                    self.batches.append(batch)
+                time.sleep(0.01)  # So many batches at once are crowd enough.
+
+        with ThreadPoolExecutor(clients) as pool:
+            list(pool.map(client, range(clients)))
+
+    def judged(self) -> Admitted | None:
+        """None while nobody can tell well enough, or where a pause was so long that tokens were
+        lost: a bucket that was empty is not full for a second."""
+        refused = sorted(
+            (one for one in self.batches if one.refused), key=lambda one: (one.sent, one.ended)
+        )
+        pauses = [b.ended - a.sent for a, b in itertools.pairwise(refused)]
+        if not refused or max(pauses, default=0) > BURST / RATE:
+            return None
+        first, last = self.batches[0].ended, max(one.ended for one in self.batches)
+        least = BURST + RATE * (refused[-1].sent - first) - 1
+        most = BURST + RATE * (last - self.began) + 1
+        count = sum(one.admitted for one in self.batches)
+        return Admitted(count, least, most) if most - least <= CLOSE * least else None
+
+
+def rate(balancer: Balancer, seconds: float, clients: int) -> Admitted | None:
+    """None: the machine paused too long to tell. Too many is wrong at once. Too few may be a worker
+    that was kept from its core between reading the clock and the request: then it looks again."""
+    found = None
+    with contextlib.ExitStack() as closing:
+        crowd = Crowd(at_all_workers(balancer, closing))
+        crowd.press(seconds, clients)
+        for _ in range(10):
+            for _ in range(10):
+                found = crowd.judged() or found
+                if found and found.right:
+                    return found
+                assert found is None or found.count <= found.least * 1.01, found
+                crowd.batches.append(ask(crowd.wires[0], BATCH))  # alone again: so is the end
+            crowd.press(0.2, clients)
+    return found
+
+
+def rate_site(server: str) -> Config:
+    limited = {"filters": [{"rate_limit": {"rate": f"{RATE}/s", "burst": BURST}}]}
+    return site(server, routes=[NONE, {"backend": "all", **limited}])
+
+
+def verify_rate(workers: int, seconds: float) -> Admitted:
+    """The server counts what came; 1 % is what may be wrong."""
+    for _ in range(ATTEMPTS):
+        with (
+            PeerProcess("one") as peer,
+            Balancer(rate_site(peer.address), workers=workers) as balancer,
+        ):
+            found = rate(balancer, seconds, clients=4 * workers)
+            if found is not None:
+                assert found.right, found
+                assert peer.tell()["asked"] == found.count
+                return found
+    raise AssertionError("the machine stands still too often for a rate to be judged")
+
+
+# ---- what a server has at once ----
+
+WORK_MS = 4
+CLIENTS, EACH = 16, 20
+QUEUE = {"size": 100, "timeout": "20s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How a file says it, what the server must never see more of, and what others are told."""
+
+    name: str
+    most: int
+    counted: str = "most"  # of chaos.peer.Counts
+    server: tuple[tuple[str, Any], ...] = ()
+    backend: tuple[tuple[str, Any], ...] = ()
+    filters: tuple[dict[str, Any], ...] = ()
+    refused: frozenset[int] = frozenset()
+
+
+LIMITS = [
+    Limit("max_in_flight", 3, server=(("max_in_flight", 3),), backend=(("queue", QUEUE),)),
+    Limit("max_connections", 5, "most_open", (("max_connections", 5),), (("queue", QUEUE),)),
+    Limit("requests", 3, backend=(("limits", {"requests": 3}), ("queue", QUEUE))),
+    Limit("max_in_flight alone", 3, server=(("max_in_flight", 3),), refused=frozenset({503})),
+    Limit("concurrency", 4, filters=({"concurrency": 4},), refused=frozenset({503})),
+    Limit(
+        "concurrency by client",
+        4,
+        filters=({"concurrency": {"max": 4, "by": "client"}},),
+        refused=frozenset({503}),
+    ),
+    Limit(
+        "queue",
+        2,
+        server=(("max_in_flight", 2),),
+        backend=(("queue", {"size": 5, "timeout": "20s"}),),
+        refused=frozenset({503}),
+    ),
+]
+
+
+def limited(limit: Limit, peer: PeerProcess) -> Config:
+    config = site(routes=[NONE, {"backend": "all", "filters": list(limit.filters)}])
+    place = {"address": peer.address, **dict(limit.server)}
+    config["backends"]["all"] = {"servers": [place], **dict(limit.backend)}
+    return config
+
+
+def served(wires: list[Wire]) -> Counter[int]:
+    """So many clients, each asking one request after the other on its connections; statuses."""
+
+    def client(at: int) -> Counter[int]:
+        found: Counter[int] = Counter()
+        for wire in (wires[at::CLIENTS] * EACH)[:EACH]:
+            wire.send(b"GET /?took_ms=%d HTTP/1.1\r\nHost: a\r\n\r\n" % WORK_MS)
+            found[wire.read(b"GET").status] += 1
+        return found
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return sum(pool.map(client, range(CLIENTS)), Counter())
+
+
+def at_all_workers(balancer: Balancer, closing: contextlib.ExitStack) -> list[Wire]:
+    """Connections of which every worker has some. When they come one by one, an idle machine gives
+    them all to the same worker; so the process sleeps while they come."""
+    wires: list[Wire] = []
+    while not wires or not all(balancer.counters()["workers"]["accepted_by_worker"]):
+        assert len(wires) < 1000, "one worker gets none"
+        os.kill(balancer.pid, signal.SIGSTOP)
+        try:
+            fresh = [closing.enter_context(balancer.wire(timeout_s=PATIENCE_S)) for _ in range(64)]
+            for wire in fresh:
+                wire.send(b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n")
+        finally:
+            os.kill(balancer.pid, signal.SIGCONT)
+        for wire in fresh:
+            assert wire.read(b"GET").status == 404
+        wires += fresh
+    return wires
+
+
+@contextlib.contextmanager
+def watched(balancer: Balancer) -> Iterator[list[int]]:
+    """How many waited in the queue, each time that we looked."""
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.002):
+            seen.append(balancer.counters()["backends"]["all"]["waiting"])
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        looking.join()
+
+
+def verify_limit(limit: Limit, workers: int) -> int:
+    """The most that the server had at once, which is the limit."""
+    with PeerProcess("one") as peer:
+        config = limited(limit, peer)
+        with Balancer(config, workers=workers) as balancer:
+            peer.tell()
+            with contextlib.ExitStack() as closing:
+                wires = at_all_workers(balancer, closing)
+                with watched(balancer) as waiting:
+                    statuses = served(wires)
+            counts = peer.tell()
+            assert counts[limit.counted] == limit.most, (limit.name, counts)
+            assert set(statuses) == {200} | limit.refused, (limit.name, statuses)
+            assert counts["asked"] == statuses[200]
+            if limit.name == "queue":
+                assert max(waiting) == 5, "the queue's own bound"
+            at_rest = balancer.counters()
+            assert at_rest["backends"]["all"]["waiting"] == 0
+            assert at_rest["workers"]["filters_held"] == 0
+    return counts[limit.counted]
+
+
+def verify_all(seconds: float) -> Iterator[str]:
+    """Everything, with 2 and 4 workers; a line for each."""
+    for workers in (2, 4):
+        found = verify_rate(workers, seconds)
+        yield (
+            f"{workers} workers: {RATE}/s with burst {BURST} for {seconds:g} s and a moment:"
+            f" {found.count} admitted, {found.least:.0f} to {found.most:.0f} would be exact"
+        )
+        for limit in LIMITS:
+            yield f"{workers} workers: {limit.name}: {verify_limit(limit, workers)} of {limit.most}"
