@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from fourseven import units
 from fourseven.forms import Form, NotEmpty, Persisting
 from fourseven.scalars import Count, Percent, Time, Wait, listed
 
@@ -32,6 +33,34 @@ class Persistence(Persisting):
     @classmethod
     def is_word(cls, value: Any) -> Any:
         return "503" if value == 503 else value
+
+
+def hedge_time(value: Any) -> Any:
+    """Milliseconds of `50ms`; less than 0 for `p95`: that percentage."""
+    if isinstance(value, str) and re.fullmatch(r"p[1-9][0-9]", value, re.ASCII):
+        return -int(value[1:])
+    milliseconds = units.duration_ms(value)
+    if milliseconds == 0:
+        raise ValueError("0 would ask two servers each time; write e.g. 50ms, or p95")
+    return milliseconds
+
+
+class Hedge(Form):
+    """A request that is not answered in time is sent to a second server; the first answer wins."""
+
+    after: Annotated[
+        int,
+        BeforeValidator(hedge_time),
+        WithJsonSchema({"type": "string", "pattern": f"{units.TIME_PATTERN}|^p[1-9][0-9]$"}),
+    ] = Field(
+        description="After its last byte, without an answer: a time, or p95 for what 95 % of the"
+        " answers take, which is learnt. Ticks of 16 ms."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_file(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"after": value}
 
 
 class Retry(Form):
@@ -66,6 +95,21 @@ class Retry(Form):
     same_server: bool = Field(
         True, description="The same server once more where there is no other."
     )
+    hedge: Hedge | None = Field(
+        None,
+        description="A second server is asked when the first one is slow: a time, p95, or a"
+        " mapping. It counts among the attempts, and by the budget.",
+    )
+
+    @model_validator(mode="after")
+    def hedge_has_bounds(self) -> Retry:
+        if self.hedge is not None and self.attempts == 0:
+            raise ValueError("a hedge is a further try, and attempts is 0; write attempts: 1")
+        if self.hedge is not None and self.budget == 0:
+            raise ValueError(
+                "a hedge without a budget doubles the load of slow servers; 10% will do"
+            )
+        return self
 
     @field_validator("on")
     @classmethod

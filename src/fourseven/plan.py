@@ -310,6 +310,8 @@ class ResiliencePlan:
     try_timeout_ms: int = 0
     budget_percent: int = 0  # 0: no budget
     budget_min: int = 0  # a second
+    hedge_ms: int = 0  # without an answer for so long, a second server is asked
+    hedge_percent: int = 0  # ... for longer than so many percent of the answers took; 0: never
     statuses: tuple[int, ...] = ()
     requests_max: int = 0
     queue_max: int = 0

@@ -44,6 +44,8 @@ def resilience_new(arena, plan):
     made.try_timeout_ms = plan.try_timeout_ms
     made.budget_percent = plan.budget_percent
     made.budget_min = plan.budget_min
+    made.hedge_ms = plan.hedge_ms
+    made.hedge_percent = plan.hedge_percent
     if len(plan.statuses) > 8:
         raise ValueError(f"{len(plan.statuses)} statuses to retry on; 8 are the most")
     made.status_count = len(plan.statuses)

@@ -40,6 +40,8 @@ def tries(backend: Backend) -> int:
 def compile_resilience(backend: Backend) -> ResiliencePlan | None:
     """None where the file asks for nothing of it."""
     plan = ResiliencePlan()
+    if backend.retry is not None and backend.retry.hedge and backend.persistence:
+        raise ValueError("persistence keeps a client at one server, and retry.hedge asks a second")
     if backend.retry is not None:
         plan = _retry(plan, backend.retry)
     if backend.limits is not None:
@@ -62,6 +64,8 @@ def _retry(plan: ResiliencePlan, retry: Retry) -> ResiliencePlan:
         try_timeout_ms=retry.try_timeout_ms,
         budget_percent=retry.budget,
         budget_min=retry.budget_min,
+        hedge_ms=max(0, retry.hedge.after) if retry.hedge else 0,
+        hedge_percent=max(0, -retry.hedge.after) if retry.hedge else 0,
         statuses=retry.statuses,
     )
 

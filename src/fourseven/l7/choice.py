@@ -20,7 +20,7 @@ from cython.cimports.fourseven.l7.choice import (
     NOBODY_USABLE,
 )
 from cython.cimports.fourseven.l7.persist import PERSIST_NONE, persist_find, persist_went
-from cython.cimports.fourseven.l7.records import Stream, http_of, slot_of
+from cython.cimports.fourseven.l7.records import SESSION_ASIDE, Stream, http_of, slot_of
 from cython.cimports.fourseven.native.atomics import (
     count,
     fetch_add_i64,
@@ -51,7 +51,7 @@ def pick_server(worker, session):
         pick.tried[at] = stream.tried[at]
     number = find_server(worker, session, cython.address(pick))
     if number == NOBODY_USABLE and stream.tried_count and rules is not cython.NULL:
-        if rules.retry_same:
+        if rules.retry_same and session.state != SESSION_ASIDE:
             pick.tried_count = 0
             number = find_server(worker, session, cython.address(pick))
     if number < 0:

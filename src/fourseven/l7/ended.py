@@ -10,6 +10,7 @@ The snapshot may be gone by now: only numbers are left of route, backend and ser
 import cython
 from cython.cimports.fourseven.l7.ended import Stream
 from cython.cimports.fourseven.l7.gates import gates_leave
+from cython.cimports.fourseven.l7.hedge import hedge_end
 from cython.cimports.fourseven.l7.queue import queue_leave
 from cython.cimports.fourseven.l7.record import record_stream
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
@@ -26,6 +27,8 @@ def stream_ended(worker, session):
     stream.ended = 1
     if stream.queued:
         queue_leave(worker, session)
+    if stream.hedge:
+        hedge_end(worker, session)
     if stream.budgeted:
         fetch_add_i64(cython.address(stream.backend_state.retrying), -1)
         stream.budgeted = 0

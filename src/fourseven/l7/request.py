@@ -13,6 +13,7 @@ from cython.cimports.fourseven.l7.answer import (
     stream_refuse,
 )
 from cython.cimports.fourseven.l7.gate_mirror import mirror_send
+from cython.cimports.fourseven.l7.hedge import hedge_arm
 from cython.cimports.fourseven.l7.records import (
     JOIN_MAX,
     OUT_CAPACITY,
@@ -51,7 +52,7 @@ from cython.cimports.fourseven.worker.worker import (
     REASON_OURS,
     Buffer,
 )
-from cython.cimports.libc.stdint import int32_t, uint32_t
+from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memmove
 
 
@@ -131,12 +132,11 @@ def request_piece(worker, session):
 def request_sent(worker, session):
     """Its last byte has gone: from now on the server owes the answer."""
     stream: cython.pointer[Stream] = session.stream
+    due: uint64_t = due_ms(stream.upstream, worker.now_ms + stream.upstream.response_timeout_ms)
     stream.sent_ns = worker.now_ns
-    timer_put_off(
-        worker,
-        cython.address(stream.upstream.timer),
-        due_ms(stream.upstream, worker.now_ms + stream.upstream.response_timeout_ms),
-    )
+    if stream.backend is not cython.NULL and stream.backend.resilience is not cython.NULL:
+        due = hedge_arm(worker, session, due)
+    timer_put_off(worker, cython.address(stream.upstream.timer), due)
     if stream.mirrors:
         mirror_send(worker, session)
 

@@ -21,6 +21,7 @@ from cython.cimports.fourseven.l7.answer import (
 from cython.cimports.fourseven.l7.attempt import leave_server
 from cython.cimports.fourseven.l7.breaker import breaker_said
 from cython.cimports.fourseven.l7.heads import HeadContext, write_response_head
+from cython.cimports.fourseven.l7.hedge import hedge_answered
 from cython.cimports.fourseven.l7.persist import persist_answer
 from cython.cimports.fourseven.l7.records import (
     INTERIM_MAX,
@@ -203,6 +204,7 @@ def begin_response(worker, session):
         breaker_said(worker, stream, response.status < 500)
         if retry_answer(worker, session):
             return
+        hedge_answered(worker, session)
     stream.response.framing = response.framing
     stream.response.left = response.content_length if response.framing == FRAMING_LENGTH else 0
     upstream.keep_alive = response.keep_alive and response.framing != FRAMING_CLOSE

@@ -22,6 +22,7 @@ from cython.cimports.fourseven.l7.attempt import leave_server, try_server
 from cython.cimports.fourseven.l7.breaker import breaker_said
 from cython.cimports.fourseven.l7.call import call_failure
 from cython.cimports.fourseven.l7.choice import another_server
+from cython.cimports.fourseven.l7.hedge import HEDGE_NONE, HEDGE_OUT, hedge_takes_over
 from cython.cimports.fourseven.l7.records import (
     SESSION_HEAD,
     Stream,
@@ -101,6 +102,10 @@ def stream_failed(worker, session, failure):
         stream.cut = 1
         session.broken = 1  # the client must see that the answer is not whole
         return
+    if stream.hedge == HEDGE_OUT:
+        stream.last_failure = failure_reason(failure)
+        hedge_takes_over(worker, session)
+        return
     if not may_retry(worker, session, failure) or not stream_reread(worker, session):
         leave_server(worker, stream)
         if failure == FAILED_TIME or failure == FAILED_CONNECT_TIME:
@@ -121,6 +126,7 @@ def try_again(worker, session, same):
     count(cython.address(worker.backend_counters[stream.backend_number].retries), 1)
     stream.sent = 0
     stream.sent_ns = 0
+    stream.hedge = HEDGE_NONE
     body_start(session, worker.request)
     if same:
         stream.stale = (
@@ -215,6 +221,11 @@ def retry_answer(worker, session):
             break
     else:
         return False
+    if stream.hedge == HEDGE_OUT:
+        count(cython.address(worker.backend_counters[stream.backend_number].retries_of_status), 1)
+        stream.last_failure = REASON_RETRIED_STATUS
+        hedge_takes_over(worker, session)
+        return True
     if not stream.replayable or session.listener.plan is cython.NULL or stream.upgrade:
         return False
     if stream.tries >= stream.backend.retries or not repeatable(stream):

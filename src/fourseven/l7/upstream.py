@@ -19,6 +19,7 @@ import cython
 from cython.cimports.fourseven.l7.aside import aside_late
 from cython.cimports.fourseven.l7.call import call_drop, call_end, call_read, call_send, call_take
 from cython.cimports.fourseven.l7.connect import connect_new
+from cython.cimports.fourseven.l7.hedge import HEDGE_ARMED, hedge_due
 from cython.cimports.fourseven.l7.records import (
     SESSION_ASIDE,
     SESSION_EXCHANGE,
@@ -351,6 +352,9 @@ def upstream_timer(worker, timer):
         return
     if upstream.connecting:
         stream_failed(worker, session, FAILED_CONNECT_TIME)
+    elif session.stream.hedge == HEDGE_ARMED:
+        hedge_due(worker, session, upstream)
+        return
     elif session.state == SESSION_EXCHANGE and server_owes(session):
         stream_failed(worker, session, FAILED_TIME)
     else:  # the client is the slow one, and its own timer watches it

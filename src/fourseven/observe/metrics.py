@@ -119,6 +119,9 @@ METRICS: tuple[Metric, ...] = (
            " status.", BACKEND, of_backend("retries_of_status")),
     Metric("fourseven_backend_retries_refused_total", C, "Tries again that the budget did not"
            " allow.", BACKEND, of_backend("retries_refused")),
+    Metric("fourseven_backend_hedges_total", C, "Second servers that were asked because the first"
+           " was slow; and those whose answer was taken.", (*BACKEND, "event"),
+           backend_counters(sent="hedges", won="hedges_won")),
     Metric("fourseven_backend_sessions_total", C, "Requests of kept sessions: found, new, or moved"
            " because their server could not be had.", (*BACKEND, "event"),
            backend_counters(found="persisted", new="persisted_new", moved="persisted_moved")),

@@ -217,7 +217,7 @@ function failures(counters) {
 const EVENTS = {
   retries: "tried again", retries_refused: "not tried again: budget", pick_failed: "no server was usable",
   queued: "waited for a server", queue_full: "the queue was full", queue_timeouts: "waited too long",
-  limited: "met a limit", circuits_opened: "circuits opened", circuit_refused: "refused by a circuit",
+  hedges: "a second server was asked", hedges_won: "its answer was taken", limited: "met a limit", circuits_opened: "circuits opened", circuit_refused: "refused by a circuit",
   spilled: "went to a further tier", persisted: "kept sessions found", persisted_moved: "kept sessions moved",
 };
 
