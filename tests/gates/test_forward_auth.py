@@ -162,6 +162,7 @@ def test_silence(stage: Stage):
 
 
 def kept(conversation: Conversation, request: Message) -> None:
+    conversation.read_body(request)
     conversation.answer(b"", status=b"204 Yes", headers=b"X-User: alice\r\n")
 
 

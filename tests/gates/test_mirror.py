@@ -128,7 +128,7 @@ def many() -> Iterator[tuple[Stage, Balancer, Recorder]]:
     stage = Stage()
     try:
         shadow = stage.server("shadow")
-        server, config = mirrored(stage, shadow, timeout="10s")
+        _, config = mirrored(stage, shadow, timeout="10s")
         yield stage, stage.balancer(config), shadow
         stage.verify()
     finally:

@@ -24,8 +24,8 @@ class ForwardAuth(Filter):
     -Host, -Uri and -For of the request; the body stays here. Its 2xx lets the request pass, and the
     headers named under `copy` go from its answer to the server; no client's own headers of those
     names pass. Any other answer goes to the client as it is, e.g. a 302 to a login page. Where no
-    answer comes in time, the client gets 503, or with `on_error: allow` passes. The backend may have
-    `tls` and `protocol: h2`; connections are kept and used again.
+    answer comes in time, the client gets 503, or with `on_error: allow` passes. Its backend may
+    have `tls` and `protocol: h2`; connections are kept and used again.
 
         filters: [{forward_auth: {backend: login, path: /check, copy: X-User}}]
     """

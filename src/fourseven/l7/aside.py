@@ -8,7 +8,7 @@ is written beforehand, whole, and the answer is kept, looked at, or thrown away 
 
 Laws: it counts as in flight at its server and backend from the pick until it is closed. Its request
 is one buffer; its answer at most one more. It waits as long as the backend waits for an answer, or
-less (`time_ms`), or until its asker closes it. Its answer is read by the same strict reader as every
+less (`time_ms`), or until its asker closes it. Its answer is read by the same strict reader as any
 other. A pooled connection that proves dead is no failure: once more on a new one, if the request
 may be repeated; one that may not takes a new connection from the start. It pins its asker's
 snapshot, so a reload does not pull its backend away. Not here: another server after a failure, and
