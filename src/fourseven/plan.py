@@ -195,6 +195,7 @@ class ListenerPlan:
     plane: str = "http"  # http, relay, or beside a relay: tcx, xdp, nftables
     because: str = ""  # which rule forced the layer
     refused: tuple[str, ...] = ()  # planes that cannot serve it, each with its reason
+    notes: tuple[str, ...] = ()  # what this host adds to what its kernel plane costs
     unheard: tuple[str, ...] = ()  # binds without a socket: this host does not have the address
     body_prefix_max: int = 0
     trusted: tuple[str, ...] = ()  # CIDRs

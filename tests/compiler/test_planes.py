@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fourseven.compiler.compile import compile_plan
@@ -117,3 +119,16 @@ RANGES = [
 def test_ranges_that_do_not_fit(bind, servers, said):
     with pytest.raises(ConfigErrors, match=said):
         listener(UNASKED, f"servers: {servers}", bind=bind)
+
+
+def test_xdp_is_told_how_it_would_stand():
+    host = replace(facts(), xdp=(("eth0", "virtio_net", "native"), ("tun0", "", "generic")))
+    found, _ = listener(host, plane="xdp")
+    assert found.plane == "xdp"
+    assert [note.partition(":")[0] for note in found.notes] == [
+        "eth0 (virtio_net)",
+        "tun0 (no driver)",
+    ]
+    assert "runs in the driver" in found.notes[0]
+    assert "no faster than tcx" in found.notes[1]
+    assert listener(host)[0].notes == ()

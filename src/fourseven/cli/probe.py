@@ -1,12 +1,19 @@
-"""`fourseven probe`: what this host permits, each in one line with the reason."""
+"""`fourseven probe`: what this host permits, each in one line with the reason.
+
+First the questions that were tried, then what follows for each plane, then the interfaces: driver,
+offloads, how an xdp program would stand there, and whether fourseven's would stand there at all.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from typing import Any
 
 import click
 
 from fourseven.l4 import host
+from fourseven.l4.interfaces import Card, cards
 
 
 @click.command()
@@ -14,8 +21,69 @@ from fourseven.l4 import host
 def probe(form: str) -> None:
     """Says what the kernel planes find on this host."""
     answers = host.probe()
+    verdicts = host.verdicts(answers)
+    system = os.uname()
+    rows = [row(card) for card in with_reasons()]
     if form == "json":
-        print(json.dumps([answer._asdict() for answer in answers], indent=2))
+        found = {
+            "kernel": {
+                "name": system.sysname,
+                "release": system.release,
+                "machine": system.machine,
+            },
+            "answers": [answer._asdict() for answer in answers],
+            "planes": [verdict._asdict() for verdict in verdicts],
+            "interfaces": rows,
+        }
+        print(json.dumps(found, indent=2))
         return
-    for answer in answers:
-        print(f"{'yes' if answer.permitted else 'no':<4} {answer.name:<16} {answer.reason}")
+    print(f"{system.sysname} {system.release} {system.machine}, user {os.geteuid()}")
+    for title, said in (("permitted", answers), ("planes", verdicts)):
+        print(f"\n{title}")
+        for one in said:
+            print(f"  {'yes' if one.permitted else 'no':<4} {one.name:<16} {one.reason}")
+    print("\ninterfaces")
+    table([HEADS, *(cells(one) for one in rows)])
+
+
+def with_reasons() -> list[tuple[Card, str]]:
+    """Each interface, and why no program would stand before it."""
+    found = cards()
+    routers = {card.link.number for card in found if card.link.kind == "vrf"}
+    return [(card, host.why_not_before(card.link, routers)) for card in found]
+
+
+def row(said: tuple[Card, str]) -> dict[str, Any]:
+    card, why_not = said
+    return {
+        "name": card.link.name,
+        "kind": card.link.kind,
+        "driver": card.driver,
+        "offloads": card.offloads,
+        "xdp": card.xdp,
+        "takes_frames": card.takes_frames,
+        "served": not why_not,
+        "why_not": why_not,
+    }
+
+
+HEADS = ("name", "driver", "xdp", "offloads", "served by tcx and xdp")
+
+
+def cells(one: dict[str, Any]) -> tuple[str, ...]:
+    on = [name for name, is_on in one["offloads"].items() if is_on]
+    xdp = one["xdp"] + (", takes frames" if one["takes_frames"] else "")
+    return (
+        one["name"],
+        one["driver"] or one["kind"] or "-",
+        xdp,
+        " ".join(on) or "none",
+        f"no: {one['why_not']}" if one["why_not"] else "yes",
+    )
+
+
+def table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(one[at]) for one in rows) for at in range(len(HEADS))]
+    for one in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(one, widths, strict=True))
+        print("  " + line.rstrip())

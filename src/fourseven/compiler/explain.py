@@ -129,6 +129,7 @@ def _kernel_costs(plan: ListenerPlan, backend: BackendPlan) -> Iterator[str]:
             yield JHASH
     else:
         yield ALONE.format(", ".join(plan.unheard)) if plan.unheard else BESIDE
+    yield from plan.notes
 
 
 def _tls_cost(tls: TlsPlan) -> str:

@@ -29,6 +29,11 @@ ON_REQUEST = {
     "xdp": "only where plane: xdp asks for it; it pays on a physical interface, with small packets",
 }
 OFF = "kernel.plane: off"
+XDP_STANDS = {
+    "native": "the program runs in the driver",
+    "generic": "the driver has no XDP; the program runs on packets made already, no faster than tcx",
+    "unknown": "whether the driver has XDP, this kernel does not tell",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,10 @@ def choose(
 ) -> Choice:
     """The plane for a listener that needs only addresses. `wish`: what the file says; off: none."""
     if wish in ABILITIES:
-        reason = unfit(listener, backends, ABILITIES[wish], facts)
-        if facts.asked:  # of a host that was not asked the best is hoped
-            reason = reason or facts.why_not(wish)
+        if facts.asked:
+            reason = why_not(listener, backends, wish, facts)
+        else:  # the best is hoped
+            reason = unfit(listener, backends, ABILITIES[wish])
         return Choice("relay" if reason else wish, (f"{wish}: {reason}",) if reason else (), reason)
     if wish == "relay":
         return Choice("relay", (), "")
@@ -63,8 +69,14 @@ def choose(
 def why_not(
     listener: ListenerPlan, backends: dict[str, BackendPlan], plane: str, facts: Facts
 ) -> str:
-    """Why a plane does not serve a listener on this host; empty where it can."""
-    return unfit(listener, backends, ABILITIES[plane], facts) or facts.why_not(plane)
+    """Why a plane does not serve a listener on this host; empty where it can. First what lies in
+    the file, then who we are, then what a setting mends: each is in vain before the one above."""
+    forwarding = replace(facts, still=())
+    return (
+        unfit(listener, backends, ABILITIES[plane], forwarding)
+        or facts.why_not(plane)
+        or unfit(listener, backends, ABILITIES[plane], facts)
+    )
 
 
 def can(listener: ListenerPlan, backends: dict[str, BackendPlan], plane: str) -> bool:
@@ -75,7 +87,16 @@ def can(listener: ListenerPlan, backends: dict[str, BackendPlan], plane: str) ->
 def with_plane(listener: ListenerPlan, choice: Choice, facts: Facts) -> ListenerPlan:
     """The listener as it is served."""
     unheard = tuple(_unheard(listener, facts)) if choice.plane in ABILITIES else ()
-    return replace(listener, plane=choice.plane, refused=choice.refused, unheard=unheard)
+    notes = tuple(_notes(facts)) if choice.plane == "xdp" else ()
+    return replace(
+        listener, plane=choice.plane, refused=choice.refused, unheard=unheard, notes=notes
+    )
+
+
+def _notes(facts: Facts) -> Iterator[str]:
+    """How xdp would stand where packets arrive."""
+    for name, driver, how in facts.xdp:
+        yield f"{name} ({driver or 'no driver'}): {XDP_STANDS[how]}"
 
 
 def _unheard(listener: ListenerPlan, facts: Facts) -> Iterator[str]:

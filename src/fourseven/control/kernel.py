@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
@@ -37,6 +38,7 @@ from fourseven.l4.kernel_plan import KernelPlan, end, kernel_plan
 from fourseven.l4.kernel_plane import Home, KernelPlane, PlaneCounts
 from fourseven.plan import Plan
 
+FORBIDDEN = (errno.EPERM, errno.EACCES)
 SETTLE_S = 0.1  # an interface that comes up is several messages
 EMPTY_LOOK_S = 10.0  # how often a plane that no listener needs is asked whether its flows ended
 
@@ -187,6 +189,8 @@ class KernelPlanes:
                 if remove(home):
                     logs.say("kernel.removed", plane=name, why="no listener needs it any more")
             except (FoursevenError, OSError) as error:
+                if getattr(error, "errno", 0) in FORBIDDEN:
+                    continue  # nor has anybody like us left anything there
                 logs.warn("kernel.left", plane=name, why=str(error))
         if self._home is None and home.pins is not None:
             pins.leave(home.pins)

@@ -24,6 +24,8 @@ class Facts:
     own: tuple[int, ...] = ()  # addresses of its interfaces but for loopback and link-local ones
     local: tuple[tuple[int, int], ...] = ()  # (address, mask): packets to these end here
 
+    xdp: tuple[tuple[str, str, str], ...] = ()  # (interface, driver, native or generic)
+
     def why_not(self, plane: str) -> str:
         """Why this host does not permit a plane; empty where it does."""
         if not self.asked:

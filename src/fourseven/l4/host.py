@@ -1,5 +1,9 @@
 """What this host permits: one question, one line, with the reason; and the compiler's Facts of it.
 
+    probe()        the questions, each answered
+    verdicts()     what follows for each plane
+    facts()        the same, for the compiler
+
 Each question is tried where trying leaves nothing behind (a map, a program that passes everything,
 an attachment to an interface that does not exist), since a version number or a capability alone
 tells little: a container may have the one and be forbidden the other.
@@ -8,11 +12,11 @@ tells little: a container may have the one and be forbidden the other.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from fourseven.l4 import netlink
+from fourseven.l4 import interfaces, netlink
 from fourseven.l4.bpf.build import ARRAY, Map, Program
 from fourseven.l4.bpf.kernel import TCX_EGRESS, XDP, BpfError, Loaded, Table, standing_at
 from fourseven.l4.facts import Facts
@@ -59,6 +63,38 @@ def denied(answers: tuple[Answer, ...]) -> str:
     return f"{first.name}: {first.reason}"
 
 
+def verdicts(answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
+    """Of each plane, whether listeners can be served by it here, and why (not)."""
+    still = [a for a in answers if a.name.endswith(" forwarding") and not a.permitted]
+    refused = _refused(answers)
+    found = [_verdict(plane, refused[plane], still) for plane in ("tcx", "nftables", "xdp")]
+    return (*found, Answer("relay", True, SERVES["relay"]))
+
+
+def _refused(answers: tuple[Answer, ...]) -> dict[str, str]:
+    """Why a plane cannot be had here, whatever is forwarded; empty where it can."""
+    found = {a.name: "" if a.permitted else a.reason for a in answers if a.name in OTHERS}
+    if reason := denied(answers):
+        found |= {"tcx": reason, "xdp": f"it needs tcx: {reason}"}
+    return {"tcx": "", **found}
+
+
+def _verdict(plane: str, refused: str, still: list[Answer]) -> Answer:
+    if refused:
+        return Answer(plane, False, refused)
+    off = " and ".join(a.name.partition(" ")[0] for a in still)
+    if len(still) == len(FORWARDING):
+        return Answer(plane, False, f"packets of {off} are not forwarded (see above)")
+    rest = f"; not for {off}, whose packets are not forwarded" if still else ""
+    return Answer(plane, True, SERVES[plane] + rest)
+
+
+SERVES = {
+    "tcx": "the first choice for a listener that needs only addresses",
+    "nftables": "the next one, and the one for servers on this host",
+    "xdp": "where the file says plane: xdp; on interfaces whose driver has it (native)",
+    "relay": "for everything else; needs no privilege",
+}
 NEEDED = ("bpf maps", "bpf programs", "tcx")
 OTHERS = ("xdp", "nftables")
 FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
@@ -66,9 +102,8 @@ FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 def facts() -> Facts:
     """What the compiler is told of this host."""
-    answers = probe()
-    refused = {"tcx": denied(answers)}
-    refused |= {a.name: "" if a.permitted else a.reason for a in answers if a.name in OTHERS}
+    refused = _refused(probe())
+    cards = {card.link: card for card in interfaces.cards()}
     still = [
         (family, f"packets of IPv{family} are not forwarded; sysctl -w {setting}=1 allows it")
         for family, setting in FORWARDING.items()
@@ -79,6 +114,7 @@ def facts() -> Facts:
         still=tuple(still),
         own=tuple(own()),
         local=tuple(netlink.locals_()),
+        xdp=tuple((one.name, cards[one].driver, cards[one].xdp) for one in standing(cards)),
     )
 
 
@@ -93,11 +129,17 @@ def standing(links: Iterable[netlink.Interface]) -> list[netlink.Interface]:
     (packets of those are met at the whole)."""
     links = list(links)
     routers = {one.number for one in links if one.kind == "vrf"}
-    return [
-        one
-        for one in links
-        if one.up and one.hardware == netlink.ETHERNET and (not one.master or one.master in routers)
-    ]
+    return [one for one in links if not why_not_before(one, routers)]
+
+
+def why_not_before(link: netlink.Interface, routers: Collection[int]) -> str:
+    """Why no program stands before an interface; empty where one does. `routers`: those of kind
+    vrf, by number."""
+    if link.hardware != netlink.ETHERNET:
+        return "loopback" if link.hardware == netlink.LOOPBACK else "no Ethernet"
+    if not link.up:
+        return "down"
+    return "part of another" if link.master and link.master not in routers else ""
 
 
 def short(links: Iterable[netlink.Interface]) -> list[int]:

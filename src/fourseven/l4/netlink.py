@@ -3,6 +3,7 @@
     links()        interfaces: number, name, kind of hardware, up, and whether part of another
     addresses()    (number of the interface, address)
     locals_()      (address, mask) of everything that is delivered here, also without an address
+    dump()         what the kernel answers to a question, of any netlink
     watch()        a socket that becomes readable when an interface or an address comes or goes
 
 Asked by a socket, since /sys shows the interfaces of the namespace in which it was mounted.
@@ -20,6 +21,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+ROUTE = 0  # NETLINK_ROUTE
 GET_LINK, GET_ADDRESS, GET_ROUTE, GET_QDISC = 18, 22, 26, 38  # RTM_*
 DONE, ERROR = 3, 2  # NLMSG_*
 REQUEST, DUMP = 1, 0x300  # NLM_F_*
@@ -55,10 +57,10 @@ class Interface(NamedTuple):
 
 def links() -> list[Interface]:
     found = []
-    for body in _dump(GET_LINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
+    for body in dump(GET_LINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
         _, hardware, number, flags, _ = struct.unpack_from("=BxHiII", body)
-        said = dict(_attributes(body[16:]))
-        info = dict(_attributes(said.get(LINK_INFO, b"")))
+        said = dict(attributes(body[16:]))
+        info = dict(attributes(said.get(LINK_INFO, b"")))
         found.append(
             Interface(
                 number,
@@ -78,18 +80,18 @@ def queued() -> set[int]:
     """The numbers of the interfaces that have a qdisc for filters (clsact, ingress)."""
     body = struct.pack("=BxxxiIII", 0, 0, 0, 0, 0)
     found = set()
-    for qdisc in _dump(GET_QDISC, body):
+    for qdisc in dump(GET_QDISC, body):
         _, number, _, _, _ = struct.unpack_from("=BxxxiIII", qdisc)
-        if _text(dict(_attributes(qdisc[20:])).get(QDISC_KIND, b"")) in ("clsact", "ingress"):
+        if _text(dict(attributes(qdisc[20:])).get(QDISC_KIND, b"")) in ("clsact", "ingress"):
             found.add(number)
     return found
 
 
 def addresses() -> Iterator[tuple[int, int]]:
     """(number of the interface, address) of every address that may be used from anywhere."""
-    for body in _dump(GET_ADDRESS, struct.pack("=BBBBi", 0, 0, 0, 0, 0)):
+    for body in dump(GET_ADDRESS, struct.pack("=BBBBi", 0, 0, 0, 0, 0)):
         family, _, flags, scope, number = struct.unpack_from("=BBBBi", body)
-        said = dict(_attributes(body[8:]))
+        said = dict(attributes(body[8:]))
         flags = int.from_bytes(said.get(FLAGS, bytes([flags])), sys.byteorder)
         raw = said.get(LOCAL) or said.get(ADDRESS)
         if raw and scope in (SCOPE_GLOBAL, SCOPE_SITE) and not flags & TENTATIVE:
@@ -99,9 +101,9 @@ def addresses() -> Iterator[tuple[int, int]]:
 def locals_() -> Iterator[tuple[int, int]]:
     """(address, mask) of each route that ends here: AnyIP networks too."""
     body = struct.pack("=BBBBBBBBI", 0, 0, 0, 0, TABLE_LOCAL, 0, 0, 0, 0)
-    for route in _dump(GET_ROUTE, body):
+    for route in dump(GET_ROUTE, body):
         family, bits, _, _, table, _, _, kind, _ = struct.unpack_from("=BBBBBBBBI", route)
-        said = dict(_attributes(route[12:]))
+        said = dict(attributes(route[12:]))
         table = int.from_bytes(said.get(TABLE, bytes([table])), sys.byteorder)
         if table != TABLE_LOCAL or kind != KIND_LOCAL or family not in WIDTHS:
             continue
@@ -120,9 +122,9 @@ def watch() -> socket.socket:
 WIDTHS = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
-def _dump(kind: int, body: bytes) -> Iterator[bytes]:
+def dump(kind: int, body: bytes, protocol: int = ROUTE) -> Iterator[bytes]:
     """The body of each answer."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as sock:
         sock.bind((0, 0))
         size = HEADER.size + len(body)
         sock.send(HEADER.pack(size, kind, REQUEST | DUMP, 1, 0) + body)
@@ -140,7 +142,8 @@ def _dump(kind: int, body: bytes) -> Iterator[bytes]:
                 at += (size + 3) & ~3
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(kind, value) of each."""
     at = 0
     while at + ATTRIBUTE.size <= len(data):
         size, kind = ATTRIBUTE.unpack_from(data, at)
