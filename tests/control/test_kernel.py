@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from dataclasses import replace
 
 import pytest
@@ -26,7 +27,7 @@ class Fake:
         self.name, self.adopted = name, adopted
         self.told: list[str] = []
         self.flows_alive = 0
-        self.refuses = False
+        self.refuses = self.has_moved = False
         self.plans = []
 
     def apply(self, plan) -> None:
@@ -38,6 +39,10 @@ class Fake:
     def stand(self, interfaces) -> list[str]:
         self.told.append(f"stand {','.join(interfaces)}")
         return []
+
+    def moved(self) -> bool:
+        self.told.append("moved")
+        return self.has_moved
 
     def tick(self) -> float:
         return 60.0
@@ -240,6 +245,42 @@ def test_wildcards_follow_the_addresses_of_the_host(stage, monkeypatch):
         assert vips == ["10.9.0.1:80", "10.9.0.2:80"]
 
     stage(scene)
+
+
+def test_a_route_that_changes_is_followed_where_it_matters_to_a_plane(stage, monkeypatch):
+    """Asked at most once in ROUTES_S, whatever comes; a plan is applied only where one must be."""
+    routes, sent = [True], socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sent[0].setblocking(False)
+    monkeypatch.setattr(kernel.netlink, "watch", lambda: sent[0])
+    monkeypatch.setattr(kernel.netlink, "only_routes", lambda _data: routes[0])
+    monkeypatch.setattr(kernel, "ROUTES_S", 0.0)
+    monkeypatch.setattr(kernel, "SETTLE_S", 0.0)
+    monkeypatch.setattr(kernel, "own_addresses", lambda: ())
+
+    async def scene(s: Stage) -> None:
+        s.planes.publish(plan("tcx", "nftables"), set())
+        tcx, nftables = s.fakes["tcx"], s.fakes["nftables"]
+
+        async def told() -> list[list[str]]:
+            for one in (tcx, nftables):
+                one.told.clear()
+            sent[1].send(b"a message")
+            sent[1].send(b"another")
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+            return [tcx.told[:], nftables.told[:]]
+
+        assert await told() == [["moved"], ["moved"]]
+        tcx.has_moved = True
+        assert await told() == [["moved", "apply 1"], ["moved"]]
+        routes[0] = False  # an address: wildcards may mean others
+        assert await told() == [["moved", "apply 1", "stand eth0"]] + [
+            ["moved", "apply 1", "stand eth0"]
+        ]
+
+    stage(scene)
+    sent[1].close()
 
 
 def test_counters_add_up_with_the_workers():

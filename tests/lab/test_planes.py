@@ -408,6 +408,45 @@ def test_a_server_on_the_balancers_host(stage, plane, family, back):
         assert counts.servers["all", end(at(own, 7000))].flows_new == 2
 
 
+FOLLOWING = [
+    case
+    for case in CASES
+    if case.values[2] == MASQUERADE and (case.values[1] == V4 or case.values[0] == "tcx")
+]
+
+
+@pytest.mark.parametrize(("plane", "family", "back"), FOLLOWING)
+def test_a_masquerade_follows_the_addresses_and_routes_of_the_host(stage, plane, family, back):
+    """Without addresses in the file it is the one on the way to the server, whatever it is now."""
+    with stage(plane, family, back, own=True) as driven:
+        ours, other = (address("server1", family, host) for host in (1, 9))
+        net, bits = ("10.77.11.0/24", "32") if family == V4 else ("fd77:11::/64", "128")
+        sure = "" if family == V4 else " nodad"
+        asks = (
+            plane == "nftables"
+        )  # of each new flow, and by interface: nothing is to be told to it
+        driven.put(servers=(1,))
+        made, _, seen = driven.connect()
+        assert seen == ours
+        assert not driven.moved()
+        driven.lab.ip(BALANCER, f"addr add {other}/{bits} dev to-server1{sure}", f"route del {net}")
+        assert driven.moved() != asks  # no way there
+        driven.lab.ip(BALANCER, f"route add {net} dev to-server1 src {other}")
+        assert driven.moved() != asks
+        driven.put(servers=(1,))
+        if not asks:
+            assert driven.connect()[2] == other
+        assert echoes(made, b"as before")  # what it came from is still an address of ours
+        driven.lab.ip(
+            BALANCER,
+            f"addr del {ours}/{net.partition('/')[2]} dev to-server1",
+            f"route replace {net} dev to-server1 src {other}",
+        )
+        driven.put(servers=(1,))
+        assert driven.connect()[2] == other
+        assert driven.ask(driven.asking(), b"x") == "1"
+
+
 # ---- what is said ----
 
 

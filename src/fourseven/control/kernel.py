@@ -39,6 +39,7 @@ from fourseven.l4.kernel_plane import Home, KernelPlane, PlaneCounts
 from fourseven.plan import Plan
 
 FORBIDDEN = (errno.EPERM, errno.EACCES)
+ROUTES_S = 1.0  # between two questions about routes; the data path itself asks as often
 SETTLE_S = 0.1  # an interface that comes up is several messages
 EMPTY_LOOK_S = 10.0  # how often a plane that no listener needs is asked whether its flows ended
 
@@ -206,22 +207,44 @@ class KernelPlanes:
             self._loop.add_reader(self._watch, self._moved)
 
     def _moved(self) -> None:
-        """Something of interfaces or addresses changed: look once it has settled."""
+        """Something of interfaces, addresses or routes changed: look once it has settled."""
         assert self._watch is not None
+        routes = True
         with contextlib.suppress(BlockingIOError):
             while True:
                 try:
-                    self._watch.recv(1 << 16)
+                    routes = netlink.only_routes(self._watch.recv(1 << 16)) and routes
                 except OSError as error:  # more came than fits: that is news enough
                     if isinstance(error, BlockingIOError):
                         raise
-        self._later("host", SETTLE_S, self._look_around)
+                    routes = False
+        if not routes:
+            self._later("host", SETTLE_S, self._look_around)
+        elif "ways" not in self._timers:  # a router's may change all the time
+            self._later("ways", ROUTES_S, self._look_at_ways)
 
     def _look_around(self) -> None:
         self._own = own_addresses()
+        self._ask_ways()
         for name in self._planes:
             self._again(name)
         self._stand()
+
+    def _look_at_ways(self) -> None:
+        self._timers.pop("ways", None)
+        for name in self._ask_ways():
+            self._again(name)
+
+    def _ask_ways(self) -> list[str]:
+        """The planes that must have their plan again, since ways to servers begin elsewhere."""
+        found = []
+        for name, one in self._planes.items():
+            try:
+                if one.moved():
+                    found.append(name)
+            except (FoursevenError, OSError) as error:
+                logs.warn("kernel.ways", plane=name, why=str(error))
+        return found
 
     def _stand(self) -> None:
         assert self._plan is not None

@@ -2,6 +2,7 @@
 
     path = DataPath(tables)      new tables, or those that another process filled and left
     path.apply(plan)             other servers, weights, listeners; flows stay where they are
+    path.moved()                 ways to servers begin elsewhere: apply again?
     path.tick()                  flows whose time is over leave; how long until the next call
     path.counters()              …; path.flows(…), path.cut(server), path.drain()
 
@@ -17,15 +18,14 @@ Law: every refusal comes before the first write.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from fourseven.errors import FoursevenError
+from fourseven.l4 import netlink
 from fourseven.l4.bpf.kernel import Table
 from fourseven.l4.kernel_plan import IN_TURN, MAPPED, MASQUERADE, End, KernelPlan, Service
 from fourseven.l4.kernel_plane import Counts, FlowFilter, FlowRecord, ListenerCounts, PlaneCounts
@@ -69,6 +69,7 @@ class DataPath:
         self.used: set[tuple[int, End]] = set()  # those of the plan in force
         self.named: dict[int, int] = {}  # hash of a listener's name: its number
         self.sources: dict[tuple[int, ...], int] = {}  # addresses of ours: where they begin
+        self.ways: dict[int, int | None] = {}  # servers' addresses: ours on the way there, if any
         self.regions: dict[bytes, tuple[int, int]] = {}  # picking table: where it stands
         self.own: dict[tuple[int, bytes], int] = {}  # (family, address): its listener, or SEVERAL
         self.left: list[tuple[int, int]] = []  # regions that a packet may still read
@@ -232,8 +233,23 @@ class DataPath:
             )
         return at, length
 
+    def moved(self) -> bool:
+        """Have the addresses of ours on the ways to servers changed? Then `apply` is due."""
+        before, found = self.ways, netlink.sources(self.ways)
+        self.ways = {one: found.get(one) for one in before}
+        return before != self.ways
+
+    def _ask_ways(self, plan: KernelPlan) -> None:
+        """Ours on the ways to the plan's servers: those that are not known are asked, at once."""
+        lists = {id(s.servers): s.servers for s in plan.services if s.mode == MASQUERADE}
+        meant = {server.address for servers in lists.values() for server in servers}
+        known = {one for one, own in self.ways.items() if own is not None}
+        fresh = netlink.sources(meant - known)
+        self.ways = {one: self.ways[one] if one in known else fresh.get(one) for one in meant}
+
     def _server_rows(self, plan: KernelPlan) -> dict[int, bytes]:
         rows: dict[int, bytes] = {}
+        self._ask_ways(plan)
         sources: dict[int, tuple[int, int]] = {}  # listeners of several modes may share a server
         done: set[tuple[int, str, int]] = set()
         for service in plan.services:
@@ -257,7 +273,7 @@ class DataPath:
         """The addresses of ours that a server's flows come from: where they begin, how many."""
         said = tuple(a for a in plan.masquerade_addresses if (a >> 32 == 0xFFFF) == server.is_v4)
         if not said:
-            own = own_address(server)
+            own = self.ways.get(server.address)
             if own is None:
                 return 0, 0  # no way there just now: its flows are refused and counted
             said = (own,)
@@ -458,18 +474,6 @@ def server_row(  # noqa: PLR0917 - the fields of a row
         used=1,
         backend=backend,
     )
-
-
-def own_address(server: End) -> int | None:
-    """The address that this host has on the way to a server."""
-    family = socket.AF_INET if server.is_v4 else socket.AF_INET6
-    size = 4 if server.is_v4 else 16
-    said = socket.inet_ntop(family, server.address.to_bytes(16, "big")[-size:])
-    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asking:
-        asking.connect((said, server.port or 9))
-        own = socket.inet_pton(family, asking.getsockname()[0].partition("%")[0])
-        return int.from_bytes(own, "big") | (MAPPED if server.is_v4 else 0)
-    return None
 
 
 def words(address: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ interfaces, and from then on works by itself; control only looks after it:
     plane = open_plane(home)         adopts what a predecessor left there, or begins empty
     plane.apply(plan)                its services and servers; all of it or nothing
     plane.stand(interfaces)          before these interfaces and no others
+    plane.moved()                    the host's routes have changed; is `apply` due?
     plane.tick()                     what is due now and then (ageing); says when to come again
     plane.drain()                    no new flows from now on
     plane.busy()                     flows that a drain waits for
@@ -109,6 +110,9 @@ class KernelPlane(Protocol):
 
     def stand(self, interfaces: Sequence[str]) -> list[str]:
         """Works on these interfaces and no others; says, a line each, where it cannot."""
+
+    def moved(self) -> bool:
+        """Routes or addresses of this host have changed: must the plan be applied anew?"""
 
     def tick(self) -> float:
         """Ages flows; seconds until it wants to be called again."""

@@ -4,7 +4,9 @@
     addresses()    (number of the interface, address)
     locals_()      (address, mask) of everything that is delivered here, also without an address
     dump()         what the kernel answers to a question, of any netlink
-    watch()        a socket that becomes readable when an interface or an address comes or goes
+    sources()      the address that this host has on the way to each of others
+    watch()        a socket that becomes readable when an interface, an address or a route comes or
+                   goes; `only_routes` says of a message whether it is of no more than ways
 
 Asked by a socket, since /sys shows the interfaces of the namespace in which it was mounted.
 Addresses are numbers of 128 bits, IPv4 as ::ffff:a.b.c.d.
@@ -18,14 +20,17 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 ROUTE = 0  # NETLINK_ROUTE
 GET_LINK, GET_ADDRESS, GET_ROUTE, GET_QDISC = 18, 22, 26, 38  # RTM_*
 DONE, ERROR = 3, 2  # NLMSG_*
 REQUEST, DUMP = 1, 0x300  # NLM_F_*
+NEW_ROUTE, DELETED_ROUTE, NEW_RULE, DELETED_RULE = 24, 25, 32, 33  # RTM_*
+ROUTES = {NEW_ROUTE, DELETED_ROUTE, NEW_RULE, DELETED_RULE}
 GROUPS = 1 | 8 | 0x10 | 0x100  # RTMGRP_LINK, _TC, _IPV4_IFADDR, _IPV6_IFADDR
+GROUPS |= 0x40 | 0x400 | 0x80 | 0x40000  # RTMGRP_IPV4_ROUTE, _IPV6_ROUTE; RTNLGRP_IPV4_RULE, IPV6_
 UP = 1  # IFF_UP
 ETHERNET, LOOPBACK = 1, 772  # ARPHRD_*
 TABLE_LOCAL, KIND_LOCAL = 255, 2  # RT_TABLE_LOCAL, RTN_LOCAL
@@ -33,7 +38,8 @@ TENTATIVE = 0x40 | 0x08  # IFA_F_TENTATIVE, IFA_F_DADFAILED: not ours yet, or ne
 SCOPE_GLOBAL, SCOPE_SITE = 0, 200  # link-local addresses need an interface to mean anything
 NAME, QDISC, MASTER, LINK_INFO, PEER_SPACE, INFO_KIND = 3, 6, 10, 18, 37, 1  # IFLA_*
 ADDRESS, LOCAL, FLAGS = 1, 2, 8  # IFA_*
-DESTINATION, TABLE = 1, 15  # RTA_*
+DESTINATION, PREFERRED, TABLE = 1, 7, 15  # RTA_*; PREFERRED: our address on that way
+AT_ONCE = 64  # questions in one write: their answers fit what a socket may hold
 QDISC_KIND = 1  # TCA_KIND
 MAPPED = 0xFFFF << 32
 ALL = (1 << 128) - 1
@@ -112,6 +118,51 @@ def locals_() -> Iterator[tuple[int, int]]:
         yield address, ALL ^ ((1 << width - bits) - 1)
 
 
+def sources(targets: Iterable[int]) -> dict[int, int]:
+    """The address of ours on the way to each; where there is no way it is left out."""
+    wanted = list(targets)
+    found: dict[int, int] = {}
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, ROUTE) as sock:
+        sock.bind((0, 0))
+        for first in range(0, len(wanted), AT_ONCE):
+            some = wanted[first : first + AT_ONCE]
+            sock.send(b"".join(_way(i, target) for i, target in enumerate(some)))
+            left = len(some)
+            while left:
+                for answer, number, body in _messages(sock.recv(1 << 20)):
+                    left -= 1
+                    said = dict(attributes(body[12:])) if answer == NEW_ROUTE else {}
+                    if raw := said.get(PREFERRED):
+                        found[some[number]] = _number(body[0], raw)
+    return found
+
+
+def _way(number: int, target: int) -> bytes:
+    """A question, by its number, how one gets there."""
+    family = socket.AF_INET if target >> 32 == 0xFFFF else socket.AF_INET6
+    width = WIDTHS[family]
+    raw = target.to_bytes(16, "big")[-width // 8 :]
+    body = struct.pack("=BBBBBBBBI", family, width, 0, 0, 0, 0, 0, 0, 0)
+    body += ATTRIBUTE.pack(ATTRIBUTE.size + len(raw), DESTINATION) + raw
+    return HEADER.pack(HEADER.size + len(body), GET_ROUTE, REQUEST, number, 0) + body
+
+
+def only_routes(data: bytes) -> bool:
+    """Does what a watch read tell of routes, and of nothing else?"""
+    return all(kind in ROUTES for kind, _, _ in _messages(data))
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(kind, number, body) of each message in a read."""
+    at = 0
+    while at + HEADER.size <= len(data):
+        size, kind, _, number, _ = HEADER.unpack_from(data, at)
+        if size < HEADER.size:
+            return
+        yield kind, number, data[at + HEADER.size : at + size]
+        at += (size + 3) & ~3
+
+
 def watch() -> socket.socket:
     """A socket of which every message means: look again."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -129,17 +180,13 @@ def dump(kind: int, body: bytes, protocol: int = ROUTE) -> Iterator[bytes]:
         size = HEADER.size + len(body)
         sock.send(HEADER.pack(size, kind, REQUEST | DUMP, 1, 0) + body)
         while True:
-            data = sock.recv(1 << 20)
-            at = 0
-            while at < len(data):
-                size, answer, _, _, _ = HEADER.unpack_from(data, at)
+            for answer, _, said in _messages(sock.recv(1 << 20)):
                 if answer == DONE:
                     return
                 if answer == ERROR:
-                    (code,) = struct.unpack_from("=i", data, at + HEADER.size)
+                    (code,) = struct.unpack_from("=i", said)
                     raise OSError(-code, os.strerror(-code))
-                yield data[at + HEADER.size : at + size]
-                at += (size + 3) & ~3
+                yield said
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

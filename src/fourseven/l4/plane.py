@@ -275,6 +275,9 @@ class BpfPlane:
 
     # ---- what goes on ----
 
+    def moved(self) -> bool:
+        return self.rows is not None and self.rows.moved()
+
     def tick(self) -> float:
         return self.rows.tick() if self.rows is not None else IDLE_S
 

@@ -112,6 +112,10 @@ class NftablesPlane:
         self.interfaces = wanted
         return [f"there is no interface {name!r}" for name in wanted if name not in present]
 
+    def moved(self) -> bool:
+        """The kernel asks its routes for each new flow."""
+        return False
+
     def tick(self) -> float:
         """Puts back what others removed; forgets what has no flow any more."""
         if self.rules is None:
