@@ -275,9 +275,7 @@ def test_a_route_that_changes_is_followed_where_it_matters_to_a_plane(stage, mon
         tcx.has_moved = True
         assert await told() == [["moved", "apply 1"], ["moved"]]
         routes[0] = False  # an address: wildcards may mean others
-        assert await told() == [["moved", "apply 1", "stand eth0"]] + [
-            ["moved", "apply 1", "stand eth0"]
-        ]
+        assert await told() == [["moved", "apply 1", "stand eth0"]] * 2
 
     stage(scene)
     sent[1].close()

@@ -7,7 +7,7 @@ control signs in them are shown, not sent to the terminal.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Group, RenderableType

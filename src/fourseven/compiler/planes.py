@@ -31,7 +31,7 @@ ON_REQUEST = {
 OFF = "kernel.plane: off"
 XDP_STANDS = {
     "native": "the program runs in the driver",
-    "generic": "the driver has no XDP; the program runs on packets made already, no faster than tcx",
+    "generic": "the driver has no XDP; the program meets packets made already, no faster than tcx",
     "unknown": "whether the driver has XDP, this kernel does not tell",
 }
 

@@ -94,18 +94,12 @@ class DataPath:
             if row["used"]:
                 self.named[row["hash"]] = number
         for family in self.families:
-            own = self.tables[f"own{family}"]
-            for keys, rows, count in own.chunks():
-                for i in range(count):
-                    key = keys[i * OWN[family].size : (i + 1) * OWN[family].size]
-                    self.own[family, key] = INDEX.unpack(rows[4 * i : 4 * i + 4])["number"]
-            for keys, rows, count in self.tables[f"services{family}"].chunks():
-                for i in range(count):
-                    key = keys[i * VIPS[family].size : (i + 1) * VIPS[family].size]
-                    raw = rows[i * SERVICE.size : (i + 1) * SERVICE.size]
-                    self.services[family, key] = raw[: SERVICE.size - 8] + bytes(8)
-                    row = SERVICE.unpack(raw)
-                    self.left.append((row["first"], row["length"]))
+            for key, raw in held(self.tables[f"own{family}"], OWN[family].size):
+                self.own[family, key] = INDEX.unpack(raw)["number"]
+            for key, raw in held(self.tables[f"services{family}"], VIPS[family].size):
+                self.services[family, key] = raw[: SERVICE.size - 8] + bytes(8)
+                row = SERVICE.unpack(raw)
+                self.left.append((row["first"], row["length"]))
         if "sources" in self.tables:
             for number, raw in enumerate(whole(self.tables["sources"])):
                 address = number_of(SOURCE.unpack(raw)["target"])
@@ -421,6 +415,16 @@ def whole(table: Table) -> Iterator[bytes]:
     for _, rows, count in table.chunks():
         for i in range(count):
             yield rows[i * size : (i + 1) * size]
+
+
+def held(table: Table, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Every key of a table, of this size, with its row."""
+    for keys, rows, count in table.chunks():
+        for i in range(count):
+            yield (
+                keys[i * size : (i + 1) * size],
+                rows[i * table.row_size : (i + 1) * table.row_size],
+            )
 
 
 def filled(table: Table) -> dict[int, dict[str, Any]]:

@@ -1,11 +1,11 @@
 """What the interfaces of this host can do: driver, offloads, and how an xdp program would stand.
 
-    cards()     each interface, with all that; asked by ioctl (ethtool) and netlink, with no privilege
+    cards()     each interface, with all that; asked of ethtool and netlink, with no privilege
 
 A driver says which parts of XDP it has (`native`: the program runs in the driver, and frames can be
 sent on from there); where it has none the kernel runs the program itself on each packet that it has
-already made (`generic`), which saves nothing over tcx. A kernel before 6.3 does not tell: then it is
-`unknown` until somebody tries.
+already made (`generic`), which saves nothing over tcx. A kernel before 6.3 does not tell: then it
+is `unknown` until somebody tries.
 
 Law: looks, and changes nothing.
 
