@@ -1,39 +1,40 @@
-"""One table of behaviour for every kernel plane: what a listener does, whichever plane serves it.
+"""One table of behaviour for every plane: what a listener does, whichever plane serves it.
 
-Each test runs for each plane, family and way back that the plane can do (l4/abilities.py). Real
+Each test runs for each plane, family and way back that the plane can do (l4/abilities.py), and for
+the relay wherever it is not about packets. Where listeners are is in test_places.py. Real
 sockets in real namespaces; every wait is for an answer, never for a time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import socket
-import struct
 import threading
 from collections import Counter
 
 import pytest
 
-from fourseven.l4.abilities import ABILITIES
-from fourseven.l4.kernel_plan import MODES, end
 from fourseven.l4.kernel_plan import TCP as IPPROTO_TCP
 from fourseven.l4.kernel_plan import UDP as IPPROTO_UDP
+from fourseven.l4.kernel_plan import end
 from fourseven.l4.kernel_plane import ESTABLISHED, FlowFilter
 from support.lab import BALANCER, CLIENTS, DIRECT, MASQUERADE, ROUTED, VIPS, Lab, address, many
 from support.network import needs_lab
 from support.planes import (
+    ANY,
+    CASES,
+    EVERY,
     PLANES,
     PORT,
+    RELAYED,
+    RELAYED_V4,
     RESET,
+    SIMPLE,
     TCP,
     V4,
-    V6,
-    Driven,
     at,
     echoes,
-    file,
     gone,
     port_of,
     surroundings,
@@ -42,62 +43,10 @@ from support.planes import (
 
 pytestmark = needs_lab("nft", "tc")
 
-FAMILIES = {"v4": V4, "v6": V6}
-BACKS = (ROUTED, MASQUERADE, DIRECT)
-EVERY = [
-    pytest.param(plane, FAMILIES[family], back, id=f"{plane}-{family}-{back}")
-    for plane, family, back in itertools.product(PLANES, FAMILIES, BACKS)
-    if MODES[back] in ABILITIES[plane].modes
-]
-# Where answers come back by the balancer; past it, only half of a flow is seen there.
-CASES = [case for case in EVERY if case.values[2] != DIRECT]
-SIMPLE = [case for case in CASES if case.values[2] == ROUTED]  # the way back changes nothing
-ANY = [case for case in CASES if case.values[1:] == (V4, ROUTED)]  # nor the family
-
-
-@pytest.fixture(scope="module")
-def labs():
-    """The labs that are alike, made once; what a test changes in a lab, it does to its own."""
-    with contextlib.ExitStack() as made:
-        found: dict[tuple[int, str, bool], Lab] = {}
-
-        def lab(family: int, back: str, vip: bool) -> Lab:
-            if (family, back, vip) not in found:
-                one = made.enter_context(Lab(servers=3, back=back, vip=vip))
-                serve(one, family)
-                found[family, back, vip] = one
-            return found[family, back, vip]
-
-        yield lab
-
-
-def serve(lab: Lab, family: int) -> None:
-    for number in range(1, len(lab.servers) + 1):
-        own = address(f"server{number}", family)
-        lab.serve(number, family, at=VIPS[family] if lab.back == DIRECT else own)
-
-
-@pytest.fixture
-def stage(labs):
-    """A lab with three servers that answer, and a plane that has nothing to serve yet."""
-
-    @contextlib.contextmanager
-    def staged(plane: str, family: int, back: str, *, own: bool = False, **more):
-        with contextlib.ExitStack() as made:
-            if own:
-                lab = made.enter_context(Lab(servers=3, back=back, **more))
-                serve(lab, family)
-            else:
-                lab = labs(family, back, more.get("vip", True))
-            yield made.enter_context(Driven(lab, plane, family))
-
-    return staged
-
-
 # ---- who is picked ----
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), EVERY)
+@pytest.mark.parametrize(("plane", "family", "back"), [*EVERY, *RELAYED])
 def test_flows_are_spread_and_servers_see_whom_they_should(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         driven.put()
@@ -111,7 +60,7 @@ def test_flows_are_spread_and_servers_see_whom_they_should(stage, plane, family,
         assert all(echoes(one, b"and on") for one, _, _ in made)
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), SIMPLE)
+@pytest.mark.parametrize(("plane", "family", "back"), [*SIMPLE, *RELAYED])
 def test_weights_in_turn_are_exact(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         driven.put(weights=(3, 1))
@@ -119,7 +68,7 @@ def test_weights_in_turn_are_exact(stage, plane, family, back):
         assert names == {"1": 12, "2": 4}
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), ANY)
+@pytest.mark.parametrize(("plane", "family", "back"), [*ANY, *RELAYED_V4])
 @pytest.mark.parametrize("balance", ["random", "source_hash"])
 def test_weights_by_chance_are_near(stage, plane, family, back, balance):
     with stage(plane, family, back) as driven:
@@ -130,7 +79,7 @@ def test_weights_by_chance_are_near(stage, plane, family, back, balance):
         assert 240 < names["1"] < 360  # 300 expected; seven times the standard deviation
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), CASES)
+@pytest.mark.parametrize(("plane", "family", "back"), [*CASES, *RELAYED])
 @pytest.mark.parametrize("balance", ["source_hash", "maglev"])
 def test_a_client_keeps_its_server_by_hash(stage, plane, family, back, balance):
     with stage(plane, family, back) as driven:
@@ -143,7 +92,7 @@ def test_a_client_keeps_its_server_by_hash(stage, plane, family, back, balance):
             assert driven.connect(source=host)[1] == first[host]
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), SIMPLE)
+@pytest.mark.parametrize(("plane", "family", "back"), [*SIMPLE, *RELAYED])
 def test_neighbours_are_one_client_by_their_prefix(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         driven.put(balance="{source_hash: {prefix_v4: 24, prefix_v6: 112}}")
@@ -157,7 +106,7 @@ def test_neighbours_are_one_client_by_their_prefix(stage, plane, family, back):
 # ---- changes ----
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), EVERY)
+@pytest.mark.parametrize(("plane", "family", "back"), [*EVERY, *RELAYED])
 def test_flows_stay_while_servers_come_and_go(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         driven.put(servers=(1, 2))
@@ -176,7 +125,7 @@ def test_flows_stay_while_servers_come_and_go(stage, plane, family, back):
         assert all(echoes(one, b"and still") for one, _, _ in made)
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), ANY)
+@pytest.mark.parametrize(("plane", "family", "back"), [*ANY, *RELAYED_V4])
 def test_a_hash_moves_the_flows_of_the_server_that_left_alone(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         hosts = [str(host) for host in itertools.islice(many("client", family).hosts(), 120)]
@@ -189,7 +138,7 @@ def test_a_hash_moves_the_flows_of_the_server_that_left_alone(stage, plane, fami
         assert len(moved) < 12  # some 2 % move; never a third
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), SIMPLE)
+@pytest.mark.parametrize(("plane", "family", "back"), [*SIMPLE, *RELAYED])
 def test_a_server_of_weight_0_drains(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         driven.put()
@@ -199,7 +148,7 @@ def test_a_server_of_weight_0_drains(stage, plane, family, back):
         assert all(echoes(one, b"finishing") for one, _, _ in made)
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), CASES)
+@pytest.mark.parametrize(("plane", "family", "back"), [*CASES, *RELAYED])
 def test_a_drained_plane_takes_nothing_new_and_keeps_what_it_has(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         driven.put()
@@ -214,7 +163,7 @@ def test_a_drained_plane_takes_nothing_new_and_keeps_what_it_has(stage, plane, f
         assert driven.connect()[1] in "12"
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), SIMPLE)
+@pytest.mark.parametrize(("plane", "family", "back"), [*SIMPLE, *RELAYED_V4])
 def test_bulk_goes_on_while_the_rules_change(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         driven.put()
@@ -239,7 +188,7 @@ def test_bulk_goes_on_while_the_rules_change(stage, plane, family, back):
 # ---- what passes ----
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), EVERY)
+@pytest.mark.parametrize(("plane", "family", "back"), [*EVERY, *RELAYED_V4])
 @pytest.mark.parametrize("sums", ["left", "computed"])
 def test_bulk_passes_whole_both_ways(stage, plane, family, back, sums):
     """Large segments and checksums left to the hardware, or computed by every sender."""
@@ -251,7 +200,7 @@ def test_bulk_passes_whole_both_ways(stage, plane, family, back, sums):
         assert whole(driven.connect()[0], 8 << 20)
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), EVERY)
+@pytest.mark.parametrize(("plane", "family", "back"), [*EVERY, *RELAYED])
 def test_datagrams_larger_than_a_packet(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         driven.put()
@@ -298,7 +247,7 @@ def test_a_narrow_link_is_found_on_either_side(stage, plane, family, back, where
         assert "mtu 1400" in driven.lab.run(told, "ip", "route", "get", about).stdout
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), CASES)
+@pytest.mark.parametrize(("plane", "family", "back"), [*CASES, *RELAYED])
 def test_direct_connections_are_left_alone(stage, plane, family, back):
     """As a health check makes them from the balancer, and a client past it."""
     with stage(plane, family, back) as driven:
@@ -317,134 +266,6 @@ def test_direct_connections_are_left_alone(stage, plane, family, back):
             assert driven.ask(driven.asking(who=who), b"direct", to, 7000) == str(number)
         assert all(echoes(one, b"through") for one, _, _ in made)
         assert all(driven.ask(one, b"through") in "12" for one in asking)
-
-
-# ---- where ----
-
-
-@pytest.mark.parametrize(("plane", "family", "back"), CASES)
-def test_many_addresses_and_ports(stage, plane, family, back):
-    with stage(plane, family, back) as driven:
-        hosts = [str(host) for host in itertools.islice(many(BALANCER, family).hosts(), 20)]
-        binds = tuple(at(host, port) for host in hosts for port in (80, 8080))
-        driven.put(binds=binds)
-        for host, port in itertools.product(hosts, (80, 8080)):
-            made, _, _ = driven.connect(host, port)
-            assert echoes(made, b"x")
-            assert driven.ask(driven.asking(), b"y", host, port) in "12"
-        other = driven.lab.socket("client", family, TCP)
-        with pytest.raises(ConnectionRefusedError):
-            other.connect((hosts[0], 81))
-
-
-@pytest.mark.parametrize(("plane", "family", "back"), SIMPLE)
-def test_an_address_that_is_merely_routed_here(stage, plane, family, back):
-    with stage(plane, family, back, vip=False) as driven:
-        driven.put()
-        assert {driven.connect()[1] for _ in range(4)} == {"1", "2"}
-        assert driven.ask(driven.asking(), b"x") in "12"
-
-
-ICMP = {V4: (socket.IPPROTO_ICMP, 8, 0), V6: (socket.IPPROTO_ICMPV6, 128, 129)}  # asks, answers
-
-
-@pytest.mark.parametrize(("plane", "family", "back"), CASES)
-def test_a_ping_to_the_address_is_the_hosts(stage, plane, family, back):
-    with stage(plane, family, back) as driven:
-        driven.put()
-        protocol, asks, answers = ICMP[family]
-        with driven.lab.inside("client"):
-            ping = socket.socket(family, socket.SOCK_RAW, protocol)
-        driven.lab.sockets.append(ping)
-        ping.settimeout(10)
-        ping.connect((VIPS[family], 0))
-        text = b"\0\1\0\1hello"
-        total = sum(struct.unpack(">6H", bytes((asks, 0)) + text + b"\0"))
-        ping.send(struct.pack(">BxH", asks, ~(total + (total >> 16)) & 0xFFFF) + text)
-        while True:
-            got = ping.recv(2048)[20 if family == V4 else 0 :]
-            if got[0] == answers:
-                break
-        assert got[4:] == text
-
-
-LOCAL = [case for case in CASES if case.values[0] == "nftables"]  # elsewhere the relay beside them
-
-
-@pytest.mark.parametrize(("plane", "family", "back"), LOCAL)
-def test_clients_on_the_balancers_host(stage, plane, family, back):
-    with stage(plane, family, back) as driven:
-        driven.put()
-        made = [driven.connect(who=BALANCER) for _ in range(4)]
-        assert {name for _, name, _ in made} == {"1", "2"}
-        assert all(echoes(one, b"x" * 5000) for one, _, _ in made)
-        assert driven.ask(driven.asking(who=BALANCER), b"y") in "12"
-
-
-HERE = [case for case in CASES if ABILITIES[case.values[0]].local_servers]
-
-
-@pytest.mark.parametrize(("plane", "family", "back"), HERE)
-def test_a_server_on_the_balancers_host(stage, plane, family, back):
-    with stage(plane, family, back) as driven:
-        own = address("client", family, 1)
-        with driven.inside():
-            listening = socket.create_server((own, 7000), family=family)
-        listening.settimeout(10)
-        text = file(driven.lab, family, plane=plane).replace(address("server1", family), own)
-        driven.put(text)
-        for who in ("client", BALANCER):
-            for _ in range(2):
-                made = driven.lab.socket(who, family, TCP)
-                made.connect((VIPS[family], PORT))
-                driven.lab.sockets.append(made)
-            taken, peer = listening.accept()
-            assert who == BALANCER or peer[0] == CLIENTS[family]
-            taken.sendall(b"here\n")
-            taken.close()
-        listening.close()
-        counts = driven.counters()
-        assert counts.listeners["tcp"].flows_new == 4
-        assert counts.servers["all", end(at(own, 7000))].flows_new == 2
-
-
-FOLLOWING = [
-    case
-    for case in CASES
-    if case.values[2] == MASQUERADE and (case.values[1] == V4 or case.values[0] == "tcx")
-]
-
-
-@pytest.mark.parametrize(("plane", "family", "back"), FOLLOWING)
-def test_a_masquerade_follows_the_addresses_and_routes_of_the_host(stage, plane, family, back):
-    """Without addresses in the file it is the one on the way to the server, whatever it is now."""
-    with stage(plane, family, back, own=True) as driven:
-        ours, other = (address("server1", family, host) for host in (1, 9))
-        net, bits = ("10.77.11.0/24", "32") if family == V4 else ("fd77:11::/64", "128")
-        sure = "" if family == V4 else " nodad"
-        asks = (
-            plane == "nftables"
-        )  # of each new flow, and by interface: nothing is to be told to it
-        driven.put(servers=(1,))
-        made, _, seen = driven.connect()
-        assert seen == ours
-        assert not driven.moved()
-        driven.lab.ip(BALANCER, f"addr add {other}/{bits} dev to-server1{sure}", f"route del {net}")
-        assert driven.moved() != asks  # no way there
-        driven.lab.ip(BALANCER, f"route add {net} dev to-server1 src {other}")
-        assert driven.moved() != asks
-        driven.put(servers=(1,))
-        if not asks:
-            assert driven.connect()[2] == other
-        assert echoes(made, b"as before")  # what it came from is still an address of ours
-        driven.lab.ip(
-            BALANCER,
-            f"addr del {ours}/{net.partition('/')[2]} dev to-server1",
-            f"route replace {net} dev to-server1 src {other}",
-        )
-        driven.put(servers=(1,))
-        assert driven.connect()[2] == other
-        assert driven.ask(driven.asking(), b"x") == "1"
 
 
 # ---- what is said ----
@@ -546,7 +367,7 @@ def test_a_servers_flows_are_cut(stage, plane, family, back):
 # ---- what is left ----
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), EVERY)
+@pytest.mark.parametrize(("plane", "family", "back"), [*EVERY, *RELAYED_V4])
 def test_a_clean_stop_leaves_nothing(stage, plane, family, back):
     with stage(plane, family, back, own=True) as driven:
         before = surroundings(driven)
@@ -573,7 +394,7 @@ table ip fourseven_other {
 """
 
 
-@pytest.mark.parametrize(("plane", "family", "back"), ANY)
+@pytest.mark.parametrize(("plane", "family", "back"), [*ANY, *RELAYED_V4])
 def test_nothing_of_others_is_touched(stage, plane, family, back):
     with stage(plane, family, back) as driven:
         driven.lab.run(BALANCER, "nft", "-f", "-", input=FOREIGN)

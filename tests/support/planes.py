@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import socket
 import struct
@@ -22,20 +23,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import load
 from fourseven.control.kernel import OPENERS
 from fourseven.l4.abilities import ABILITIES
 from fourseven.l4.kernel_plan import MODES, KernelPlan, kernel_plan
 from fourseven.l4.kernel_plane import Home
-from support.lab import BALANCER, DIRECT, VIPS, Lab, address
+from fourseven.plan import Plan
+from support.lab import BALANCER, DIRECT, MASQUERADE, ROUTED, VIPS, Lab, address
+from support.relay_plane import FREEBIND, RelayPlane
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 V4, V6 = socket.AF_INET, socket.AF_INET6
 PLANES = [name for name, ability in ABILITIES.items() if ability.modes]
 PORT = 80
+RELAY = "relay"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell
-FREEBIND = {V4: (socket.SOL_IP, 15), V6: (socket.IPPROTO_IPV6, 78)}
+
+
+# ---- the rows of the table: plane, family, way back ----
+
+FAMILIES = {"v4": V4, "v6": V6}
+BACKS = (ROUTED, MASQUERADE, DIRECT)
+EVERY = [
+    pytest.param(plane, FAMILIES[family], back, id=f"{plane}-{family}-{back}")
+    for plane, family, back in itertools.product(PLANES, FAMILIES, BACKS)
+    if MODES[back] in ABILITIES[plane].modes
+]
+# Where answers come back by the balancer; past it, only half of a flow is seen there.
+CASES = [case for case in EVERY if case.values[2] != DIRECT]
+SIMPLE = [case for case in CASES if case.values[2] == ROUTED]  # the way back changes nothing
+ANY = [case for case in CASES if case.values[1:] == (V4, ROUTED)]  # nor the family
+# The relay ends connections, and servers see us: what packets alone can tell is not asked of it.
+RELAYED = [
+    pytest.param(RELAY, FAMILIES[family], MASQUERADE, id=f"{RELAY}-{family}") for family in FAMILIES
+]
+RELAYED_V4 = RELAYED[:1]
 
 
 def at(host: str, port: int | str) -> str:
@@ -102,15 +127,20 @@ class Driven:
         if self.name == "xdp":
             self.lab.whole_frames()
         with self.inside():
-            self.plane = OPENERS[self.name](Home("lab"))
+            relayed = self.name == RELAY
+            self.plane = RelayPlane() if relayed else OPENERS[self.name](Home("lab"))
 
     def inside(self) -> contextlib.AbstractContextManager[None]:
         return self.lab.inside(BALANCER)
 
-    def plan(self, text: str) -> KernelPlan:
+    def plan(self, text: str) -> KernelPlan | Plan:
         path = self.lab.folder / "f.yaml"
         path.write_text(text)
-        found = kernel_plan(compile_plan(load(str(path))), self.name)
+        whole = compile_plan(load(str(path)))
+        if self.name == RELAY:
+            assert {one.plane for one in whole.listeners} == {RELAY}
+            return whole
+        found = kernel_plan(whole, self.name)
         assert {s.mode for s in found.services} == {MODES[self.lab.back]}
         return found
 

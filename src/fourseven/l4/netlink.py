@@ -127,14 +127,19 @@ def sources(targets: Iterable[int]) -> dict[int, int]:
         for first in range(0, len(wanted), AT_ONCE):
             some = wanted[first : first + AT_ONCE]
             sock.send(b"".join(_way(i, target) for i, target in enumerate(some)))
-            left = len(some)
-            while left:
-                for answer, number, body in _messages(sock.recv(1 << 20)):
-                    left -= 1
-                    said = dict(attributes(body[12:])) if answer == NEW_ROUTE else {}
-                    if raw := said.get(PREFERRED):
-                        found[some[number]] = _number(body[0], raw)
+            for answer, number, body in _answers(sock, len(some)):
+                said = dict(attributes(body[12:])) if answer == NEW_ROUTE else {}
+                if raw := said.get(PREFERRED):
+                    found[some[number]] = _number(body[0], raw)
     return found
+
+
+def _answers(sock: socket.socket, many: int) -> Iterator[tuple[int, int, bytes]]:
+    """As many messages as questions were asked, in whatever reads they come."""
+    while many > 0:
+        for message in _messages(sock.recv(1 << 20)):
+            many -= 1
+            yield message
 
 
 def _way(number: int, target: int) -> bytes:
