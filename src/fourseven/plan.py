@@ -81,6 +81,16 @@ class KeyPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where a JWK set stands that control fetches."""
+
+    url: str
+    authority: str = ""  # PEM, a file; empty: the system's
+    refresh_s: float = 600.0
+    algorithms: int = -1  # bits of those that the filter takes
+
+
+@dataclass(frozen=True, slots=True)
 class GatePlan:
     """A filter that may answer or hold up a request; what its parts mean is the gate's own."""
 
@@ -93,6 +103,7 @@ class GatePlan:
     backend: str = ""  # that it asks, or sends copies to
     built: tuple[tuple[bytes, int, bytes], ...] = field(default=(), repr=False)  # token keys
     files: tuple[str, ...] = ()  # that its texts were made of, to be looked at again
+    fetched: KeySource | None = None  # `built` is what stands there
     # Bytes that it keeps over snapshots, its GateState included; 0: none. While size, kind and
     # place (listener, route, which one of its kind) stay, so do the bytes.
     state_size: int = 0

@@ -238,6 +238,15 @@ def test_claims(stage: Stage):
         assert wire.send(bearer(token(iss="me", aud="api"))).read().status == 401
 
 
+def test_before_the_first_set_of_a_url(stage: Stage):
+    """Nobody passes, and nobody is told that his token is bad."""
+    server = stage.server()
+    balancer = stage.balancer(guarded(server.address, {"jwt": "https://127.0.0.1:1/keys"}))
+    assert balancer.ask(bearer(token())).status == 503
+    assert balancer.counters()["routes"]["web routes[0]"]["reasons"] == {"ask_failed": 1}
+    assert server.received == b""
+
+
 def test_keys(tmp_path: Path):
     rows = keys_in(json.dumps(jwks()).encode(), "f")
     assert [row[0] for row in rows] == [b"rsa", b"shared", b"ed", b"ES256", b"ES384", b"ES512"]
@@ -273,6 +282,10 @@ def test_keys(tmp_path: Path):
         ({"jwt": {"keys": "a", "secret": "b" * 32}}, "name one"),
         ({"jwt": {"keys": "a", "algorithms": "none"}}, "algorithms"),
         ({"jwt": {"keys": "a", "claims": {"Host": "sub"}}}, "Host"),
+        ({"jwt": {"keys": "http://id.example/keys"}}, "https://"),
+        ({"jwt": {"keys": "https://id.example/keys", "refresh": "1s"}}, "5s"),
+        ({"jwt": {"keys": "a", "refresh": "1h"}}, "watched"),
+        ({"jwt": {"keys": "a", "ca": "b"}}, "watched"),
     ],
 )
 def test_what_the_file_may_not_say(said, word):

@@ -16,6 +16,7 @@ from array import array
 import cython
 from cython.cimports.fourseven.compiler.pack import pack
 from cython.cimports.fourseven.l4.relay import relay_tcp_plane, relay_udp_plane
+from cython.cimports.fourseven.l7.gate_token import tokens_of_unknown_keys
 from cython.cimports.fourseven.l7.http import http_plane
 from cython.cimports.fourseven.l7.http2 import http2_prepare
 from cython.cimports.fourseven.native.atomics import (
@@ -298,6 +299,10 @@ class DataPlane:
             busy -= load_relaxed(cython.address(counters.sessions_closed))
             busy += load_relaxed(cython.address(counters.arrivals))
         return busy
+
+    def unknown_keys(self) -> int:
+        """Tokens that named a key which their set does not hold, since the start."""
+        return tokens_of_unknown_keys()
 
     def stop(self) -> None:
         """Cuts what is left and joins the threads."""

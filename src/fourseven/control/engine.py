@@ -40,6 +40,7 @@ from fourseven.control.fitting import TENTHS
 from fourseven.control.health import Key
 from fourseven.control.host import facts_for
 from fourseven.control.kernel import KernelPlanes, merged
+from fourseven.control.key_sets import KeySets
 from fourseven.control.servers import Servers
 from fourseven.control.sockets import Want
 from fourseven.control.spans import Exporter, Reader
@@ -89,6 +90,7 @@ class Plane(Protocol):
     def busy(self) -> int: ...
     def fatal(self) -> int: ...
     def counters(self) -> dict[str, Any]: ...
+    def unknown_keys(self) -> int: ...
     def stop(self) -> None: ...
 
 
@@ -130,6 +132,7 @@ class Engine:
         self._spans = Exporter()
         self._ejection = Ejection(self.servers.eject)
         self._stapling = Stapling(self.reweigh)
+        self._keys = KeySets(self.reweigh, self._unknown_keys)
         self._out: set[Key] = set()  # servers without new work
         self._cut: set[Key] = set()  # those whose flows end
         self._tenths: dict[Key, int] = {}  # of their weight, of those that start slowly
@@ -180,14 +183,15 @@ class Engine:
         self._loading = (identity, plan)
         self._workers = self._workers or worker_count(plan.workers)
         self._discovery.follow(plan)
-        if self._discovery.pending(plan):
+        self._keys.follow(plan)
+        if self._discovery.pending(plan) or self._keys.pending(plan):
             self._finding = self._loop.create_task(self._find(identity, plan))
         else:
             self._ask(identity, plan)
 
     async def _find(self, identity: int, plan: Plan) -> None:
-        """A file comes into force with the servers that it lets us find, if they are found soon."""
-        await self._discovery.ready(plan, FOUND_S)
+        """A file comes into force with what it lets us find and fetch, if that comes soon."""
+        await asyncio.gather(self._discovery.ready(plan, FOUND_S), self._keys.ready(plan, FOUND_S))
         if self._loading == (identity, plan):
             self._ask(identity, plan)
 
@@ -252,6 +256,7 @@ class Engine:
             identity = self._loading[0]
             self._loading = None
         self._discovery.use(self._plan)
+        self._keys.use(self._plan)
         self._channel.send({"type": "refused", "id": identity, "kind": kind, "problems": problems})
 
     def _orphaned(self) -> None:
@@ -281,7 +286,8 @@ class Engine:
         log_fd = -1
         try:
             log_fd = self._log.open(plan.access_log)
-            self._publish_workers(heard(self._stapling.stapled(weighed)), fresh, out)
+            ready = self._keys.keyed(self._stapling.stapled(weighed))
+            self._publish_workers(heard(ready), fresh, out)
         except BaseException:
             if self._plan is not None:
                 before = with_weights(self._discovery.found(self._plan), self.servers.weights)
@@ -294,6 +300,7 @@ class Engine:
         self._spans.use(plan.tracing, self._plane.spans)
         self._discovery.use(plan)
         self._stapling.use(plan)
+        self._keys.use(plan)
         self.servers.use(found)
         self._ejection.use(found, self._plane)
         self._out, self._cut, self._tenths = set(), set(), {}
@@ -416,6 +423,10 @@ class Engine:
             counted = self._plane.counters()
         return merged(counted, self._kernel.counters())
 
+    def _unknown_keys(self) -> int:
+        """Tokens of keys that no set holds, of all workers."""
+        return self._plane.unknown_keys() if self._plane is not None else 0
+
     def sources(self) -> list[dict[str, Any]]:
         """Where servers are found, for people."""
         return self._discovery.seen()
@@ -430,6 +441,7 @@ class Engine:
         self._draining = True
         self._front.close()
         self._stapling.close()
+        self._keys.use(None)
         if keep:
             self._kernel.close(remove=False)
         else:

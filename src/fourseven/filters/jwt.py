@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,17 +10,21 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 from fourseven.features import Filter, Need, Reader
 from fourseven.filters.basic_auth import REALM
 from fourseven.filters.headers import Name
-from fourseven.filters.token_keys import ALGORITHMS, Row, bits, keys_in, of_secret
+from fourseven.filters.token_keys import ALGORITHMS, Row, bits, identity, keys_in, of_secret
 from fourseven.filters.values import TOKEN
 from fourseven.matching.records import Field as Looks
 from fourseven.matching.text import listed
-from fourseven.plan import Action, GatePlan
-from fourseven.scalars import Time
+from fourseven.plan import Action, GatePlan, KeySource
+from fourseven.scalars import Time, Wait
 from fourseven.snapshot.layout import ActionKind, GateKind
 
 CLAIM = re.compile(r"[^\x00-\x1f\"\\]{1,200}")
 TEXT_MAX = 1000
 LIST_MAX = 32
+URL = re.compile(
+    r"https://[!-~]{1,2000}|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?(/[!-~]*)?"
+)
+REFRESH_MIN_MS = 5_000
 
 
 def checked_claim(name: str) -> str:
@@ -55,14 +58,17 @@ WantedList = Annotated[tuple[Wanted, ...], BeforeValidator(listed), Field(max_le
 class Jwt(Filter):
     """Lets in who shows a signed token (JWT, RFC 7519) as `Authorization: Bearer …`.
 
-    `keys` is a file: a JWK set, or public keys in PEM; changes are in force two seconds later. A
-    key takes only the algorithms of its kind (RS, PS, ES, EdDSA, HS): a token cannot choose, and
-    `none` is none. The token must have a time of expiry. Its signature is verified once, its claims
-    at each request. Without a good token the answer is 401, without a required claim 403, both
-    with the words of RFC 6750. `claims` become headers for the server, and no client's own header
-    of that name passes.
+    `keys` is a file: a JWK set, or public keys in PEM; changes are in force two seconds later. Or
+    it is a URL (https) of a JWK set, which is fetched again by `refresh`, and soon after a token of
+    an unknown key came; a fetch that fails leaves the last set in force. Until there is one, the
+    answer is 503. A key takes only the algorithms of its kind (RS, PS, ES, EdDSA, HS): a token
+    cannot choose, and `none` is none. The token must have a time of expiry. Its signature is
+    verified once, its claims at each request. Without a good token the answer is 401, without a
+    required claim 403, both with the words of RFC 6750. `claims` become headers for the server, and
+    no client's own header of that name passes.
 
         filters: [{jwt: {keys: jwks.json, issuer: "https://id.example", audience: api}}]
+        filters: [{jwt: {keys: "https://id.example/jwks.json", refresh: 5m, audience: api}}]
         filters:
           - jwt:
               secret: "0123456789abcdef0123456789abcdef"
@@ -74,7 +80,16 @@ class Jwt(Filter):
     need: ClassVar[Need] = Need.REQUEST
     shorthand: ClassVar[str | None] = "keys"
 
-    keys: str | None = Field(None, description="A file: a JWK set, or public keys in PEM.")
+    keys: str | None = Field(
+        None, description="A file: a JWK set, or public keys in PEM; or the URL of a JWK set."
+    )
+    refresh_ms: Wait = Field(
+        600_000, alias="refresh", description="How often the set at a URL is fetched again."
+    )
+    ca: str | None = Field(
+        None,
+        description="A file of PEM: whom the URL's server is verified by; left out: the host's.",
+    )
     secret: str | None = Field(
         None, repr=False, description="Shared with who signs (HS256 and so on): 32 bytes or more."
     )
@@ -102,7 +117,13 @@ class Jwt(Filter):
     @model_validator(mode="after")
     def can_verify(self) -> Jwt:
         if (self.keys is None) == (self.secret is None):
-            raise ValueError("a token is verified by keys (a file) or by a secret; name one")
+            raise ValueError("a token is verified by keys (a file, a URL) or by a secret; name one")
+        if not self._is_url and self.model_fields_set & {"refresh_ms", "ca"}:
+            raise ValueError("refresh and ca are for keys at a URL; a file is watched by itself")
+        if self.keys is not None and "://" in self.keys and not URL.fullmatch(self.keys):
+            raise ValueError(f"{self.keys[:80]!r} is no URL of keys; it begins with https://")
+        if self.refresh_ms < REFRESH_MIN_MS:
+            raise ValueError(f"a set is fetched every {REFRESH_MIN_MS // 1000}s at the most")
         if self.secret is not None:
             of_secret(self.secret.encode())
         if not REALM.fullmatch(self.realm):
@@ -111,9 +132,17 @@ class Jwt(Filter):
             raise ValueError(f"{self.cookie[:80]!r} is no cookie's name")
         return self
 
+    @property
+    def _is_url(self) -> bool:
+        return self.keys is not None and "://" in self.keys
+
     def read(self, reader: Reader) -> Filter:
         step = self.model_copy()
-        if self.keys is not None:
+        if self._is_url:
+            if self.ca is not None:
+                reader.file(self.ca)  # it must be there
+                step._path = reader.path(self.ca)
+        elif self.keys is not None:
             step._path = reader.path(self.keys)
             step._rows = keys_in(reader.file(self.keys), self.keys)
         return step
@@ -131,7 +160,7 @@ class Jwt(Filter):
         ]
         counts = (len(self.issuer), len(self.audience), len(self.require), len(self.claims))
         texts = (
-            hashlib.sha256(repr(rows).encode()).digest(),
+            identity(rows),
             self.realm.encode(),
             (self.cookie or "").encode(),
             *(one.encode() for one in (*self.issuer, *self.audience)),
@@ -144,9 +173,16 @@ class Jwt(Filter):
                 numbers=(source, self.leeway_ms // 1000, *counts, len(rows)),
                 texts=texts,
                 built=rows,
-                files=(self._path,) if self._path else (),
+                files=(self._path,) if self._path and not self._is_url else (),
+                fetched=self._source(),
             ),
         )
+
+    def _source(self) -> KeySource | None:
+        if self.keys is None or not self._is_url:
+            return None
+        allowed = bits(list(self.algorithms or ALGORITHMS))
+        return KeySource(self.keys, self._path, self.refresh_ms / 1000, allowed)
 
     def _served(self) -> tuple[Row, ...]:
         rows = self._rows

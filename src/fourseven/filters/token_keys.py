@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from fourseven.plan import GatePlan
+
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512"),
@@ -27,6 +31,8 @@ ALGORITHMS = (
 KEYS_MAX = 64
 RSA_BITS = (2048, 16384)
 SECRET_MIN = 32  # bytes: RFC 7518 3.2 for HS256
+ID_MAX = 1024  # bytes of a key's id; a token's header holds no longer one
+PLACE_OF_COUNT = 6  # of the keys, among a gate's numbers (l7.gate_token)
 CURVES: dict[str, tuple[type[ec.EllipticCurve], str]] = {
     "P-256": (ec.SECP256R1, "ES256"),
     "P-384": (ec.SECP384R1, "ES384"),
@@ -43,12 +49,26 @@ def bits(names: tuple[str, ...] | list[str]) -> int:
     return sum(1 << ALGORITHMS.index(name) for name in names)
 
 
-def keys_in(raw: bytes, name: str) -> tuple[Row, ...]:
-    """The keys of a file: a JWK set, one JWK, or public keys in PEM."""
+def identity(rows: tuple[Row, ...]) -> bytes:
+    """What a verdict on a signature is remembered under: other keys, other verdicts."""
+    return hashlib.sha256(repr(rows).encode()).digest()
+
+
+def with_rows(gate: GatePlan, rows: tuple[Row, ...]) -> GatePlan:
+    """The gate of a filter `jwt` with other keys."""
+    numbers = (*gate.numbers[:PLACE_OF_COUNT], len(rows), *gate.numbers[PLACE_OF_COUNT + 1 :])
+    return replace(gate, numbers=numbers, texts=(identity(rows), *gate.texts[1:]), built=rows)
+
+
+def keys_in(raw: bytes, name: str, public: bool = False) -> tuple[Row, ...]:
+    """The keys of a file: a JWK set, one JWK, or public keys in PEM.
+
+    public: everybody can read it, so a secret among them is none.
+    """
     if raw.lstrip().startswith(b"-----BEGIN"):
         rows = [of_public_key(_pem(part, name), b"") for part in _blocks(raw)]
     else:
-        rows = _set(raw, name)
+        rows = _set(raw, name, public)
     if not rows:
         raise ValueError(f"{name} holds no key that verifies tokens")
     if len(rows) > KEYS_MAX:
@@ -91,7 +111,7 @@ def _pem(part: bytes, name: str) -> Any:
         ) from None
 
 
-def _set(raw: bytes, name: str) -> list[Row]:
+def _set(raw: bytes, name: str, public: bool) -> list[Row]:
     try:
         said = json.loads(raw)
     except (ValueError, RecursionError):
@@ -99,9 +119,13 @@ def _set(raw: bytes, name: str) -> list[Row]:
     members = said.get("keys", [said]) if isinstance(said, dict) else None
     if not isinstance(members, list):
         raise ValueError(f'{name} is no JWK set; it is {{"keys": [...]}}')
+    if len(members) > 4 * KEYS_MAX:
+        raise ValueError(f"{name} holds {len(members)} keys; {KEYS_MAX} are the most")
     rows = []
     for number, one in enumerate(members):
         try:
+            if public and isinstance(one, dict) and one.get("kty") == "oct":
+                raise ValueError("a shared secret that anybody can fetch is none")
             rows.append(_jwk(one))
         except PassedOverError:
             continue
@@ -116,13 +140,12 @@ def _jwk(one: Any) -> Row:
     operations = one.get("key_ops", ["verify"])
     if one.get("use", "sig") != "sig" or "verify" not in operations:
         raise PassedOverError
-    name = str(one.get("kid", "")).encode()
+    name = _name(one.get("kid", ""))
     kind = one.get("kty")
     if kind == "oct":
         row = of_secret(_bytes(one["k"]), name)
     elif kind == "RSA":
-        public = rsa.RSAPublicNumbers(_int(one["e"]), _int(one["n"])).public_key()
-        row = of_public_key(public, name)
+        row = of_public_key(_rsa(_int(one["e"]), _int(one["n"])), name)
     elif kind == "EC" and one.get("crv") in CURVES:
         curve = CURVES[one["crv"]][0]()
         point = ec.EllipticCurvePublicNumbers(_int(one["x"]), _int(one["y"]), curve)
@@ -140,6 +163,20 @@ def _jwk(one: Any) -> Row:
             raise ValueError(f"its alg {one['alg']} is not one of its kind")
         row = (row[0], bits([one["alg"]]), row[2])
     return row
+
+
+def _name(kid: Any) -> bytes:
+    name = str(kid).encode()
+    if len(name) > ID_MAX:
+        raise ValueError(f"its kid has {len(name)} bytes; {ID_MAX} are the most")
+    return name
+
+
+def _rsa(exponent: int, modulus: int) -> rsa.RSAPublicKey:
+    large = max(exponent, modulus).bit_length()
+    if large > RSA_BITS[1]:  # before OpenSSL computes with it
+        raise ValueError(f"an RSA key has {large} bits; {RSA_BITS[1]} are the most")
+    return rsa.RSAPublicNumbers(exponent, modulus).public_key()
 
 
 def _bytes(text: Any) -> bytes:

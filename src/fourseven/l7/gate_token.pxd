@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from fourseven.l7.records cimport Session
 from fourseven.matching.json cimport Json
@@ -30,6 +30,8 @@ cdef void token_prepare() noexcept nogil
 cdef int32_t token_ask "fourseven_token_ask"(
     Worker *worker, Session *session, const Gate *gate
 ) noexcept nogil
+# Tokens that named a key which their set does not hold, since the start: perhaps there are newer ones.
+cdef uint64_t tokens_of_unknown_keys "fourseven_tokens_of_unknown_keys"() noexcept nogil
 
 cdef int32_t refuse(
     Worker *worker, Session *session, const Gate *gate, uint16_t status, const char *fault

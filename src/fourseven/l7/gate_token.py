@@ -49,17 +49,19 @@ from cython.cimports.fourseven.matching.json import (
     skip_value,
 )
 from cython.cimports.fourseven.matching.table import field_value
+from cython.cimports.fourseven.native.atomics import fetch_add, load_relaxed
 from cython.cimports.fourseven.native.linux import CLOCK_REALTIME, clock_gettime, timespec
 from cython.cimports.fourseven.protocols.base64 import base64_read
 from cython.cimports.fourseven.protocols.message import HEADER_AUTHORIZATION, Span
 from cython.cimports.fourseven.tls.token_keys import TokenKey, token_verify
-from cython.cimports.fourseven.worker.worker import REASON_TOKEN
-from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t
+from cython.cimports.fourseven.worker.worker import REASON_ASK_FAILED, REASON_TOKEN
+from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memchr, memcmp, strlen
 from cython.cimports.posix.strings import strncasecmp
 
 ALGORITHMS = cython.declare(cython.p_const_char[13])
 NOT_A_NUMBER = cython.declare(int64_t, -2)
+UNKNOWN = cython.declare(uint64_t, 0)  # atomic: of all workers
 
 
 def token_prepare():
@@ -83,6 +85,9 @@ def token_ask(worker, session, gate):
     token = cython.declare(Token)
     shown: Span = shown_by(worker, gate)
     fault: cython.p_const_char
+    if gate.numbers[6] == 0:  # its set could not be fetched yet
+        answer(worker, session, 503, REASON_ASK_FAILED)
+        return GATE_ANSWERED
     if shown.at is cython.NULL:
         return refuse(worker, session, gate, 401, cython.NULL)
     token.room = cython.address(http_of(worker).out[0])
@@ -283,7 +288,13 @@ def signed_by_one(gate, token):
             cython.address(token.signature),
         ):
             return True
+    if tried == 0 and name.at is not cython.NULL:
+        fetch_add(cython.address(UNKNOWN), 1)
     return False
+
+
+def tokens_of_unknown_keys():
+    return load_relaxed(cython.address(UNKNOWN))
 
 
 def algorithm_of(token):
