@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from fourseven.control import sockets
 from fourseven.control.notify import Activated
 from fourseven.control.sockets import Sockets, Want
+from support.network import own_network, why_not
 
 WEB = Want("web", "tcp://127.0.0.1:0")
 
@@ -183,3 +185,17 @@ def test_a_failed_open_gives_back_what_systemd_gave():
     assert store.open([web]) == []
     assert store[web.key].socks == [one.sock]
     one.sock.close()
+
+
+@pytest.mark.skipif(bool(why_not("relay")), reason=why_not("relay") or "it can")
+def test_a_network_that_is_routed_here_can_be_bound_to(store):
+    binds = [Want("v6", "tcp://[fd99::7]:0"), Want("v6", "udp://[fd99::7]:0", 2)]
+    with own_network():
+        refused = store.open(binds)
+        assert len(refused) == 2
+        assert all("does not have the address" in problem for problem in refused)
+        for line in ("link set lo up", "route add local fd99::/64 dev lo"):
+            subprocess.run(["ip", "-6", *line.split()], check=True)
+        assert store.open(binds) == []
+        with socket.create_connection(("fd99::7", port_of(store, binds[0])), timeout=10):
+            pass

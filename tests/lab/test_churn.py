@@ -25,7 +25,7 @@ from fourseven.demo.processes import Child
 from support.lab import MASQUERADE, ROUTED, VIPS, Lab, many
 from support.network import needs_lab, why_no_lab
 
-pytestmark = needs_lab()
+pytestmark = needs_lab(plane="relay")
 
 PORT = 7000
 SERVERS = 8
@@ -123,7 +123,7 @@ SCENES = {
 @pytest.fixture(params=SCENES)
 def scene(request):
     plane, back, family = SCENES[request.param]
-    if reason := why_no_lab(*(["nft"] if plane == "nftables" else [])):
+    if reason := why_no_lab(*(["nft"] if plane == "nftables" else []), plane=plane):
         pytest.skip(reason)
     with Lab(back=back) as lab:
         yield Scene(lab, family, plane)
@@ -172,6 +172,7 @@ def test_nobody_notices_a_control_plane_that_is_killed(scene, record_property):
     unharmed(ended(load, record_property))
 
 
+@needs_lab()
 @pytest.mark.parametrize("back", [ROUTED, MASQUERADE])
 def test_a_flood_from_nobody_harms_nobody(back, record_property):
     with Lab(back=back) as lab:
@@ -186,6 +187,7 @@ def test_a_flood_from_nobody_harms_nobody(back, record_property):
         unharmed(found)
 
 
+@needs_lab()
 def test_a_full_table_gives_up_idle_flows_first(record_property):
     """Ten thousand flows that say two words each, through a table of four thousand."""
     with Lab() as lab:

@@ -23,7 +23,7 @@ from support.lab import (
 )
 from support.network import needs_lab
 
-pytestmark = needs_lab()
+pytestmark = needs_lab(plane="relay")
 
 TCP, CLOSED = socket.SOCK_STREAM, 9
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2

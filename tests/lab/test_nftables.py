@@ -17,7 +17,7 @@ from support.lab import BALANCER, MASQUERADE, ROUTED, VIPS, Lab, address
 from support.network import needs_lab
 from support.planes import PORT, TCP, V4, V6, Driven, at, echoes, file, read_line
 
-pytestmark = needs_lab("nft", "conntrack")
+pytestmark = needs_lab("nft", "conntrack", plane="nftables")
 
 TABLE = ["inet", "fourseven_lab"]
 

@@ -29,7 +29,7 @@ from support.planes import (
     file,
 )
 
-pytestmark = needs_lab("nft")
+pytestmark = needs_lab("nft", plane="relay")
 
 
 @pytest.mark.parametrize(("plane", "family", "back"), [*CASES, *RELAYED])

@@ -41,7 +41,7 @@ from support.planes import (
     whole,
 )
 
-pytestmark = needs_lab("nft", "tc")
+pytestmark = needs_lab("nft", "tc", plane="relay")
 
 # ---- who is picked ----
 
@@ -218,7 +218,7 @@ NARROW = {
 
 
 NARROWED = [
-    pytest.param(*case.values, where, id=f"{case.id}-{where}")
+    pytest.param(*case.values, where, id=f"{case.id}-{where}", marks=case.marks)
     for case, where in itertools.product(CASES, NARROW)
     if case.values[2] == ROUTED or "routers" not in NARROW[where]  # servers see no router's link
 ]

@@ -16,10 +16,10 @@ import pytest
 
 from fourseven.l4 import pins
 from support.lab import BALANCER, MASQUERADE, RUN, VIPS, Lab, server_address
-from support.network import why_not
+from support.network import needs_lab
 from support.service import Service
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")
+pytestmark = needs_lab(plane="relay")
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -127,7 +127,10 @@ def running(back: str = "routed", family: int = V4, **more) -> Iterator[Scene]:
             scene.service.stop()
 
 
-PLANES = [("tcx", "routed"), ("tcx", MASQUERADE), ("nftables", MASQUERADE)]
+PLANES = [
+    pytest.param(plane, back, marks=needs_lab(plane=plane))
+    for plane, back in (("tcx", "routed"), ("tcx", MASQUERADE), ("nftables", MASQUERADE))
+]
 
 
 @pytest.mark.parametrize("plane,back", PLANES)
@@ -196,6 +199,7 @@ def test_a_server_that_is_down_gets_nothing_new_and_is_cut_if_asked(plane, back,
         until(lambda: {scene.connect()[1] for _ in range(6)} == {"1", "2"})
 
 
+@needs_lab()
 @pytest.mark.parametrize("plane", ["tcx"])  # what it gets is the same for each plane
 def test_servers_that_are_found_come_and_go_and_flows_stay(plane, tmp_path):
     listed = tmp_path / "servers.json"
@@ -281,6 +285,7 @@ def test_what_was_left_is_cleaned(plane, back):
         assert scene.refused()
 
 
+@needs_lab()
 def test_a_start_without_kernel_listeners_removes_what_was_left():
     with running(MASQUERADE, V4, plane="tcx") as scene:
         service = scene.service
@@ -295,6 +300,7 @@ def test_a_start_without_kernel_listeners_removes_what_was_left():
         assert scene.connect()[1] in "12"
 
 
+@needs_lab()
 def test_a_listener_that_goes_back_to_the_relay_keeps_its_flows_until_they_end():
     with running(MASQUERADE, V4, plane="tcx") as scene:
         made, _ = scene.connect()
@@ -307,6 +313,7 @@ def test_a_listener_that_goes_back_to_the_relay_keeps_its_flows_until_they_end()
         assert echoes(other)
 
 
+@needs_lab()
 def test_a_routed_address_is_served_by_the_kernel_alone():
     with Lab(vip=False) as lab:
         scene = Scene(lab, V4, backend={"return_path": "routed"}, plane="tcx")
@@ -317,6 +324,7 @@ def test_a_routed_address_is_served_by_the_kernel_alone():
             scene.service.stop()
 
 
+@needs_lab()
 def test_a_wildcard_follows_the_addresses_and_interfaces_of_the_host():
     with running(MASQUERADE, V4, plane="tcx", vip="0.0.0.0") as scene:
         assert scene.connect()[1] in "12"
@@ -337,6 +345,7 @@ def test_a_wildcard_follows_the_addresses_and_interfaces_of_the_host():
         until(lambda: len([one for one in scene.left() if "link-" in one]) == before)
 
 
+@needs_lab()
 def test_a_stop_waits_for_flows_and_takes_no_new_ones():
     with running(MASQUERADE, V4, plane="tcx", shutdown_timeout="30s") as scene:
         made, _ = scene.connect()
@@ -349,6 +358,7 @@ def test_a_stop_waits_for_flows_and_takes_no_new_ones():
         assert scene.left() == []
 
 
+@needs_lab()
 def test_what_cannot_be_forced_is_one_line():
     with Lab() as lab, lab.inside(BALANCER):
         wrong = config(plane="tcx", backend={"balance": "peak_ewma"})
@@ -363,6 +373,7 @@ def test_what_cannot_be_forced_is_one_line():
     assert "listeners.tcp.plane: tcx cannot serve this listener: it cannot balance by" in lines[0]
 
 
+@needs_lab()
 def test_what_stands_in_a_namespace_that_is_gone_is_cleaned_from_another():
     with running("routed", V4, plane="tcx") as scene:
         service = scene.service

@@ -14,34 +14,44 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from fourseven.l4.host import denied, probe
+from fourseven.l4.host import probe, verdicts
 
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def why_not() -> str:
-    """Why the kernel planes cannot be tested here; empty when they can."""
+@cache
+def why_not(plane: str = "tcx") -> str:
+    """Why a kernel plane cannot be tested here; empty when it can. The relay needs namespaces alone
+    (of network), and so do all the others."""
     if os.geteuid() != 0:
-        return "the kernel planes are tested as root only"
-    return denied(probe())
+        return "network namespaces are made by root only"
+    try:
+        with unshared():
+            pass
+    except OSError as error:
+        return f"no network namespace can be made: {error.strerror}"
+    refused = {one.name: one.reason for one in verdicts(probe()) if not one.permitted}
+    reason = "" if "not forwarded" in refused.get(plane, "") else refused.get(plane, "")
+    return f"{plane} is not permitted: {reason}" if reason else ""
 
 
-def why_no_lab(*programs: str) -> str:
+def why_no_lab(*programs: str, plane: str = "tcx") -> str:
     """Why no lab can be built here, or which of the programs that a test runs is missing."""
-    if reason := why_not():
+    if reason := why_not(plane):
         return reason
     missing = [name for name in ("ip", *programs) if not shutil.which(name)]
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
-def needs_lab(*programs: str) -> pytest.MarkDecorator:
+def needs_lab(*programs: str, plane: str = "tcx") -> pytest.MarkDecorator:
     """`pytestmark = needs_lab("iperf3")`: skipped, with the reason, where it cannot be."""
-    reason = why_no_lab(*programs)
+    reason = why_no_lab(*programs, plane=plane)
     return pytest.mark.skipif(bool(reason), reason=reason or "it can")
 
 

@@ -33,6 +33,7 @@ from fourseven.l4.kernel_plan import MODES, KernelPlan, kernel_plan
 from fourseven.l4.kernel_plane import Home
 from fourseven.plan import Plan
 from support.lab import BALANCER, DIRECT, MASQUERADE, ROUTED, VIPS, Lab, address
+from support.network import why_not
 from support.relay_plane import FREEBIND, RelayPlane
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -48,7 +49,13 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell
 FAMILIES = {"v4": V4, "v6": V6}
 BACKS = (ROUTED, MASQUERADE, DIRECT)
 EVERY = [
-    pytest.param(plane, FAMILIES[family], back, id=f"{plane}-{family}-{back}")
+    pytest.param(
+        plane,
+        FAMILIES[family],
+        back,
+        id=f"{plane}-{family}-{back}",
+        marks=pytest.mark.skipif(bool(why_not(plane)), reason=why_not(plane) or "it can"),
+    )
     for plane, family, back in itertools.product(PLANES, FAMILIES, BACKS)
     if MODES[back] in ABILITIES[plane].modes
 ]

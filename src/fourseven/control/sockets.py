@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -26,7 +27,9 @@ from pathlib import Path
 
 from fourseven.addresses import bind_parts
 from fourseven.control.notify import Activated
+from fourseven.l4 import netlink
 
+IPV6_FREEBIND = 78  # linux/in6.h
 BACKLOG_MIN = (
     4096  # connections that wait while an engine restarts; the kernel caps it at somaxconn
 )
@@ -199,16 +202,36 @@ def _listen_inet(scheme: str, host: str, port: int, *, v6_only: bool) -> socket.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6_only)
         if scheme == "udp":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind((host, port))
+            _bind(sock, host, port)
             return sock
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _send_at_once(sock)
-        sock.bind((host, port))
+        _bind(sock, host, port)
         sock.listen(backlog())
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _bind(sock: socket.socket, host: str, port: int) -> None:
+    """Of a network that is routed to this host IPv6 takes no address by itself, as IPv4 does."""
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL or not _ends_here(host):
+            raise
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+        sock.bind((host, port))
+
+
+def _ends_here(host: str) -> bool:
+    """Does this host deliver packets to this address of IPv6 to itself?"""
+    try:
+        wanted = int(ipaddress.IPv6Address(host))
+        return any(wanted & mask == network for network, mask in netlink.locals_())
+    except (ValueError, OSError):
+        return False
 
 
 def _send_at_once(sock: socket.socket) -> None:
