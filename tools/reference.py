@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from fourseven import forms_resilience, model, units
+from fourseven import forms_resilience, forms_tls, model, units
 from fourseven.features import Feature, Need
 from fourseven.filters.values import MEANINGS
 from fourseven.observe.metrics import METRICS
@@ -44,12 +44,12 @@ Times are written as 250ms, 10s, 5m, 1h; sizes as 512, 64KiB, 1MiB.
 FORMS = {
     "listeners.<name>": model.Listener,
     "listeners.<name>.routes[]": model.Route,
-    "listeners.<name>.tls": model.Tls,
-    "listeners.<name>.tls.certificates[]": model.CertificateFiles,
-    "listeners.<name>.tls.client_certificates": model.ClientCertificates,
+    "listeners.<name>.tls": forms_tls.Tls,
+    "listeners.<name>.tls.certificates[]": forms_tls.CertificateFiles,
+    "listeners.<name>.tls.client_certificates": forms_tls.ClientCertificates,
     "backends.<name>": model.Backend,
     "backends.<name>.servers[]": model.Server,
-    "backends.<name>.tls": model.BackendTls,
+    "backends.<name>.tls": forms_tls.BackendTls,
     "backends.<name>.health": model.Health,
     "backends.<name>.ejection": model.Ejection,
     "backends.<name>.persistence": forms_resilience.Persistence,

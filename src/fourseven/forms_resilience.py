@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from fourseven import units
 from fourseven.forms import Form, NotEmpty, Persisting
-from fourseven.scalars import Count, Percent, Time, Wait, listed
+from fourseven.scalars import Count, Percent, Text, Time, Wait, listed
 
 STATUSES_MAX = 8  # those that may be worth another try are 408, 425, 429 and 500 to 504
 FAILURES = ("connect", "reset", "timeout")
@@ -153,14 +153,27 @@ class Queue(Form):
 
 
 class Limits(Form):
-    """What a backend as a whole may have at once."""
+    """What a backend as a whole may have at once, over all workers; who waits is queue's."""
 
-    requests: Count = Field(0, description="Requests in flight, over all workers; 0: no limit.")
+    requests: Count = Field(
+        0, description="Requests (L7) or connections (L4) in flight; 0: no limit."
+    )
+    connections: Count = Field(
+        0,
+        description="Connections to all its servers, idle ones included (HTTP/1.1), or relayed ones"
+        " (L4); 0: no limit.",
+    )
 
 
 class Breaker(Form):
-    """A circuit for each server: too many errors open it, and then one request finds out."""
+    """A circuit of each server, or of the whole backend: too many errors open it, and then one
+    request finds out."""
 
+    of: Literal["server", "backend", "both"] = Field(
+        "server",
+        description="backend: all servers are counted together, and while it is open nobody goes to"
+        " any of them (fallback of a route); for what they share.",
+    )
     errors: Percent = Field(
         50, description="Of a window's requests: failed tries, timeouts, answers of 5xx."
     )
@@ -198,7 +211,17 @@ class Failover(Form):
         return value if isinstance(value, dict) else {"below": value}
 
 
-def _bare(value: Any) -> Any:
+class ResilientRoute(Form):
+    """What a route says of a backend that cannot serve."""
+
+    fallback: Text | None = Field(
+        None,
+        description="The backend that serves where the chosen one has no server for a request:"
+        " none usable, circuits open, limits and queue full.",
+    )
+
+
+def bare(value: Any) -> Any:
     """`true` is the mapping with everything left out."""
     return {} if value is True else value
 
@@ -234,15 +257,16 @@ class Resilient(Form):
     persistence: Persistence | None = Field(
         None, description="Clients come back to their server; left out: each request is balanced."
     )
-    retry: Annotated[Retry | None, BeforeValidator(_bare)] = Field(
+    retry: Annotated[Retry | None, BeforeValidator(bare)] = Field(
         None, description="Another try when a server fails; in place of retries, and says more."
     )
     limits: Limits | None = Field(None, description="What the backend may have at once.")
-    queue: Annotated[Queue | None, BeforeValidator(_bare)] = Field(
+    queue: Annotated[Queue | None, BeforeValidator(bare)] = Field(
         None, description="Requests wait while all servers are at their limit."
     )
-    breaker: Annotated[Breaker | None, BeforeValidator(_bare)] = Field(
-        None, description="A server with too many errors gets no requests for a while."
+    breaker: Annotated[Breaker | None, BeforeValidator(bare)] = Field(
+        None,
+        description="A server, or a backend, with too many errors gets no requests for a while.",
     )
     failover: Failover | None = Field(
         None, description="When the next tier of servers takes the work; a share, or a mapping."

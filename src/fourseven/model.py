@@ -59,8 +59,9 @@ from fourseven.forms_admin import Admin
 from fourseven.forms_ejection import Ejection
 from fourseven.forms_health import Health
 from fourseven.forms_observe import AccessLogForm, Tracing
-from fourseven.forms_resilience import Resilient, ResilientServer
+from fourseven.forms_resilience import Resilient, ResilientRoute, ResilientServer, bare
 from fourseven.forms_sticky import STICKY, Sticky
+from fourseven.forms_tls import BackendTls, Tls
 from fourseven.plan import (
     BackendPlan,
     KernelOptions,
@@ -89,7 +90,6 @@ from fourseven.scalars import (
     ReturnPath,
     ServerAddress,
     Size,
-    Suite,
     Text,
     Time,
     Wait,
@@ -142,47 +142,6 @@ class Server(ServerSource, ResilientServer):
         return {"anyOf": [text, long]}
 
 
-RelaxedTls = Literal["verification"]
-
-
-def _bare(value: Any) -> Any:
-    """`tls: true` is TLS with everything left out; so for other mappings."""
-    return {} if value is True else value
-
-
-class BackendTls(Form):
-    """TLS to the servers, which must prove who they are. `true` is enough where the servers have
-    host names and certificates of a public authority. Paths are relative to the file's folder."""
-
-    ca: Text | None = Field(
-        None, description="PEM: whose certificates are believed; left out: the system's."
-    )
-    name: Text | None = Field(
-        None,
-        description="The name (or the address) that every server's certificate must stand for;"
-        " left out: the server's own, as it stands under servers.",
-    )
-    sni: Text | None = Field(None, description="The name that we ask for; left out: that name.")
-    certificate: Text | None = Field(
-        None, description="PEM: our certificate with its chain, for servers that ask who we are."
-    )
-    key: Text | None = Field(None, description="PEM, without a pass phrase; else in the same file.")
-    min_version: Annotated[
-        Literal["1.2", "1.3"],
-        BeforeValidator(lambda value: str(value) if isinstance(value, float) else value),
-    ] = Field("1.2", description="The lowest version.")
-    alpn: Annotated[tuple[Text, ...], BeforeValidator(listed)] = Field(
-        (), description="Protocols that are offered; left out: http/1.1 for HTTP, none for TCP."
-    )
-    relax: Annotated[tuple[RelaxedTls, ...], BeforeValidator(listed)] = Field(
-        (), description="verification: believe anybody; check warns of it."
-    )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
-        return {"anyOf": [{"const": True}, handler(schema)]}
-
-
 class Backend(Resilient):
     """A set of servers that are alike, and how one of them is picked."""
 
@@ -195,7 +154,7 @@ class Backend(Resilient):
     health: Health | None = Field(
         None, description="How servers are checked; left out: all are taken as well."
     )
-    ejection: Annotated[Ejection | None, BeforeValidator(_bare)] = Field(
+    ejection: Annotated[Ejection | None, BeforeValidator(bare)] = Field(
         None, description="Servers that do badly with requests get none for a while; true, or how."
     )
     slow_start_ms: Time = Field(
@@ -248,7 +207,7 @@ class Backend(Resilient):
         _BACKEND.retries,
         description="Further servers that are tried when one fails before its first byte.",
     )
-    tls: Annotated[BackendTls | None, BeforeValidator(_bare)] = Field(
+    tls: Annotated[BackendTls | None, BeforeValidator(bare)] = Field(
         None, description="TLS to the servers: true, or a mapping. Left out: without TLS."
     )
 
@@ -264,7 +223,7 @@ class Backend(Resilient):
         return self
 
 
-class Route(Form):
+class Route(ResilientRoute):
     """One line of a listener's table. The first whose match holds takes the request."""
 
     name: Text | None = Field(None, description="For explain, logs and metrics.")
@@ -292,6 +251,8 @@ class Route(Form):
             raise ValueError("sticky chooses among backends; give the route several, by weight")
         if not self.choices and not ends:
             raise ValueError("the route goes nowhere; give it a backend: name")
+        if self.fallback is not None and not self.choices:
+            raise ValueError("fallback stands in for a backend; give the route one")
         if self.choices and ends:
             raise ValueError(
                 f"{ends[0]} answers by itself, so the backend gets nothing; remove one of them"
@@ -307,65 +268,11 @@ class Route(Form):
             return ((self.backend, 1),)
         return tuple((self.backends or {}).items())
 
-
-class CertificateFiles(Form):
-    """A certificate and its key. A plain value is a file that holds both."""
-
-    certificate: Text = Field(description="PEM: the certificate, and behind it its chain.")
-    key: Text | None = Field(None, description="PEM, without a pass phrase; else in the same file.")
-    ocsp: Text | None = Field(
-        None,
-        description="A file: its OCSP response (DER), stapled to handshakes. fetch: asked of its"
-        " authority. Left out: the certificate's file name with .ocsp behind, if there is one.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def from_file(cls, value: Any) -> Any:
-        return {"certificate": value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
-        return {"anyOf": [{"type": "string"}, handler(schema)]}
-
-
-class ClientCertificates(Form):
-    """Clients are asked who they are (mutual TLS)."""
-
-    ca: Text = Field(description="PEM: the authorities whose certificates are taken.")
-    mode: Literal["required", "optional"] = Field(
-        "required",
-        description="optional: a client may show none; one that does not verify is refused.",
-    )
-
-
-class Tls(Form):
-    """TLS ends here, and HTTP/1.1 is served inside. Paths are relative to the file's folder."""
-
-    certificates: Annotated[tuple[CertificateFiles, ...], NotEmpty(), BeforeValidator(listed)] = (
-        Field(
-            description="Chosen by the name that the client asks for; the first where none fits.",
-        )
-    )
-    profile: Literal["intermediate", "modern"] = Field(
-        "intermediate", description="Mozilla's: modern is TLS 1.3 alone, intermediate 1.2 too."
-    )
-    min_version: Annotated[
-        Literal["1.2", "1.3"] | None,
-        BeforeValidator(lambda value: str(value) if isinstance(value, float) else value),
-    ] = Field(None, description="The lowest version; left out: the profile's.")
-    ciphers: Text | None = Field(
-        None, description="OpenSSL's cipher list for TLS 1.2; left out: the profile's."
-    )
-    suites: Annotated[tuple[Suite, ...] | None, NotEmpty(), BeforeValidator(listed)] = Field(
-        None, description="The ciphers of TLS 1.3; the client chooses. Left out: all three."
-    )
-    curves: Annotated[tuple[Text, ...] | None, BeforeValidator(listed)] = Field(
-        None, description="For the key exchange, in this order; left out: the profile's."
-    )
-    client_certificates: ClientCertificates | None = Field(
-        None, description="Left out: clients are not asked for one."
-    )
+    @property
+    def reaches(self) -> tuple[str, ...]:
+        """Every backend that may serve it."""
+        spare = (self.fallback,) if self.fallback is not None else ()
+        return (*(name for name, _ in self.choices), *spare)
 
 
 class ProxyProtocol(Form):

@@ -122,6 +122,7 @@ class RoutePlan:
     source: str = ""  # file:line:column, for explain
     passthrough: bool = False  # TLS is not ended: the server's bytes go to the client as they are
     gates: tuple[GatePlan, ...] = ()
+    fallback: str = ""  # the backend that serves where the chosen one cannot
     sticky: int = 0  # snapshot.layout.StickyKind
     sticky_key: KeyPlan | None = None
 
@@ -247,6 +248,9 @@ class ServerPlan:
     tier: int = 0  # 0: the servers that are used first
     name: str = ""  # the host name by which it was found
     known_as: str = ""  # what a hash orders it by, where that is not its address
+    zone: str = ""  # where it stands; empty: nobody says
+    health: HealthPlan | None = None  # how it alone is checked; None: as the backend says
+    unchecked: bool = False  # it is taken as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +259,9 @@ class TierPlan:
 
     members: tuple[int, ...]  # indexes into the backend's servers
     table: Any = None  # of indexes into `members`
+    # With less than this share of its weight usable it takes as much less; 0: all or nothing.
+    spill_percent: int = 0
+    spill_by_hash: bool = False  # a key spills each time or never
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +286,7 @@ class HealthPlan:
     port: int = 0
     panic_percent: int = 0
     on_down: Literal["keep", "cut"] = "keep"  # what becomes of its flows in the kernel planes
+    jitter_percent: int = 10  # of each interval, both ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +321,22 @@ class PersistencePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalityPlan:
+    """Servers near us are used before all others of their tier."""
+
+    zone: str  # ours
+    spill_percent: int = 70
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """What follows from how busy servers say they are."""
+
+    expires_ms: int = 10_000  # of a report
+    share_min: int = 100  # per mille: what a server keeps of its weight, however busy
+
+
+@dataclass(frozen=True, slots=True)
 class ResiliencePlan:
     """What is done when servers fail or are full, beyond plain retries."""
 
@@ -326,6 +350,10 @@ class ResiliencePlan:
     hedge_percent: int = 0  # ... for longer than so many percent of the answers took; 0: never
     statuses: tuple[int, ...] = ()
     requests_max: int = 0
+    connections_max: int = 0
+    breaker_of: int = 0  # bits of snapshot.layout.BreakerOf
+    load_words: int = 0  # bits of snapshot.layout.LoadWord
+    load_passes: bool = False
     queue_max: int = 0
     queue_wait_ms: int = 0
     queue_header: bytes = b""
@@ -367,6 +395,8 @@ class BackendPlan:
     persistence: PersistencePlan | None = None
     resilience: ResiliencePlan | None = None
     tiers: tuple[TierPlan, ...] = ()  # in the order of use; empty: all servers stand in one
+    locality: LocalityPlan | None = None
+    load: LoadPlan | None = None
     # routed and direct: in planes of the kernel alone
     return_path: Literal["masquerade", "routed", "direct"] = "masquerade"
 

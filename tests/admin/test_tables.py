@@ -16,7 +16,8 @@ COUNTS = [0] * 40
 SERVER = {
     "address": "10.0.0.1:80", "state": "up", "why": "", "since": 0.0, "usable": True, "word": "enable", "until": None,
     "share": 1.0, "weight": 1, "weight_in_file": 1, "max_in_flight": 0, "in_flight": 2, "latency_s": 0.0,
-    "checked_at": None, "check_s": None, "check": "", "ejections": 0, "answers": {"2xx": 100},
+    "checked_at": None, "check_s": None, "check": "", "ejections": 0, "circuit_open": False,
+    "answers": {"2xx": 100},
     "counters": {"requests": 100, "connect_errors": 0, "latency_ns": 0},
 }  # fmt: skip
 STATE: dict[str, Any] = {
@@ -37,7 +38,7 @@ STATE: dict[str, Any] = {
          "answers": {}, "latency": {"counts": []}},
     ],
     "backends": [
-        {"name": "b", "algorithm": "round_robin", "usable": 1, "in_flight": 2, "answers": {"2xx": 100},
+        {"name": "b", "algorithm": "round_robin", "usable": 1, "in_flight": 2, "circuit_open": False, "answers": {"2xx": 100},
          "counters": {"requests": 100}, "latency": {"counts": COUNTS}, "servers": [SERVER]},
     ],
 }  # fmt: skip

@@ -87,6 +87,8 @@ def servers(window: Window, rows_max: int | None) -> Table:
     for backend in window.backends():
         one = backend.what
         usable = f"{one['usable']} of {len(one['servers'])} usable"
+        if one["circuit_open"]:
+            usable += ", circuit open"
         title = Text(safe(one["name"]), "bold")
         table.add_row(title, one["algorithm"], usable, "", *numbers(backend))
         rows = list(window.servers(one["name"]))
@@ -115,6 +117,8 @@ def server(row: Row) -> Iterator[Text]:
         state.append(f" {left_s}s")
     if one["why"] and one["state"] not in ("up", "draining", "drained", "maintenance"):
         state.append(f"  {safe(one['why'])[:60]}", "dim")
+    if one["circuit_open"]:
+        state.append("  circuit open", "red")
     yield state
     changed = one["weight"] != one["weight_in_file"]
     text = f"{one['weight']} (file {one['weight_in_file']})" if changed else str(one["weight"])

@@ -102,7 +102,7 @@ def reasons(config: Config, listener: Listener) -> Iterator[Reason]:
             if form.feature.need > Need.ADDRESS:
                 what = f"routes[{i}].filters[{j}].{form.feature.key}"
                 yield Reason(form.feature.need, what, ("routes", i, "filters", j, form.feature.key))
-        backends.update(dict.fromkeys(name for name, _ in route.choices))
+        backends.update(dict.fromkeys(route.reaches))
     for name in backends:
         if name in config.backends:
             yield from _backend_reasons(name, config.backends[name])

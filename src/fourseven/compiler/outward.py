@@ -19,7 +19,8 @@ from fourseven.addresses import is_host_name
 from fourseven.compiler.peers import is_address, peer_of
 from fourseven.compiler.tls import CURVES, INTERMEDIATE_CIPHERS, VERSIONS, Tell
 from fourseven.errors import Problem
-from fourseven.model import BackendTls, Config, Server
+from fourseven.forms_tls import BackendTls
+from fourseven.model import Config, Server
 from fourseven.plan import CertificatePlan, OutwardPlan, PeerPlan, PeerRule, ServerPlan
 
 # Where distributions keep them, if OpenSSL's own path is not there.

@@ -230,6 +230,7 @@ def pack_route(arena, route, plan, number, backends):
     route.choices = choices
     route.choice_count = len(plan.backends)
     route.choice_total = total
+    route.fallback = backends[plan.fallback] if plan.fallback else NO_BACKEND
     route.sticky = plan.sticky if plan.sticky_key is not None else 0
     if route.sticky:
         route.sticky_key = pack_keys(arena, (plan.sticky_key,))[0]

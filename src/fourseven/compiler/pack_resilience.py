@@ -52,11 +52,15 @@ def resilience_new(arena, plan):
     for at, status in enumerate(plan.statuses):
         made.statuses[at] = status
     made.requests_max = plan.requests_max
+    made.connections_max = plan.connections_max
+    made.load_words = plan.load_words
+    made.load_passes = plan.load_passes
     made.queue_max = plan.queue_max
     made.queue_wait_ms = plan.queue_wait_ms
     made.queue_header = Span(at=cython.NULL, size=0)
     if plan.queue_header:
         made.queue_header = arena_text(arena, plan.queue_header)
+    made.breaker_of = plan.breaker_of
     made.breaker_percent = plan.breaker_percent
     made.breaker_requests = plan.breaker_requests
     made.breaker_window_ms = plan.breaker_window_ms
@@ -144,6 +148,8 @@ def pack_tiers(arena, backend, plan):
     tier: cython.pointer[Backend]
     backend.tier_count = len(plan.tiers)
     backend.tiers = cython.NULL
+    backend.spill_percent = 0
+    backend.spill_by_hash = 0
     if not plan.tiers:
         return 0
     backend.tiers = cython.cast(
@@ -153,6 +159,8 @@ def pack_tiers(arena, backend, plan):
         tier = cython.address(backend.tiers[at])
         tier[0] = backend[0]
         tier.tier_count = 0
+        tier.spill_percent = said.spill_percent
+        tier.spill_by_hash = said.spill_by_hash
         tier.tiers = cython.NULL
         tier.server_count = len(said.members)
         tier.slots = words(arena, [backend.slots[i] for i in said.members])

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from fourseven.addresses import spread
-from fourseven.plan import BackendPlan, ListenerPlan
+from fourseven.plan import BackendPlan, ListenerPlan, RoutePlan
 
 
 def width(addresses: Iterable[str]) -> int:
@@ -39,7 +39,7 @@ def spread_backend(plan: BackendPlan) -> Iterator[BackendPlan]:
 def spread_listener(plan: ListenerPlan, ranged: set[str]) -> Iterator[ListenerPlan]:
     """The listener, or one for each port if it leads to a backend in `ranged`."""
     binds = [spread(bind) for bind in plan.bind]
-    if not any(name in ranged for route in plan.routes for name, _ in route.backends):
+    if not any(name in ranged for route in plan.routes for name in reaches(route)):
         yield replace(plan, bind=tuple(bind for all_ in binds for bind in all_))
         return
     for at, first in enumerate(binds[0]):
@@ -50,6 +50,7 @@ def spread_listener(plan: ListenerPlan, ranged: set[str]) -> Iterator[ListenerPl
                     (part(name, at) if name in ranged else name, weight)
                     for name, weight in route.backends
                 ),
+                fallback=part(route.fallback, at) if route.fallback in ranged else route.fallback,
             )
             for route in plan.routes
         )
@@ -59,6 +60,13 @@ def spread_listener(plan: ListenerPlan, ranged: set[str]) -> Iterator[ListenerPl
             bind=tuple(all_[at] for all_ in binds),
             routes=tuple(routes),
         )
+
+
+def reaches(route: RoutePlan) -> Iterator[str]:
+    """Every backend that may serve it."""
+    yield from (name for name, _ in route.backends)
+    if route.fallback:
+        yield route.fallback
 
 
 def part(name: str, at: int) -> str:

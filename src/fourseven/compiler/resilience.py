@@ -17,12 +17,17 @@ from fourseven.forms_resilience import FAILURES, Breaker, Persistence, Queue, Re
 from fourseven.model import Backend
 from fourseven.persistence.cookie import SECRET_MIN
 from fourseven.plan import PersistencePlan, ResiliencePlan
-from fourseven.snapshot.layout import Fallback, PersistenceKind
+from fourseven.snapshot.layout import BreakerOf, Fallback, PersistenceKind
 
 FALLBACKS = {
     "rebalance": Fallback.FALLBACK_REBALANCE,
     "wait": Fallback.FALLBACK_WAIT,
     "503": Fallback.FALLBACK_REFUSE,
+}
+BREAKERS = {
+    "server": int(BreakerOf.BREAKER_SERVER),
+    "backend": int(BreakerOf.BREAKER_BACKEND),
+    "both": int(BreakerOf.BREAKER_SERVER | BreakerOf.BREAKER_BACKEND),
 }
 SECRETS_MAX = 4  # one that signs and three that are on their way out
 SECRETS_SIZE = 64 * 1024
@@ -46,6 +51,12 @@ def compile_resilience(backend: Backend) -> ResiliencePlan | None:
         plan = _retry(plan, backend.retry)
     if backend.limits is not None:
         plan = replace(plan, requests_max=backend.limits.requests)
+        plan = replace(plan, connections_max=backend.limits.connections)
+        if backend.limits.connections and backend.protocol == "h2":
+            raise ValueError(
+                "limits.connections is for servers of HTTP/1.1; with protocol: h2 a worker has few"
+                " connections, and limits.requests is what counts"
+            )
     if backend.queue is not None:
         plan = _queue(plan, backend.queue)
     if backend.breaker is not None:
@@ -82,6 +93,7 @@ def _queue(plan: ResiliencePlan, queue: Queue) -> ResiliencePlan:
 def _breaker(plan: ResiliencePlan, breaker: Breaker) -> ResiliencePlan:
     return replace(
         plan,
+        breaker_of=BREAKERS[breaker.of],
         breaker_percent=breaker.errors,
         breaker_requests=breaker.requests,
         breaker_window_ms=breaker.window_ms,

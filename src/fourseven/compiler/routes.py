@@ -94,6 +94,7 @@ def _route(route: Route, name: str, source: str, reads: Reads) -> RoutePlan:
         gates=_gates(steps),
         sticky=route.sticky.kind if route.sticky else 0,
         sticky_key=route.sticky.lower() if route.sticky else None,
+        fallback=route.fallback or "",
         passthrough=route.tls == "passthrough",
     )
 

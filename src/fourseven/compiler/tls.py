@@ -21,7 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fourseven.errors import Problem
-from fourseven.model import CertificateFiles, Config, Tls
+from fourseven.forms_tls import CertificateFiles, Tls
+from fourseven.model import Config
 from fourseven.plan import CertificatePlan, TlsPlan
 
 INTERMEDIATE_CIPHERS = ":".join(

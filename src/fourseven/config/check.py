@@ -47,9 +47,10 @@ def _references(data: Any) -> Iterator[tuple[Path, str, bool]]:
 
 
 def _named(owner: Any, at: Path) -> Iterator[tuple[Path, str, bool]]:
-    one = _get(owner, "backend")
-    if isinstance(one, str):
-        yield (*at, "backend"), one, False
+    for key in ("backend", "fallback"):
+        one = _get(owner, key)
+        if isinstance(one, str):
+            yield (*at, key), one, False
     for name, _ in _items(_get(owner, "backends")):
         yield (*at, "backends", name), name, True
 
@@ -152,7 +153,7 @@ def range_without_its_like(config: Config) -> Iterator[Problem]:
                 path = ("backends", name, "servers", i)
                 yield config.problem(path, what + "make the ranges equally long")
     for name, listener in config.listeners.items():
-        led = dict.fromkeys(b for r in listener.all_routes for b, _ in r.choices)
+        led = dict.fromkeys(b for r in listener.all_routes for b in r.reaches)
         for backend in (config.backends[b] for b in led if b in config.backends):
             yield from _too_few_binds(config, name, width(s.address for s in backend.servers))
 

@@ -47,7 +47,7 @@ def unused_backend(config: Config, _: Plan) -> Iterator[Problem]:
         for listener in config.listeners.values()
         for route in listener.all_routes
         for name in (
-            *(name for name, _ in route.choices),
+            *route.reaches,
             *(name for form in route.filters for name in form.feature.backends()),
         )
     }

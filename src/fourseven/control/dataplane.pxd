@@ -18,4 +18,5 @@ cdef class DataPlane:
     cdef Names names
     cdef readonly object log
     cdef readonly object spans
+    cdef int set_backend(self, int number, object backend) except -1
     cdef int set_server(self, int number, object server) except -1

@@ -34,6 +34,8 @@ from cython.cimports.fourseven.snapshot.layout import (
     MODE_HTTP,
     MODE_RELAY_TCP,
     MODE_RELAY_UDP,
+    BackendState,
+    Circuit,
     Slot,
     Snapshot,
 )
@@ -148,15 +150,24 @@ class DataPlane:
         }
         snapshot = pack(plan, self.numbers, sockets, self.generation + 1, self.cell.shared)
         for backend in plan.backends:
+            self.set_backend(self.numbers.backend(backend.name), backend)
             for server in backend.servers:
                 number = self.numbers.slot(backend.name, server)
                 key = (backend.name, server.address)
                 self.set_server(number, (server, addresses[key], key not in out))
+                self.cell.shared.slots[number].backend = self.numbers.backend(backend.name)
         self.names.use(self.numbers)
         self.generation += 1
         self.cell.swap(snapshot)
         self.plan = plan
         self.wake()
+
+    def set_backend(self, number, backend):
+        """What control knows of a backend, into its state."""
+        state: cython.pointer[BackendState] = cython.address(self.cell.shared.backends[number])
+        most = backend.resilience.connections_max if backend.resilience is not None else 0
+        store_relaxed_u32(cython.address(state.idle_share), most // self.worker_count)
+        return 0
 
     def set_server(self, number, server):
         """What control knows of a server, into its slot."""
@@ -258,6 +269,8 @@ class DataPlane:
                 store_relaxed_u32(cython.address(slot.persists), 0)
                 store_relaxed_u32(cython.address(slot.errors_row), 0)
                 store_relaxed(cython.address(slot.ewma_ns), 0)
+                store_relaxed(cython.address(slot.load_at_ms), 0)
+                close_circuit(cython.address(slot.circuit))
                 # pooled connections of the old server are closed, not used
                 store_relaxed_u32(cython.address(slot.generation), slot.generation + 1)
         return waiting
@@ -396,6 +409,22 @@ def tally_of(plane: DataPlane, slot: cython.uint, sums: cython.pointer[uint64_t]
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
+def is_open(circuit: cython.pointer[Circuit]) -> cython.int:
+    """Half open counts as open: it has not proved that all is well."""
+    return load_relaxed(cython.address(circuit.open_until_ms)) != 0
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def close_circuit(circuit: cython.pointer[Circuit]) -> cython.void:
+    """It is another's from now on."""
+    store_relaxed(cython.address(circuit.open_until_ms), 0)
+    store_relaxed(cython.address(circuit.window_ms), 0)
+    store_relaxed_u32(cython.address(circuit.probing), 0)
+
+
+@cython.cfunc
 def add_listener(plane: DataPlane, sums: dict, number: cython.int):
     at: cython.int
     now = cython.declare(ListenerCounters)
@@ -420,8 +449,8 @@ def server_counters(plane: DataPlane, number: cython.int) -> dict:
         add_words(cython.address(now), counters, size)
     sums = now
     sums["in_flight"] = load_i64(cython.address(slot.in_flight))
+    sums["circuit_open"] = is_open(cython.address(slot.circuit))
     sums["ewma_ns"] = load_relaxed(cython.address(slot.ewma_ns))
-    sums["circuit_open"] = int(load_relaxed(cython.address(slot.broken_until_ms)) != 0)
     return sums
 
 
@@ -458,10 +487,11 @@ def backend_counters(plane: DataPlane, number: cython.int) -> dict:
         counters = cython.address(plane.workers[at].backend_counters[number])
         add_words(cython.address(now), counters, size)
     sums = now
-    state = cython.address(plane.cell.shared.backends[number])
+    state: cython.pointer[BackendState] = cython.address(plane.cell.shared.backends[number])
     sums["in_flight"] = load_i64(cython.address(state.in_flight))
     sums["waiting"] = load_i64(cython.address(state.waiting))
     sums["retrying"] = load_i64(cython.address(state.retrying))
+    sums["circuit_open"] = is_open(cython.address(state.circuit))
     return sums
 
 

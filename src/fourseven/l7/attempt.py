@@ -14,13 +14,18 @@ from cython.cimports.fourseven.l7.answer import (
 )
 from cython.cimports.fourseven.l7.breaker import breaker_left
 from cython.cimports.fourseven.l7.choice import (
+    FULL_BACKEND,
+    NOBODY_CONNECTED,
     NOBODY_ELSE,
     NOBODY_FREE,
     NOBODY_MORE,
     NOBODY_TRUSTED,
+    NOBODY_WHOLE,
     NOBODY_YET,
     pick_server,
 )
+from cython.cimports.fourseven.l7.connect import connection_uncounted
+from cython.cimports.fourseven.l7.fallback import fallback_takes
 from cython.cimports.fourseven.l7.heads import (
     HEAD_REFUSED,
     HeadContext,
@@ -69,6 +74,8 @@ from cython.cimports.fourseven.protocols.message import (
 )
 from cython.cimports.fourseven.snapshot.layout import Resilience
 from cython.cimports.fourseven.worker.worker import (
+    REASON_BACKEND_CIRCUIT,
+    REASON_BACKEND_CONNECTIONS,
     REASON_BACKEND_FULL,
     REASON_CIRCUIT_OPEN,
     REASON_HEAD_SIZE,
@@ -98,7 +105,11 @@ def try_server(worker, session):
     stream.upstream = upstream_take(worker, session)
     if stream.upstream is cython.NULL:
         if stream.crowded:
-            without_server(worker, session, NOBODY_FREE)
+            without_server(
+                worker,
+                session,
+                NOBODY_CONNECTED if stream.seen_full & FULL_BACKEND else NOBODY_FREE,
+            )
             return
         stream_failed(worker, session, FAILED_OURS if stream.ours else FAILED_CONNECT)
         return
@@ -128,8 +139,10 @@ def without_server(worker, session, why):
     counters = cython.address(worker.backend_counters[stream.backend_number])
     reason: uint8_t = REASON_NO_SERVER
     leave_server(worker, stream)
-    if why == NOBODY_FREE or why == NOBODY_MORE:
-        reason = REASON_SERVERS_FULL if why == NOBODY_FREE else REASON_BACKEND_FULL
+    if why == NOBODY_FREE or why == NOBODY_MORE or why == NOBODY_CONNECTED:
+        reason = REASON_SERVERS_FULL
+        if why != NOBODY_FREE:
+            reason = REASON_BACKEND_FULL if why == NOBODY_MORE else REASON_BACKEND_CONNECTIONS
         if rules is not cython.NULL and rules.queue_max:
             reason = queue_wait(worker, session)
             if reason == REASON_NONE:
@@ -145,12 +158,21 @@ def without_server(worker, session, why):
     elif why == NOBODY_TRUSTED:
         reason = REASON_CIRCUIT_OPEN
         count(cython.address(counters.circuit_refused), 1)
+    elif why == NOBODY_WHOLE:
+        reason = REASON_BACKEND_CIRCUIT
+        count(cython.address(counters.backend_circuit_refused), 1)
     refuse(worker, session, reason)
 
 
 def refuse(worker, session, reason):
-    """503; but 502 where servers were reached and have failed it."""
+    """The route's fallback; or 503, but 502 where servers were reached and have failed it."""
     stream: cython.pointer[Stream] = session.stream
+    if fallback_takes(worker, session, reason):
+        try_server(worker, session)
+        return
+    if reason == REASON_PERSISTED_DOWN:
+        counters = cython.address(worker.backend_counters[stream.backend_number])
+        count(cython.address(counters.persisted_refused), 1)
     count(cython.address(worker.counters.pick_failed), 1)
     count(cython.address(worker.backend_counters[stream.backend_number].pick_failed), 1)
     session.state = SESSION_HEAD
@@ -209,7 +231,7 @@ def leave_server(worker, stream):
         if stream.probe:
             breaker_left(worker, stream)
         if stream.reserved:
+            connection_uncounted(worker, stream.slot, stream.reserved)
             stream.reserved = 0
-            fetch_add_i64(cython.address(slot_of(worker, stream.slot).connections), -1)
         if load_i64(cython.address(stream.backend_state.waiting)) > 0:
             queue_wake(worker, stream.backend_number)

@@ -11,6 +11,12 @@ cpdef enum Nobody:          # why no server takes the request
     NOBODY_TRUSTED = -4     # the circuits of those that are usable are open
     NOBODY_YET = -5         # the client's own server is waited for
     NOBODY_ELSE = -6        # the client's own server cannot be had, and no other will do
+    NOBODY_CONNECTED = -7   # the backend has all the connections that it may have
+    NOBODY_WHOLE = -8       # the backend's own circuit is open
+
+cdef enum Full:             # bits of Stream.seen_full: what was at its limit
+    FULL_SERVER = 1
+    FULL_BACKEND = 2        # connections to all its servers
 
 # A slot in which this stream now counts, or a Nobody.
 cdef int32_t pick_server "fourseven_pick_server"(Worker *worker, Session *session) noexcept nogil
@@ -21,6 +27,5 @@ cdef int32_t find_server(Worker *worker, Session *session, Pick *pick) noexcept 
 cdef int32_t next_server(Worker *worker, Session *session, Pick *pick) noexcept nogil
 cdef int32_t search(Worker *worker, Stream *stream, const Backend *backend, Pick *pick) noexcept nogil
 cdef int32_t nobody(Worker *worker, const Stream *stream, const Backend *backend) noexcept nogil
-cdef const Backend *tier_of(const Backend *backend, Worker *worker) noexcept nogil
 cdef bint enter(Worker *worker, Stream *stream, uint32_t number) noexcept nogil
-cdef bint connection_at_hand(Worker *worker, Stream *stream, Slot *slot) noexcept nogil
+cdef bint connection_at_hand(Worker *worker, Stream *stream, uint32_t number) noexcept nogil

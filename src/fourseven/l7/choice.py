@@ -1,7 +1,7 @@
 """Which server a try goes to: the client's own, or one by the algorithm, if it may be entered.
 
-    the backend's limit -> the client's own server (persistence) -> the tier -> the algorithm
-    -> the server's circuit -> its limits
+    the backend's circuit -> its limit -> the client's own server (persistence) -> the tier
+    -> the algorithm -> the server's limits -> its circuit
 
 Laws: limits hold exactly over all workers: a stream is counted first and compared after, and who
 came too late takes it back and looks for another server. A server that may not be entered is not
@@ -12,24 +12,29 @@ nobody.
 import cython
 from cython.cimports.fourseven.balancing.picks.common import available
 from cython.cimports.fourseven.balancing.request_key import hash_of
-from cython.cimports.fourseven.l7.breaker import breaker_lets
+from cython.cimports.fourseven.l7.breaker import backend_lets, breaker_left, breaker_lets
 from cython.cimports.fourseven.l7.choice import (
+    FULL_BACKEND,
+    FULL_SERVER,
+    NOBODY_CONNECTED,
     NOBODY_FREE,
     NOBODY_MORE,
     NOBODY_TRUSTED,
     NOBODY_USABLE,
+    NOBODY_WHOLE,
 )
+from cython.cimports.fourseven.l7.connect import connection_counted, connection_uncounted
 from cython.cimports.fourseven.l7.persist import PERSIST_NONE, persist_find, persist_went
 from cython.cimports.fourseven.l7.records import SESSION_ASIDE, Stream, http_of, slot_of
 from cython.cimports.fourseven.native.atomics import (
-    count,
     fetch_add_i64,
     load_i64,
     load_relaxed_u32,
 )
 from cython.cimports.fourseven.snapshot.layout import TRIED_MAX, Backend, Pick, Resilience, Slot
+from cython.cimports.fourseven.worker.tiers import tier_of
 from cython.cimports.fourseven.worker.tools import random_next
-from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
 
 
 def pick_server(worker, session):
@@ -39,10 +44,12 @@ def pick_server(worker, session):
     number: int32_t
     before: int64_t
     at: uint32_t
-    if rules is not cython.NULL and rules.requests_max:
+    if rules is not cython.NULL:
         before = load_i64(cython.address(stream.backend.state.in_flight))
-        if before >= rules.requests_max:
+        if rules.requests_max and before >= rules.requests_max:
             return NOBODY_MORE
+        if not backend_lets(worker, stream):
+            return NOBODY_WHOLE
     pick.slots = worker.shared.slots
     pick.hash = hash_of(stream.backend, worker.request, worker.scratch)
     pick.now_ns = worker.now_ns
@@ -55,6 +62,8 @@ def pick_server(worker, session):
             pick.tried_count = 0
             number = find_server(worker, session, cython.address(pick))
     if number < 0:
+        if stream.probe:
+            breaker_left(worker, stream)
         return number
     stream.slot = number
     stream.backed = 1
@@ -96,7 +105,7 @@ def next_server(worker, session, pick):
             return number
     pick.random = random_next(worker)
     if backend.tier_count:
-        backend = tier_of(backend, worker)
+        backend = tier_of(backend, worker, pick)
     number = backend.pick(backend, pick)
     return number if number >= 0 else nobody(worker, stream, backend)
 
@@ -106,7 +115,7 @@ def search(worker, stream, backend, pick):
     at: uint32_t
     i: uint32_t
     if backend.tier_count:
-        backend = tier_of(backend, worker)
+        backend = tier_of(backend, worker, pick)
     start: uint32_t = cython.cast(uint32_t, pick.random >> 32)
     for i in range(backend.server_count):
         at = (start + i) % backend.server_count
@@ -120,7 +129,7 @@ def nobody(worker, stream, backend):
     at: uint32_t
     most: uint32_t
     if stream.seen_full:
-        return NOBODY_FREE
+        return NOBODY_CONNECTED if stream.seen_full & FULL_BACKEND else NOBODY_FREE
     for at in range(backend.server_count):
         slot = slot_of(worker, backend.slots[at])
         most = load_relaxed_u32(cython.address(slot.max_in_flight))
@@ -133,61 +142,37 @@ def nobody(worker, stream, backend):
     return NOBODY_TRUSTED if stream.seen_open else NOBODY_USABLE
 
 
-def tier_of(backend, worker):
-    """The first tier with enough of its weight usable; else the first with any; else the first."""
-    at: uint32_t
-    i: uint32_t
-    usable: uint64_t
-    wanted: uint32_t = 0
-    some: cython.pointer[cython.const[Backend]] = cython.NULL
-    if backend.resilience is not cython.NULL:
-        wanted = backend.resilience.tier_percent
-    for at in range(backend.tier_count):
-        tier = cython.address(backend.tiers[at])
-        usable = 0
-        for i in range(tier.server_count):
-            if load_relaxed_u32(cython.address(slot_of(worker, tier.slots[i]).usable)):
-                usable += tier.weights[i]
-        if usable and usable * 100 >= tier.weight_total * wanted:
-            if at:
-                count(cython.address(worker.backend_counters[backend.number].spilled), 1)
-            return tier
-        if usable and some is cython.NULL:
-            some = tier
-    return some if some is not cython.NULL else cython.address(backend.tiers[0])
-
-
 def enter(worker, stream, number):
     """Counts the stream at this server, if its circuit and its limits let it in."""
     slot: cython.pointer[Slot] = slot_of(worker, number)
     before: int64_t = fetch_add_i64(cython.address(slot.in_flight), 1)
     most: uint32_t = load_relaxed_u32(cython.address(slot.max_in_flight))
     if most and before >= most:
-        stream.seen_full = 1
+        stream.seen_full |= FULL_SERVER
+    elif stream.backend.resilience is cython.NULL:
+        if load_relaxed_u32(cython.address(slot.connections_max)) == 0 or connection_at_hand(
+            worker, stream, number
+        ):
+            return True
     elif (
         load_relaxed_u32(cython.address(slot.connections_max)) == 0
-        or connection_at_hand(worker, stream, slot)
-    ) and (stream.backend.resilience is cython.NULL or breaker_lets(worker, stream, slot)):
-        return True
+        and stream.backend.resilience.connections_max == 0
+    ) or connection_at_hand(worker, stream, number):
+        if breaker_lets(worker, stream, slot):
+            return True
     if stream.reserved:
+        connection_uncounted(worker, number, stream.reserved)
         stream.reserved = 0
-        fetch_add_i64(cython.address(slot.connections), -1)
     fetch_add_i64(cython.address(slot.in_flight), -1)
     return False
 
 
-def connection_at_hand(worker, stream, slot):
+def connection_at_hand(worker, stream, number):
     """One that is idle here, or leave to make another: the count is taken before it is made."""
-    number: uint32_t = cython.cast(uint32_t, slot - worker.shared.slots)
-    before: int64_t
     if http_of(worker).idle[number] is not cython.NULL and not stream.backend.proxy_protocol:
         return True
-    before = fetch_add_i64(cython.address(slot.connections), 1)
-    stream.reserved = 1
-    if before < load_relaxed_u32(cython.address(slot.connections_max)):
-        return True
-    stream.seen_full = 1
-    return False
+    stream.reserved = connection_counted(worker, stream, number)
+    return stream.reserved != 0
 
 
 def another_server(worker, stream):

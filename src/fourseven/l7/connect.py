@@ -4,11 +4,15 @@ A non-blocking connect on the same host is often complete when it returns, so th
 at once (`upstream`) and waits only if the socket says so.
 
 Law: a connection counts at its server from before its socket is opened until it is dropped, so
-`max_connections` holds exactly over all workers.
+`max_connections` holds exactly over all workers. Where the backend has a limit of its own it counts
+there as well; one that is idle in this worker gives way to one that is needed elsewhere in the
+backend.
 """
 
 import cython
 from cython.cimports.fourseven.l4.choose import exhausted
+from cython.cimports.fourseven.l7.choice import FULL_BACKEND, FULL_SERVER
+from cython.cimports.fourseven.l7.connect import COUNTED_BACKEND, COUNTED_SERVER
 from cython.cimports.fourseven.l7.records import Http, Upstream, http_of, slot_of
 from cython.cimports.fourseven.l7.upstream import (
     slot_generation,
@@ -31,10 +35,10 @@ from cython.cimports.fourseven.native.linux import (
     sockaddr,
     socket,
 )
-from cython.cimports.fourseven.snapshot.layout import Slot
+from cython.cimports.fourseven.snapshot.layout import BackendState, Resilience, Slot
 from cython.cimports.fourseven.worker.tools import watch
 from cython.cimports.libc.errno import EINPROGRESS, errno
-from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t
 from cython.cimports.libc.stdlib import malloc
 from cython.cimports.libc.string import memset
 
@@ -44,17 +48,22 @@ def connect_new(worker, stream):
     slot: uint32_t = stream.slot
     fd: int32_t
     upstream: cython.pointer[Upstream]
-    if not count_connection(worker, stream):
+    counted: uint8_t = stream.reserved
+    stream.reserved = 0
+    if not counted:
+        counted = connection_counted(worker, stream, slot)
+    stream.crowded = not counted
+    if not counted:
         return cython.NULL
     fd = open_socket(worker, slot)
     if fd < 0:
-        fetch_add_i64(cython.address(slot_of(worker, slot).connections), -1)
+        connection_uncounted(worker, slot, counted)
         stream.ours = exhausted(-fd)
         return cython.NULL
     stream.ours = 1
     upstream = upstream_new(worker)
     if upstream is cython.NULL:
-        fetch_add_i64(cython.address(slot_of(worker, slot).connections), -1)
+        connection_uncounted(worker, slot, counted)
         close(fd)
         return upstream
     upstream.source.fd = fd
@@ -64,6 +73,7 @@ def connect_new(worker, stream):
     upstream.slot = slot
     upstream.generation = slot_generation(worker, slot)
     upstream.connecting = 1
+    upstream.counted = counted & COUNTED_BACKEND
     upstream.proxy = stream.backend.proxy_protocol
     upstream.unintroduced = upstream.proxy
     if watch(worker, cython.address(upstream.source)) != 0:
@@ -74,20 +84,55 @@ def connect_new(worker, stream):
     return upstream
 
 
-def count_connection(worker, stream):
-    """The new connection counts from now on, if its server may have another."""
-    slot: cython.pointer[Slot] = slot_of(worker, stream.slot)
-    most: uint32_t = load_relaxed_u32(cython.address(slot.connections_max))
-    before: int64_t
-    stream.crowded = 0
-    if stream.reserved:
-        stream.reserved = 0
-        return True
-    before = fetch_add_i64(cython.address(slot.connections), 1)
-    if most == 0 or before < most:
-        return True
-    fetch_add_i64(cython.address(slot.connections), -1)
-    stream.crowded = 1
+def connection_counted(worker, stream, slot):
+    at: cython.pointer[Slot] = slot_of(worker, slot)
+    rules: cython.pointer[cython.const[Resilience]] = stream.backend.resilience
+    most: uint32_t = load_relaxed_u32(cython.address(at.connections_max))
+    before: int64_t = fetch_add_i64(cython.address(at.connections), 1)
+    if most != 0 and before >= most:
+        fetch_add_i64(cython.address(at.connections), -1)
+        stream.seen_full |= FULL_SERVER
+        return 0
+    if rules is cython.NULL or rules.connections_max == 0:
+        return COUNTED_SERVER
+    if count_at_backend(worker, stream.backend):
+        return COUNTED_SERVER | COUNTED_BACKEND
+    fetch_add_i64(cython.address(at.connections), -1)
+    stream.seen_full |= FULL_BACKEND
+    return 0
+
+
+def connection_uncounted(worker, slot, counted):
+    at: cython.pointer[Slot] = slot_of(worker, slot)
+    fetch_add_i64(cython.address(at.connections), -1)
+    if counted & COUNTED_BACKEND:
+        fetch_add_i64(cython.address(worker.shared.backends[at.backend].connections), -1)
+
+
+def count_at_backend(worker, backend):
+    """Counted first and compared after; for whoever is too late, an idle one of ours may go."""
+    state: cython.pointer[BackendState] = backend.state
+    while fetch_add_i64(cython.address(state.connections), 1) >= backend.resilience.connections_max:
+        fetch_add_i64(cython.address(state.connections), -1)
+        if not give_up_idle(worker, backend):
+            return False
+    return True
+
+
+def give_up_idle(worker, backend):
+    """Closes a connection of this backend that nobody uses in this worker; false: there is none."""
+    http: cython.pointer[Http] = http_of(worker)
+    upstream: cython.pointer[Upstream]
+    at: uint32_t
+    if http.idle_counted[backend.number] == 0:
+        return False
+    for at in range(backend.server_count):
+        upstream = http.idle[backend.slots[at]]
+        while upstream is not cython.NULL:
+            if upstream.counted:
+                upstream_drop(worker, upstream)
+                return True
+            upstream = upstream.next
     return False
 
 

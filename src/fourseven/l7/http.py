@@ -77,11 +77,17 @@ def start(worker):
         cython.pointer[cython.pointer[Upstream]], calloc(SLOTS_MAX, cython.sizeof(cython.p_void))
     )
     http.idle_count = cython.cast(cython.pointer[uint32_t], calloc(SLOTS_MAX, 4))
+    http.idle_counted = cython.cast(cython.pointer[uint32_t], calloc(BACKENDS_MAX, 4))
     http.roomy = cython.cast(
         cython.pointer[cython.pointer[Http2]], calloc(SLOTS_MAX, cython.sizeof(cython.p_void))
     )
     http.queues = cython.cast(cython.pointer[Queue], calloc(BACKENDS_MAX, cython.sizeof(Queue)))
-    if http.idle is cython.NULL or http.idle_count is cython.NULL or http.roomy is cython.NULL:
+    if (
+        http.idle is cython.NULL
+        or http.idle_count is cython.NULL
+        or http.roomy is cython.NULL
+        or (http.idle_counted is cython.NULL)
+    ):
         return ENOMEM
     if http.queues is cython.NULL:
         return ENOMEM
@@ -232,6 +238,7 @@ def drop(worker):
         free(upstream)
     free(http.idle)
     free(http.idle_count)
+    free(http.idle_counted)
     free(http.queues)
     free(http.roomy)
     free(http)

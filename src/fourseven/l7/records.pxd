@@ -167,15 +167,16 @@ cdef struct Stream:
     Buffer *told                # ... and to the request's
     uint8_t tls_fault           # worker.secure.TlsFault of the last try
     # when servers fail or are full
-    uint8_t seen_full           # within one choice: a server was at its limit
+    uint8_t seen_full           # within one choice: bits of l7.choice.Full
     uint8_t seen_open           # ... or its circuit was open
     uint8_t crowded             # no connection, for others were quicker to take the last
-    uint8_t reserved            # a connection to its server is counted for it and not yet made
-    uint8_t probe               # it finds out whether a circuit may close
+    uint8_t reserved            # a connection is counted for it and not yet made: bits of l7.connect.Counted
+    uint8_t probe               # it finds out whether a circuit may close: bits of l7.breaker.Probe
     uint8_t budgeted            # it counts in the retry budget
     uint8_t belongs             # l7.persist.Belongs
     uint8_t moved               # its own server could not be had
     uint8_t client_secure       # the client came by TLS
+    uint8_t fallen              # the route's fallback serves it
     uint64_t client_key         # in the table of those who persist
     uint8_t queued              # it stands in a queue
     uint8_t priority
@@ -336,6 +337,7 @@ cdef struct Upstream:
     uint8_t pooled
     uint8_t proxy               # version of the PROXY header that it began with; 0: none
     uint8_t unintroduced        # it is still to be sent
+    uint8_t counted             # at its backend, which has a limit
     uint32_t scanned
     uint32_t response_timeout_ms    # the backend's, for it may be gone from the file
     uint32_t read_timeout_ms
@@ -369,6 +371,7 @@ cdef struct Http:
     Upstream *free_upstreams
     Upstream **idle             # [SLOTS_MAX]
     uint32_t *idle_count        # [SLOTS_MAX]
+    uint32_t *idle_counted      # [BACKENDS_MAX] of those that count at their backend
     Session *trunks             # connections of HTTP/2 to servers
     Session *asides             # requests of our own
     Http2 **roomy               # [SLOTS_MAX] those of them that may take another stream

@@ -23,6 +23,7 @@ cdef uint8_t failure_reason(uint8_t failure) noexcept nogil
 cdef uint8_t tls_failure(Stream *stream, uint8_t failure) noexcept nogil
 # The head of an answer has come: true when it is dropped for another try.
 cdef bint retry_answer "fourseven_retry_answer"(Worker *worker, Session *session) noexcept nogil
+cdef bint falls_back(Worker *worker, Session *session, uint8_t failure) noexcept nogil
 cdef void try_again(Worker *worker, Session *session, bint same) noexcept nogil
 cdef bint may_retry(Worker *worker, Session *session, uint8_t failure) noexcept nogil
 cdef bint repeatable(const Stream *stream) noexcept nogil

@@ -22,6 +22,7 @@ from cython.cimports.fourseven.l7.attempt import leave_server, try_server
 from cython.cimports.fourseven.l7.breaker import breaker_said
 from cython.cimports.fourseven.l7.call import call_failure
 from cython.cimports.fourseven.l7.choice import another_server
+from cython.cimports.fourseven.l7.fallback import fallback_takes
 from cython.cimports.fourseven.l7.hedge import HEDGE_NONE, HEDGE_OUT, hedge_takes_over
 from cython.cimports.fourseven.l7.records import (
     SESSION_HEAD,
@@ -59,6 +60,7 @@ from cython.cimports.fourseven.protocols.message import (
     METHOD_POST,
 )
 from cython.cimports.fourseven.snapshot.layout import (
+    NO_BACKEND,
     RETRY_CONNECT,
     RETRY_RESET,
     RETRY_TIMEOUT,
@@ -107,6 +109,8 @@ def stream_failed(worker, session, failure):
         hedge_takes_over(worker, session)
         return
     if not may_retry(worker, session, failure) or not stream_reread(worker, session):
+        if falls_back(worker, session, failure):
+            return
         leave_server(worker, stream)
         if failure == FAILED_TIME or failure == FAILED_CONNECT_TIME:
             status = 504
@@ -117,6 +121,25 @@ def stream_failed(worker, session, failure):
         return
     stream.last_failure = failure_reason(failure)
     try_again(worker, session, failure == FAILED_REFUSED or (stale and failure == FAILED_RESET))
+
+
+def falls_back(worker, session, failure):
+    """No further try; but nobody could be connected to, so the route's fallback may have it."""
+    stream: cython.pointer[Stream] = session.stream
+    if stream.sent or not stream.replayable or stream.route is cython.NULL:
+        return False
+    if stream.fallen or stream.route.fallback == NO_BACKEND:
+        return False
+    if failure not in (FAILED_CONNECT, FAILED_CONNECT_TIME, FAILED_TLS):
+        return False
+    if not stream_reread(worker, session):
+        return False
+    leave_server(worker, stream)
+    if not fallback_takes(worker, session, failure_reason(failure)):
+        return False
+    body_start(session, worker.request)
+    try_server(worker, session)
+    return True
 
 
 def try_again(worker, session, same):

@@ -47,3 +47,4 @@ cdef int32_t introduced(Upstream *upstream) noexcept nogil
 cdef void upstream_ready(Worker *worker, Source *source, uint32_t events) noexcept nogil
 cdef void upstream_timer(Worker *worker, Timer *timer) noexcept nogil
 cdef void upstream_bury(Worker *worker, Dead *dead) noexcept nogil
+cdef bint backend_idles(Worker *worker, const Upstream *upstream) noexcept nogil

@@ -18,7 +18,12 @@ Laws: a connection goes back only after a whole exchange, with nothing unread an
 import cython
 from cython.cimports.fourseven.l7.aside import aside_late
 from cython.cimports.fourseven.l7.call import call_drop, call_end, call_read, call_send, call_take
-from cython.cimports.fourseven.l7.connect import connect_new
+from cython.cimports.fourseven.l7.connect import (
+    COUNTED_BACKEND,
+    COUNTED_SERVER,
+    connect_new,
+    connection_uncounted,
+)
 from cython.cimports.fourseven.l7.hedge import HEDGE_ARMED, hedge_due
 from cython.cimports.fourseven.l7.records import (
     SESSION_ASIDE,
@@ -46,7 +51,7 @@ from cython.cimports.fourseven.l7.session import (
 )
 from cython.cimports.fourseven.l7.splice import pipe_release
 from cython.cimports.fourseven.l7.upstream import HTTP_1, HTTP_1_SIZE
-from cython.cimports.fourseven.native.atomics import count, fetch_add_i64, load_relaxed_u32
+from cython.cimports.fourseven.native.atomics import count, load_relaxed_u32
 from cython.cimports.fourseven.native.linux import (
     EPOLLERR,
     EPOLLHUP,
@@ -203,6 +208,8 @@ def leave_pool(worker, upstream):
     upstream.link = cython.NULL
     upstream.pooled = 0
     http_of(worker).idle_count[upstream.slot] -= 1
+    if upstream.counted:
+        http_of(worker).idle_counted[slot_of(worker, upstream.slot).backend] -= 1
     count(cython.address(worker.counters.upstream_idle), cython.cast(uint64_t, -1))
 
 
@@ -220,6 +227,8 @@ def upstream_release(worker, upstream):
             most, load_relaxed_u32(cython.address(slot_of(worker, upstream.slot).idle_share))
         )
     full: cython.bint = http.idle_count[upstream.slot] >= most
+    if upstream.counted:
+        full = full or backend_idles(worker, upstream)
     if (
         not upstream.keep_alive
         or unread
@@ -245,8 +254,17 @@ def upstream_release(worker, upstream):
         upstream.next.link = cython.address(upstream.next)
     pool[0] = upstream
     http.idle_count[upstream.slot] += 1
+    if upstream.counted:
+        http.idle_counted[slot_of(worker, upstream.slot).backend] += 1
     count(cython.address(worker.counters.upstream_idle), 1)
     timer_put_off(worker, cython.address(upstream.timer), worker.now_ms + upstream.idle_timeout_ms)
+
+
+def backend_idles(worker, upstream):
+    """Has this worker all the idle connections that a limited backend lets it keep?"""
+    number: uint32_t = slot_of(worker, upstream.slot).backend
+    share: uint32_t = load_relaxed_u32(cython.address(worker.shared.backends[number].idle_share))
+    return http_of(worker).idle_counted[number] >= share
 
 
 @cython.cfunc
@@ -279,7 +297,9 @@ def upstream_drop(worker, upstream):
     pipe_release(worker, upstream)
     if upstream.tls is not cython.NULL:
         secure_finish(upstream.tls)
-    fetch_add_i64(cython.address(slot_of(worker, upstream.slot).connections), -1)
+    connection_uncounted(
+        worker, upstream.slot, COUNTED_SERVER | (COUNTED_BACKEND if upstream.counted else 0)
+    )
     unwatch(worker, cython.address(upstream.source))
     timer_clear(worker, cython.address(upstream.timer))
     buffer_free(worker, upstream.in_.buffer)

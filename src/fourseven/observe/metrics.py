@@ -122,16 +122,26 @@ METRICS: tuple[Metric, ...] = (
     Metric("fourseven_backend_hedges_total", C, "Second servers that were asked because the first"
            " was slow; and those whose answer was taken.", (*BACKEND, "event"),
            backend_counters(sent="hedges", won="hedges_won")),
-    Metric("fourseven_backend_sessions_total", C, "Requests of kept sessions: found, new, or moved"
-           " because their server could not be had.", (*BACKEND, "event"),
-           backend_counters(found="persisted", new="persisted_new", moved="persisted_moved")),
+    Metric("fourseven_backend_sessions_total", C, "Requests or connections of kept sessions: found,"
+           " new, moved or refused because their server could not be had.", (*BACKEND, "event"),
+           backend_counters(found="persisted", new="persisted_new", moved="persisted_moved",
+                            refused="persisted_refused")),
     Metric("fourseven_backend_queue_total", C, "Requests that waited for a server; that found the"
            " queue full; that waited too long; and that met a limit without a queue.",
            (*BACKEND, "event"), backend_counters(waited="queued", full="queue_full",
                                                  timeout="queue_timeouts", limited="limited")),
     Metric("fourseven_backend_circuit_total", C, "Circuits that opened, and requests that an open"
-           " one refused.", (*BACKEND, "event"),
-           backend_counters(opened="circuits_opened", refused="circuit_refused")),
+           " one refused; whole: that of the backend itself.", (*BACKEND, "event"),
+           backend_counters(opened="circuits_opened", refused="circuit_refused",
+                            whole_opened="backend_circuit_opened",
+                            whole_refused="backend_circuit_refused")),
+    Metric("fourseven_backend_circuit_open", G, "1: the backend's own circuit is open, or half"
+           " open.", BACKEND, of_backend("circuit_open")),
+    Metric("fourseven_backend_fallbacks_total", C, "Requests that the route's fallback took.",
+           BACKEND, of_backend("fallbacks")),
+    Metric("fourseven_backend_load_reports_total", C, "What servers said of their load; bad: what"
+           " could not be read.", (*BACKEND, "event"),
+           backend_counters(read="load_reports", bad="load_reports_bad")),
     Metric("fourseven_backend_spilled_total", C, "Requests that went to a further tier.", BACKEND,
            of_backend("spilled")),
     Metric("fourseven_backend_source_servers", G, "Servers that a source has found.",
@@ -154,7 +164,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("fourseven_server_state", G, "Its state; always 1.", (*SERVER, "state"), states),
     Metric("fourseven_server_weight", G, "Its weight now.", SERVER,
            word_of(lambda word: word.weight)),
-    Metric("fourseven_server_circuit_open", G, "1: its circuit is open.", SERVER,
+    Metric("fourseven_server_circuit_open", G, "1: its circuit is open, or half open.", SERVER,
            of_server("circuit_open")),
     Metric("fourseven_server_in_flight", G, "Requests or connections at a server now.", SERVER,
            of_server("in_flight")),

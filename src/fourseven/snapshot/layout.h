@@ -21,6 +21,14 @@
 
 /* ---- mutable, by number ---- */
 
+/* Closed, open after too many errors, half open to find out (l7.breaker). Every worker, atomically. */
+typedef struct {
+    uint64_t open_until_ms; /* monotonic; 0: closed */
+    uint64_t window_ms;     /* when the present window of errors began */
+    uint32_t window_all, window_bad;
+    uint32_t probing;       /* 1: half open, and one request finds out */
+} Circuit;
+
 typedef struct FOURSEVEN_LINE {
     /* set by control before any snapshot names the slot */
     uint8_t sockaddr[112]; /* struct sockaddr_in, _in6 or _un */
@@ -39,13 +47,13 @@ typedef struct FOURSEVEN_LINE {
     uint32_t persists; /* 1: those who persist may come although it is not usable (draining) */
     /* written by every worker, atomically */
     FOURSEVEN_LINE int64_t connections; /* L7: open to it, idle ones too; exact over all workers */
-    uint64_t broken_until_ms;  /* its circuit is open until then (monotonic); 0: closed */
-    uint64_t window_ms;        /* when its present window of errors began */
-    uint32_t window_all, window_bad;
-    uint32_t probing;          /* 1: half open, and one request finds out */
+    Circuit circuit;
+    uint64_t load_at_ms;       /* when it last said how busy it is (l7.load); 0: never */
+    uint32_t load;             /* what it said, smoothed; in 1/1024 */
     /* written by control */
     uint32_t connections_max;  /* 0: no limit */
     uint32_t idle_share;       /* with such a limit: the most that one worker may keep idle */
+    uint32_t backend;          /* number of its BackendState */
 } Slot;
 
 typedef struct FOURSEVEN_LINE {
@@ -56,6 +64,10 @@ typedef struct FOURSEVEN_LINE {
     uint64_t spare_ns; /* atomic: the budget's minimum as one theoretical arrival time */
     uint64_t waiters;  /* atomic: a bit for each worker whose queue is not empty */
     uint64_t hedge_ns; /* atomic: the time after which a hedge goes out, where it is learnt; 0: not yet known */
+    /* atomic; where the file limits or judges the backend as a whole */
+    FOURSEVEN_LINE int64_t connections; /* L7: to all its servers, idle ones too */
+    Circuit circuit;
+    uint32_t idle_share; /* written by control: of such connections, the most that one worker may keep idle */
 } BackendState;
 
 typedef struct FOURSEVEN_LINE {
@@ -121,6 +133,10 @@ typedef struct {
     uint32_t status_count;
     uint16_t statuses[8];   /* answers that are worth another try */
     uint32_t requests_max;  /* in flight at the backend; 0: no limit */
+    uint32_t connections_max; /* to all its servers (relay: connections in flight); 0: no limit */
+    uint32_t breaker_of;    /* bits of BreakerOf */
+    uint32_t load_words;    /* bits of LoadWord: by which headers servers say how busy they are */
+    uint32_t load_passes;   /* 1: these headers reach clients */
     uint32_t queue_max;     /* requests that wait, over all workers; 0: none waits */
     uint32_t queue_wait_ms;
     Span queue_header;      /* says who goes first; absent: nobody */
@@ -163,6 +179,8 @@ struct Backend {
     Resilience *resilience;       /* NULL: retries alone */
     Backend *tiers;               /* [tier_count] the same backend with the servers of one tier each */
     uint32_t tier_count;          /* 0: one tier, this record */
+    uint16_t spill_percent;       /* of a tier: with less of its weight usable, it takes as much less; 0: all or nothing */
+    uint16_t spill_by_hash;       /* 1: a key spills each time or never */
 };
 
 /* A value made of literals and variables: "{client.address}". */
@@ -222,6 +240,7 @@ typedef struct {
     uint32_t choice_count; /* 0: only a terminal action answers */
     Choice *choices;
     uint32_t choice_total;
+    uint32_t fallback;     /* index into snapshot.backends: who serves where the choice cannot; NO_BACKEND: nobody */
     uint32_t sticky;       /* StickyKind: a client meets the same choice each time */
     Key sticky_key;
     uint32_t request_action_count, response_action_count;

@@ -118,6 +118,14 @@ cpdef enum RetryOn:         # bits: failures that are worth another try
     RETRY_RESET = 2
     RETRY_TIMEOUT = 4
 
+cpdef enum BreakerOf:        # bits: what a circuit is of
+    BREAKER_SERVER = 1
+    BREAKER_BACKEND = 2
+
+cpdef enum LoadWord:         # bits: headers by which a server says how busy it is
+    LOAD_X = 1              # X-Load
+    LOAD_ORCA = 2           # endpoint-load-metrics
+
 cpdef enum StickyKind:       # how a route with several backends knows a client again
     STICKY_NOT = 0
     STICKY_KEY = 1          # by what it brings
@@ -149,6 +157,13 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
     ctypedef struct RouteTable
     ctypedef struct Regex
 
+    ctypedef struct Circuit:
+        uint64_t open_until_ms
+        uint64_t window_ms
+        uint32_t window_all
+        uint32_t window_bad
+        uint32_t probing
+
     ctypedef struct Slot:
         uint8_t[112] sockaddr
         uint32_t sockaddr_size
@@ -162,13 +177,12 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t share
         uint32_t persists
         int64_t connections
-        uint64_t broken_until_ms
-        uint64_t window_ms
-        uint32_t window_all
-        uint32_t window_bad
-        uint32_t probing
+        Circuit circuit
+        uint64_t load_at_ms
+        uint32_t load
         uint32_t connections_max
         uint32_t idle_share
+        uint32_t backend
 
     ctypedef struct BackendState:
         uint64_t cursor
@@ -178,6 +192,9 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint64_t spare_ns
         uint64_t waiters
         uint64_t hedge_ns
+        int64_t connections
+        Circuit circuit
+        uint32_t idle_share
 
     ctypedef struct ListenerState:
         int64_t sessions
@@ -230,6 +247,10 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t status_count
         uint16_t[8] statuses
         uint32_t requests_max
+        uint32_t connections_max
+        uint32_t breaker_of
+        uint32_t load_words
+        uint32_t load_passes
         uint32_t queue_max
         uint32_t queue_wait_ms
         Span queue_header
@@ -268,6 +289,8 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         Resilience *resilience
         Backend *tiers
         uint32_t tier_count
+        uint16_t spill_percent
+        uint16_t spill_by_hash
 
     ctypedef struct Part:
         uint32_t kind
@@ -320,6 +343,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t choice_count
         Choice *choices
         uint32_t choice_total
+        uint32_t fallback
         uint32_t sticky
         Key sticky_key
         uint32_t request_action_count

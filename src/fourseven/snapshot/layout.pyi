@@ -71,6 +71,14 @@ class RetryOn(IntEnum):
     RETRY_RESET = 2
     RETRY_TIMEOUT = 4
 
+class BreakerOf(IntEnum):
+    BREAKER_SERVER = 1
+    BREAKER_BACKEND = 2
+
+class LoadWord(IntEnum):
+    LOAD_X = 1
+    LOAD_ORCA = 2
+
 class StickyKind(IntEnum):
     STICKY_NOT = 0
     STICKY_KEY = 1

@@ -66,6 +66,10 @@ typedef struct FOURSEVEN_LINE {
     uint64_t queued, queue_full, queue_timeouts, limited; /* limited: at the limit, with no queue */
     uint64_t circuits_opened, circuit_refused, spilled;   /* spilled: to a further tier */
     uint64_t hedges, hedges_won;                          /* second servers asked; those whose answer was taken */
+    uint64_t backend_circuit_opened, backend_circuit_refused; /* of the backend as a whole */
+    uint64_t fallbacks;         /* requests that the route's other backend took */
+    uint64_t persisted_refused; /* their server could not be had, and no other would do */
+    uint64_t load_reports, load_reports_bad; /* what servers said of their load; what could not be read */
 } BackendCounters;
 
 #endif

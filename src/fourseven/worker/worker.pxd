@@ -70,6 +70,8 @@ cpdef enum Reason:
     REASON_ADAPTIVE = 50        # likewise, by the limit that follows from the servers' latency
     REASON_INJECTED = 51        # a fault that the file asks for
     REASON_ANSWER_SIZE = 52     # the server's answer is larger than the route lets pass
+    REASON_BACKEND_CIRCUIT = 60  # too many errors of the backend as a whole
+    REASON_BACKEND_CONNECTIONS = 61  # the backend has all connections that it may have
 
 cdef extern from "fourseven/worker/worker.h" nogil:
     ctypedef struct WorkerCounters:
@@ -117,6 +119,8 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t queued, queue_full, queue_timeouts, limited
         uint64_t circuits_opened, circuit_refused, spilled
         uint64_t hedges, hedges_won
+        uint64_t backend_circuit_opened, backend_circuit_refused, fallbacks
+        uint64_t persisted_refused, load_reports, load_reports_bad
 
 # ---- what the loop knows of the things it drives ----
 

@@ -104,6 +104,7 @@ class ServerState(TypedDict):
     check_s: float | None
     check: str
     ejections: int
+    circuit_open: bool
     counters: Counters
     answers: Counters
 
@@ -124,6 +125,7 @@ class BackendState(TypedDict):
     checked: bool
     usable: int
     in_flight: int
+    circuit_open: bool
     counters: Counters
     answers: Counters
     latency: Latency
@@ -359,6 +361,7 @@ def _backend(
         "checked": plan.health is not None,
         "usable": sum(one["usable"] for one in servers),
         "in_flight": sum(one["in_flight"] for one in servers),
+        "circuit_open": bool(row.get("circuit_open", 0)),
         "counters": sums(one["counters"] for one in servers) | own,
         "answers": sums(one["answers"] for one in servers),
         "latency": latency(row.get("latencies", ()), row.get("latency_ns", 0) / 1e9),
@@ -375,7 +378,7 @@ def sources_of(backend: str, sources: Iterable[Mapping[str, Any]]) -> list[Sourc
     ]
 
 
-NOT_OWN = {"requests", "in_flight", "latency_ns"}  # told elsewhere
+NOT_OWN = {"requests", "in_flight", "latency_ns", "circuit_open"}  # told elsewhere
 
 
 def _server(address: str, seen: Seen, row: Mapping[str, Any], limit: int) -> ServerState:
@@ -398,6 +401,7 @@ def _server(address: str, seen: Seen, row: Mapping[str, Any], limit: int) -> Ser
         "check_s": None if seen.check_ms is None else seen.check_ms / 1000,
         "check": seen.check,
         "ejections": seen.ejections,
+        "circuit_open": bool(counters.pop("circuit_open", 0)),
         "counters": counters,
         "answers": groups.get("answers", {}),
     }
