@@ -63,11 +63,14 @@ class Stage(Standalone):
 
     def run(self, raw: bytes) -> tuple[int, bytes]:
         """What becomes of a packet, and what it becomes."""
+        return self.tested.run(raw, self.context(len(raw)))
+
+    def context(self, size: int) -> bytes:
+        """What the kernel hands over with a packet of so many bytes."""
         if self.wire is XdpWire:
-            context = struct.pack("=IIIIII", 0, len(raw), 0, self.at, 0, 0)
-        else:
-            context = SkbWire.CONTEXT.pack(ingress_ifindex=self.at, ifindex=self.at)
-        return self.tested.run(raw, context.ljust(192, b"\0") if self.wire is SkbWire else context)
+            return struct.pack("=IIIIII", 0, size, 0, self.at, 0, 0)
+        told: bytes = SkbWire.CONTEXT.pack(ingress_ifindex=self.at, ifindex=self.at)
+        return told.ljust(192, b"\0")
 
     def flood(self, raw: bytes, at: int, count: int) -> None:
         """Runs it on as many packets, which differ in the four bytes there, one after the other."""

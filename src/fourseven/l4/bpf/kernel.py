@@ -417,10 +417,11 @@ class Loaded(Descriptor):
         code, _, size = struct.unpack_from("=III", after, 4)
         return code, out.raw[:size]
 
-    def nanoseconds(self, packet: bytes, repeat: int) -> int:
+    def nanoseconds(self, packet: bytes, repeat: int, context: bytes = b"") -> int:
         """How long a run takes, over many. A packet that it changes comes changed the next time."""
         given = ctypes.create_string_buffer(packet, len(packet))
-        after = self._test(given, None, None, repeat=repeat, flags=0)
+        told = room(context) if context else None
+        after = self._test(given, None, told, repeat=repeat, flags=0)
         return int(struct.unpack_from("=I", after, 36)[0])
 
     def flood(self, frame: bytes, interface: int, repeat: int) -> None:
