@@ -1,6 +1,6 @@
 """What the programs cost by themselves: nanoseconds a packet, with no network around them.
 
-    make bench-l4-alone        or: python bench/l4/alone.py [--only tcx,16384] [--repeat 2000000]
+    python bench/l4/alone.py [--wires tcx] [--only "64 flows,life"] [--repeat 2000000]
 
 A feeder makes a frame the next packet of the next flow and goes on (a tail call) in the program;
 BPF_PROG_RUN repeats that, and the verdict goes nowhere. The feeder's own time, measured by itself,

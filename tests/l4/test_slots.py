@@ -19,6 +19,7 @@ from fourseven.l4.program.tables import (
     IS_UDP,
     NEAR,
     SEED,
+    TO_CLIENT,
     USED,
     places_for,
 )
@@ -55,17 +56,24 @@ class Places:
             word = int.from_bytes(raw[state.offset : state.offset + 4], order(state))
             assert not word & BUSY, "somebody stopped half way"
             if word & USED:
-                found[place] = raw[:12] + bytes([UDP if word & IS_UDP else TCP]) + bytes(3)
+                found[place] = raw[:12] + bytes([UDP if word & IS_UDP else TCP, 0, 0])
+                found[place] += bytes([word & TO_CLIENT])
         return found
 
     def homes(self, key: bytes) -> tuple[int, int]:
-        first, second = (int.from_bytes(key[i : i + 8], order(NEAR.find("homes"))) for i in (0, 8))
-        mixed = (first ^ self.seed) * SPREAD & ALL
-        mixed = (mixed ^ mixed >> 32 ^ second) * SPREAD & ALL
+        """Of a key, in whose last byte stands which end is the client's."""
+        number = lambda raw: int.from_bytes(raw, order(NEAR.find("homes")))  # noqa: E731
+        end, whole = key[15], key[:15] + b"\0"
+        address, port = key[4 * end : 4 * end + 4], key[8 + 2 * end : 10 + 2 * end]
+        client = number(address) << 32 | number(port) << 16 | key[12]
+        return self.home([client]), self.home([number(whole[:8]), number(whole[8:])])
+
+    def home(self, parts: list[int]) -> int:
+        mixed = (parts[0] ^ self.seed) * SPREAD & ALL
+        for part in parts[1:]:
+            mixed = (mixed ^ mixed >> 32 ^ part) * SPREAD & ALL
         mixed = (mixed ^ mixed >> 29) * SPREAD & ALL
-        again = (mixed ^ mixed >> 32) * SPREAD & ALL
-        bits = self.count.bit_length() - 1
-        return mixed >> 64 - bits, again >> 64 - bits
+        return mixed >> 64 - (self.count.bit_length() - 1)
 
     def said(self, home: int) -> int:
         return self.near.get(INDEX.pack(number=home >> 3))["homes"] >> 8 * (home & 7) & 0xFF

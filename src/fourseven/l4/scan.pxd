@@ -48,6 +48,11 @@ cdef enum:  # as program/tables.py and program/slots.py have them; a test compar
     KEY_MAX = 40
     BIRTH_SIZE = 8
 
+cdef enum:  # homes of a row: that of one end of its key, or of both
+    OF_SOURCE = 0
+    OF_DESTINATION = 1
+    OF_BOTH = 2
+
 cdef enum:  # stages
     ESTABLISHED = 1
     CLOSING = 2
@@ -78,7 +83,8 @@ cdef uint32_t *state_of(const Rows *of, uint64_t place) noexcept nogil
 cdef void key_of(const Rows *of, const uint8_t *row, uint32_t state, uint8_t *key) noexcept nogil
 cdef void key_turned(const Rows *of, const uint8_t *row, uint32_t state, uint8_t *key) noexcept nogil
 cdef uint64_t hash_key(const Rows *of, const uint8_t *key) noexcept nogil
-cdef uint64_t home_of(const Rows *of, uint64_t mixed, bint second) noexcept nogil
+cdef uint64_t hash_end(const Rows *of, const uint8_t *key, uint32_t end) noexcept nogil
+cdef uint64_t home_of(const Rows *of, const uint8_t *key, int which) noexcept nogil
 cdef int64_t find(const Rows *of, const uint8_t *key) noexcept nogil
 cdef bint drop(const Rows *of, uint64_t place, uint32_t state) noexcept nogil
 cdef int open_rows(

@@ -91,23 +91,38 @@ def hash_key(of, key):
     return (mixed ^ (mixed >> 29)) * cython.cast(uint64_t, SPREAD)
 
 
-def home_of(of, mixed, second):
-    if second:
-        mixed = (mixed ^ (mixed >> 32)) * cython.cast(uint64_t, SPREAD)
+def hash_end(of, key, end):
+    size: uint32_t = of.form.address
+    address: cython.pointer[cython.const[uint8_t]] = key + end * size
+    last: uint64_t = at16(key, 2 * size + 2 * end)
+    mixed: uint64_t
+    last = last << 16 | key[2 * size + 4]
+    if size == 4:
+        mixed = (cython.cast(uint64_t, at32(address, 0)) << 32) | last
+        mixed = (mixed ^ of.form.seed) * cython.cast(uint64_t, SPREAD)
+    else:
+        mixed = (at64(address, 0) ^ of.form.seed) * cython.cast(uint64_t, SPREAD)
+        mixed = (mixed ^ (mixed >> 32) ^ at64(address, 8)) * cython.cast(uint64_t, SPREAD)
+        mixed = (mixed ^ (mixed >> 32) ^ last) * cython.cast(uint64_t, SPREAD)
+    return (mixed ^ (mixed >> 29)) * cython.cast(uint64_t, SPREAD)
+
+
+def home_of(of, key, which):
+    mixed: uint64_t
+    mixed = hash_key(of, key) if which == OF_BOTH else hash_end(of, key, which)
     return mixed >> (64 - of.bits)
 
 
 def find(of, key):
     """The place of a key's row, or -1."""
-    mixed: uint64_t = hash_key(of, key)
     ends: uint32_t = 2 * of.form.address + 4
     wanted: uint32_t = USED | IS_UDP if key[ends] == 17 else USED
-    second: cython.int
+    which: cython.int
     i: uint32_t
     home: uint64_t
     place: uint64_t
-    for second in range(2):
-        home = home_of(of, mixed, second)
+    for which in range(3):
+        home = home_of(of, key, which)
         for i in range(WINDOW):
             place = (home + i) & of.mask
             if load_acquire_u32(state_of(of, place)) & (USED | IS_UDP) == wanted and same(
@@ -120,7 +135,6 @@ def find(of, key):
 def drop(of, place, state):
     """A row whose state this is leaves; did it?"""
     key: uint8_t[KEY_MAX]
-    mixed: uint64_t
     home: uint64_t
     behind: uint64_t
     bit: uint64_t
@@ -128,9 +142,8 @@ def drop(of, place, state):
     if not claim_u32(state_of(of, place), state, (state & VERSIONS) | BUSY):
         return False
     key_of(of, of.rows + place * of.form.row_size, state, key)
-    mixed = hash_key(of, key)
     for second in range(2):
-        home = home_of(of, mixed, second)
+        home = home_of(of, key, OF_BOTH if second else state & TO_CLIENT)
         behind = (place - home) & of.mask
         if behind < WINDOW:
             bit = cython.cast(uint64_t, 1) << (8 * (home & 7) + behind)

@@ -453,3 +453,63 @@ def test_bits_and_swaps_are_whole_and_say_what_was_there():
         raw[:8] = (5).to_bytes(8, sys.byteorder)  # and the other way
         assert table.get(bytes(4))["hits"] == 5
         raw.close()
+
+
+def the_only_row(p):
+    p.only(p.map("rows", ARRAY, INDEX, ROW, 2), "row")
+
+
+def looked_again(p):
+    rows = p.map("rows", HASH, KEY, ROW, 8)
+    key = p.stack("key", KEY)
+    row = p.lookup(rows, "row", key)
+    with p.when(row.present):
+        p.look_again(row, rows, key)
+        p.let("x", row.hits)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [(the_only_row, "rows is no array of one row"), (looked_again, "may be missing")],
+)
+def test_a_row_that_may_not_be_there_is_no_row(wrong, said):
+    with pytest.raises(BuildError, match=said):
+        wrong(begin())
+
+
+@needs_kernel
+def test_the_only_row_needs_no_lookup_and_a_second_lookup_takes_the_place_of_the_first():
+    p = begin()
+    rows, one = p.map("rows", ARRAY, INDEX, ROW, 4), p.map("one", ARRAY, INDEX, ROW, 1)
+    at = p.stack("at", INDEX)
+    row = p.lookup(rows, "row", at)
+    with p.when(row.present):
+        p.set(row.small, 5)
+    for number, wanted in ((3, 7), (4, 0)):
+        p.set(at.number, number)
+        p.look_again(row, rows, at)
+        with p.when(row.present):
+            p.set(row.small, wanted)
+    only = p.only(one, "only")
+    p.set(only.hits, only.hits + 3)
+    with p.when(row.present):  # there is no fourth
+        p.exit(99)
+    p.exit(only.hits.to(U32))
+    with Table(rows) as table, Table(one) as single:
+        with Loaded(p.assemble(), {"rows": table, "one": single}) as loaded:
+            assert [loaded.run(bytes(64))[0] for _ in range(2)] == [3, 6]
+        small = [table.get(INDEX.pack(number=i))["small"] for i in range(4)]
+        assert small == [5, 0, 0, 7]
+
+
+def test_what_was_just_put_away_is_not_fetched_again_but_past_a_label_it_is():
+    p = begin()
+    taken = [p.let(f"taken{i}", i, U32) for i in range(3)]  # the registers
+    x = p.let("x", p.context.len)
+    p.set(x, x + 1)
+    with p.when(x == 5):
+        p.set(x, taken[1])
+    p.exit(x.to(U32))
+    lines = [line.split("  ")[-1] for line in p.assemble().listing().splitlines()]
+    assert lines.count("r0 = x") == 1, lines  # before the exit, where two ways meet
+    assert lines.count("x = r0") == 3

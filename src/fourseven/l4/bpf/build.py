@@ -31,6 +31,7 @@ from fourseven.l4.bpf.code import Assembled
 from fourseven.l4.bpf.emit import CONTEXT, GIVEN, Emitter, proofs
 from fourseven.l4.bpf.helpers import HELPERS
 from fourseven.l4.bpf.layout import U32, U64, BuildError, Kind, Struct
+from fourseven.l4.bpf.polish import polished
 from fourseven.l4.bpf.values import (
     Condition,
     Const,
@@ -248,6 +249,28 @@ class Program(Emitter):
         found = self.call("map_lookup_elem", MapHandle(map.name), key.address, name=name)
         return Pointer(map.value, name, "map", found, 0, 0)
 
+    def look_again(self, found: Pointer, map: Map, key: Pointer) -> None:
+        """As `lookup`, into a variable that has found something else in the same map before."""
+        self._fits(map.key, key)
+        self.do("map_lookup_elem", MapHandle(map.name), key.address)
+        local = found._local
+        assert local is not None
+        for block in self._blocks:
+            block.proven = {one for one in block.proven if one._local is not local}
+        self._keep(local, 0)
+
+    def only(self, map: Map, name: str) -> Pointer:
+        """The row of an array that has but one: nothing is looked up."""
+        if map.type != ARRAY or map.size != 1:
+            raise BuildError(f"{map.name} is no array of one row")
+        local = self._local(name, U64)
+        text = f"r0 = the row of {map.name}"
+        self._emit(code.LDDW, to=0, source=code.MAP_ROW, map=map.name, text=text)
+        self._keep(local, 0)
+        made = Pointer(map.value, name, "map", local, 0, 0)
+        self._blocks[-1].proven.add(made)
+        return made
+
     def update(self, map: Map, key: Pointer, value: Pointer) -> None:
         """Puts a key and its value, both on the stack, into a map."""
         self._fits(map.key, key)
@@ -378,4 +401,4 @@ class Program(Emitter):
         self._close()
         if self._reachable:
             raise BuildError(f"{self.name} runs off its end; the last statement is an exit")
-        return code.place(self.name, *self._whole())
+        return code.place(self.name, *polished(*self._whole()))

@@ -40,7 +40,8 @@ ARITHMETIC = {
 }
 JUMPS = {"==": 0x10, ">": 0x20, ">=": 0x30, "!=": 0x50, "<": 0xA0, "<=": 0xB0}
 WIDTHS = {4: 0x00, 2: 0x08, 1: 0x10, 8: 0x18}
-MAP_DESCRIPTOR = 1  # source register of a 64-bit constant: the immediate is a map's descriptor
+# Source registers of a 64-bit constant: a map's descriptor; where the one row of an array stands.
+MAP_DESCRIPTOR, MAP_ROW = 1, 2
 FRAME = 10  # the register that points to the stack's end
 JUMP_MAX = 32_767  # 16 bits, signed
 
@@ -83,7 +84,7 @@ class Instruction:
 
     def encode(self, maps: Mapping[str, int]) -> bytes:
         number = maps[self.map] if self.map else self.number
-        source = MAP_DESCRIPTOR if self.map else self.source
+        source = (self.source or MAP_DESCRIPTOR) if self.map else self.source
         nibbles = source << 4 | self.to if sys.byteorder == "little" else self.to << 4 | source
         low = number & 0xFFFFFFFF
         first = struct.pack("=BBhI", self.opcode, nibbles, self.offset, low)

@@ -218,7 +218,8 @@ class Decision:
         """A new row, of which `made` says all but the way; was there a place for it? With a way it
         is that of the packet that makes it."""
         p = self.p
-        place = self.slots.take(key, self.at)
+        answers = p.let("answers", (made.state & TO_CLIENT).to(U64))
+        place = self.slots.take(key, answers, self.at)
         row = self.slots.row("row", place, self.at)
         birth = p.lookup(self.tables.births[self.family], "birth", self.at)
         stands = p.let("stands", 0, U8)

@@ -43,7 +43,7 @@ from fourseven.l4.kernel_plan import (
 )
 from fourseven.l4.program.picks import Picks
 from fourseven.l4.program.ports import Ports
-from fourseven.l4.program.slots import NOWHERE
+from fourseven.l4.program.slots import DESTINATION, NOWHERE, SOURCE
 from fourseven.l4.program.steps import BOTH, alive, mix, same, turn, words
 from fourseven.l4.program.tables import (
     ANSWERS_MAX,
@@ -290,9 +290,9 @@ class Handshakes:
         """The rows of a flow; `row` is the client's, before and afterwards."""
         p = self.p
         state = p.let("state", row.state)
-        self.d.slots.touch(self.key)
+        self.d.slots.touch(self.key, SOURCE)
         if self.modes != {DIRECT}:
-            self.d.slots.touch(back)
+            self.d.slots.touch(back, DESTINATION)
             with p.when((state & BOTH) != 0):
                 with p.scope():
                     old, stands = self.d.slots.find("old", back, self.at)

@@ -1,14 +1,24 @@
 """The rows of flows: where one stands, how a packet finds it, how a place is taken and given back.
 
-A hash of its key gives a row its home; it stands there, or in one of the six places behind. A byte
-for each home (`near`) says in which of them rows of that home stand, so a packet of a known flow
-reads that and its row, and one of no flow the byte alone: eight million bytes of rows have one
-million of those, which the processor keeps. Where all seven are taken a second home is asked, and
-the byte of the first says so (SPILLED). Half of all places are for room: with as many flows as the
-file permits, one row in a hundred needs its second home, and one in some thousand finds no place.
+A hash of the client's end gives a row its home; it stands there, or in one of the six places
+behind. So both rows of a flow stand side by side where the servers see the client: the client's
+own at home, that of the answers (whose client is whom they go to) next to it. A packet does not say
+which of its ends is the client's, so first the one is asked and then the other; where the second is
+right, the first was the server's, and that place has been asked a thousand times by then.
+
+A byte for each home (`near`) says in which of its seven places rows of that home stand, so a packet
+of a known flow reads that and its row, and one of no flow the byte alone: eight million bytes of
+rows have one million of those. A table of this size is far from the processor: a page of it that is
+asked for the first time costs more than all that is done with what stands there.
+
+Where all seven are taken, as by a client who has one port of his own and asks many addresses, a
+second home is asked, which both ends give, and the byte of the first says so (SPILLED). Half of all
+places are for room: with as many flows as the file permits, one row in a hundred needs its second
+home, and one in some thousand finds no place.
 
     find(key)         the place of a key's row, or NOWHERE
-    take(key)         a place for a row of this key, BUSY: filled by whoever took it, then `publish`
+    take(key, answers)  a place for a row of this key, BUSY: filled by whoever took it, then
+                      `publish`; `answers`: 1 if it is one of answers, whose client they go to
     drop(place)       the row leaves
 
 Who finds no place takes that of the flow that was used longest ago, of those at the first home.
@@ -37,6 +47,7 @@ from fourseven.l4.program.tables import (
     INDEX,
     IS_UDP,
     KEYS,
+    TO_CLIENT,
     USED,
     VERSION,
     VERSIONS,
@@ -46,7 +57,9 @@ from fourseven.l4.program.tables import (
 
 SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: multiplying spreads neighbours (Knuth 6.4)
 NOWHERE, FULL = 0xFFFFFFFF, 0xFFFFFFFE  # numbers of no place
+SOURCE, DESTINATION = 0, 1  # whose home: of a client's packets, of answers; and what stands there
 WINDOW = 7  # places where a row may stand, from its home on: a bit each of a byte
+ANY = (1 << WINDOW + 1) - 1
 SPILLED = 1 << WINDOW  # the bit that is left: there are rows at second homes
 TRIES = 2  # to take a row out whose state others change: each has its FIN or RST to say
 ENDS = {  # the ends of a key or of a row, as the fewest words
@@ -83,25 +96,50 @@ class Slots:
         return self.row(name, place, at), place
 
     def find_fast(self, name: str, key: Pointer, at: Pointer) -> tuple[Pointer, Local, Local]:
-        """The same where it stands at home, without a call; the function elsewhere. Also its state,
-        as it was before the key was compared."""
+        """The same where it stands where rows mostly do, without a call; the function elsewhere.
+        Also its state, as it was before the key was compared."""
         p = self.p
         place, state = p.let("place", NOWHERE, U32), p.let("state", 0, U32)
+        row = self.row(name, place, at)
         with p.scope():
-            home = p.let("home", self.home(self.hash(key)))
-            near = self.around(home, at)
-            with p.when(near != 0):
-                p.set(place, home.to(U32))
-                wanted = self.wanted(key)
-                first = self.row("first", place, at)
-                with p.when(first.present):
-                    p.set(state, first.state)
-                    with p.when(self.differs(first, key, wanted, state)):
-                        with p.when(near == 1):
-                            p.set(place, NOWHERE)
-                        with p.otherwise():
-                            self.find_elsewhere(key, place, state, wanted, at)
-        return self.row(name, place, at), place, state
+            wanted, near = self.wanted(key), p.let("near", 0)
+            self.look(row, key, SOURCE, near, place, state, wanted, at)
+            with p.when(place == NOWHERE):
+                beyond = p.let("beyond", 0)
+                self.look(row, key, DESTINATION, beyond, place, state, wanted, at)
+                with p.when(place == NOWHERE):
+                    elsewhere = near & (ANY ^ 1 << SOURCE) | beyond & (ANY ^ 1 << DESTINATION)
+                    with p.when(elsewhere != 0):
+                        self.find_elsewhere(key, place, state, wanted, at)
+                    self.row_again(row, place, at)
+        return row, place, state
+
+    def look(  # noqa: PLR0917 - what is asked, and all that is learnt
+        self,
+        row: Pointer,
+        key: Pointer,
+        end: int,
+        near: Local,
+        place: Local,
+        state: Local,
+        wanted: Value | int,
+        at: Pointer,
+    ) -> None:
+        """Does the row stand where rows mostly do, if this end is the client's? `near` gets the
+        byte of that home."""
+        p = self.p
+        with p.scope():
+            home = p.let("home", self.home(self.hash_end(key, end)))
+            p.set(near, self.around(home, at))
+            with p.when((near & (1 << end)) != 0):
+                there = home if end == SOURCE else p.let("there", (home + end) & self.mask)
+                self.row_again(row, there, at)
+                with p.when(row.present):
+                    p.set(state, row.state)
+                    with p.when(self.differs(row, key, wanted, state)):
+                        pass
+                    with p.otherwise():
+                        p.set(place, there.to(U32))
 
     def find_elsewhere(
         self, key: Pointer, place: Local, state: Local, wanted: Value | int, at: Pointer
@@ -118,15 +156,20 @@ class Slots:
         self.p.set(at.number, place.to(U32))
         return self.p.lookup(self.table, name, at)
 
-    def take(self, key: Pointer, at: Pointer) -> Local:
+    def row_again(self, row: Pointer, place: Value, at: Pointer) -> None:
+        self.p.set(at.number, place.to(U32))
+        self.p.look_again(row, self.table, at)
+
+    def take(self, key: Pointer, answers: Value, at: Pointer) -> Local:
         """A place for a row of this key, or NOWHERE."""
         p = self.p
+        given = key.address, answers
         name = f"take{self.family}"
-        place = p.invoke(name, key.address, name="place", kind=U32)
+        place = p.invoke(name, *given, name="place", kind=U32)
         with p.when(place == FULL):
-            p.set(place, p.invoke(f"idlest{self.family}", key.address, name="idlest", kind=U32))
+            p.set(place, p.invoke(f"idlest{self.family}", *given, name="idlest", kind=U32))
             self.evict(place, at)
-            p.set(place, p.invoke(name, key.address, name="again", kind=U32))
+            p.set(place, p.invoke(name, *given, name="again", kind=U32))
         return place
 
     def evict(self, place: Local, at: Pointer) -> None:
@@ -211,21 +254,39 @@ class Slots:
     # ---- words ----
 
     def hash(self, key: Pointer) -> Local:
-        """64 bits of which the high ones are the good ones."""
-        p, words = self.p, key.seen_as(NUMBERS[self.family]).words
-        mixed = p.let("mixed", words[0])
-        with p.scope():
-            seed = p.lookup(self.seed, "seed", p.stack("first", INDEX))
-            with p.when(seed.present):
-                p.set(mixed, (mixed ^ seed.number) * SPREAD)
-        for i in range(1, words.count):
-            p.set(mixed, (mixed ^ mixed >> 32 ^ words[i]) * SPREAD)
+        """Of a whole key: 64 bits of which the high ones are the good ones."""
+        words = key.seen_as(NUMBERS[self.family]).words
+        return self.mixed([words[i] for i in range(words.count)])
+
+    def hash_end(self, key: Pointer, end: int) -> Local:
+        """The same of one end alone, and the protocol."""
+        port = key.destination_port if end else key.source_port
+        last = port.to(U64) << 16 | key.protocol
+        if self.family == 4:
+            address = key.destination[0] if end else key.source[0]
+            return self.mixed([address.to(U64) << 32 | last])
+        words = key.seen_as(NUMBERS[self.family]).words
+        return self.mixed([words[2 * end], words[2 * end + 1], last])
+
+    def hash_home(self, key: Pointer, answers: Value) -> Local:
+        """Of the end that a row of this key is at home by."""
+        p = self.p
+        mixed = p.let("mixed", 0)
+        for end in (SOURCE, DESTINATION):
+            with p.when(answers == end):
+                p.set(mixed, self.hash_end(key, end))
+        return mixed
+
+    def mixed(self, parts: list[Value]) -> Local:
+        p = self.p
+        seed = p.only(self.seed, "seed")
+        mixed = p.let("mixed", (seed.number ^ parts[0]) * SPREAD)
+        for part in parts[1:]:
+            p.set(mixed, (mixed ^ mixed >> 32 ^ part) * SPREAD)
         p.set(mixed, (mixed ^ mixed >> 29) * SPREAD)
         return mixed
 
-    def home(self, mixed: Value, second: bool = False) -> Value:
-        if second:
-            mixed = (mixed ^ mixed >> 32) * SPREAD
+    def home(self, mixed: Value) -> Value:
         return mixed >> 64 - self.bits
 
     def wanted(self, key: Pointer) -> Value | int:
@@ -257,18 +318,24 @@ class Slots:
         p = self.p
         with p.function(f"find{self.family}", KEYS[self.family]) as (key,):
             at = p.stack("at", INDEX)
-            wanted, mixed = self.wanted(key), self.hash(key)
-            for second in (False, True):
+            wanted, spilled = self.wanted(key), p.let("spilled", 0)
+            for end in (SOURCE, DESTINATION):
                 with p.scope():
-                    home = p.let("home", self.home(mixed, second))
-                    near = self.around(home, at)
-                    for i in range(WINDOW):
-                        with p.when((near & (1 << i)) != 0):
-                            self._found_at(key, (home + i) & self.mask, wanted, at)
-                    if not second:
-                        with p.when((near & SPILLED) == 0):
-                            p.exit(NOWHERE)
+                    near = self._found_near(key, self.hash_end(key, end), wanted, at)
+                    p.set(spilled, spilled | near)
+            with p.when((spilled & SPILLED) != 0):
+                self._found_near(key, self.hash(key), wanted, at)
             p.exit(NOWHERE)
+
+    def _found_near(self, key: Pointer, mixed: Local, wanted: Value | int, at: Pointer) -> Local:
+        """Gives the place if the row stands in one of those of a home; else its byte is known."""
+        p = self.p
+        home = p.let("home", self.home(mixed))
+        near = self.around(home, at)
+        for i in range(WINDOW):
+            with p.when((near & (1 << i)) != 0):
+                self._found_at(key, (home + i) & self.mask, wanted, at)
+        return near
 
     def _found_at(self, key: Pointer, place: Value, wanted: Value | int, at: Pointer) -> None:
         """Gives the place if the row stands there."""
@@ -280,16 +347,17 @@ class Slots:
             with p.otherwise():
                 p.exit(place.to(U32))
 
-    def touch(self, key: Pointer) -> None:
+    def touch(self, key: Pointer, answers: int) -> None:
         """A row of this key will be written: what is far away begins to come nearer meanwhile."""
         with self.p.scope():
-            self.p.invoke(f"touch{self.family}", key.address, name="touched")
+            self.p.invoke(f"touch{self.family}", key.address, answers, name="touched")
 
     def _touch(self) -> None:
         p = self.p
-        with p.function(f"touch{self.family}", KEYS[self.family]) as (key,):
+        with p.function(f"touch{self.family}", KEYS[self.family], U64) as (key, answers):
             at = p.stack("at", INDEX)
-            row = self.row("row", self.home(self.hash(key)), at)
+            home = self.home(self.hash_home(key, answers))
+            row = self.row("row", (home + answers) & self.mask, at)
             birth = p.lookup(self.births, "birth", at)
             with p.when(row.present & birth.present):
                 p.let("state", row.state)
@@ -300,28 +368,28 @@ class Slots:
         """Branches are dear to the verifier, which follows each to the end: so the free place is
         counted out, and a place that another processor takes meanwhile is given up."""
         p = self.p
-        with p.function(f"take{self.family}", KEYS[self.family]) as (key,):
+        with p.function(f"take{self.family}", KEYS[self.family], U64) as (key, answers):
             at = p.stack("at", INDEX)
-            mixed = self.hash(key)
+            first = p.let("first", self.home(self.hash_home(key, answers)))
             for second in (False, True):
                 with p.scope():
-                    home = p.let("home", self.home(mixed, second))
-                    free = self._free(home, at)
+                    home = p.let("home", self.home(self.hash(key)) if second else first)
+                    free = self._free(home, answers, at)
                     with p.when(free < WINDOW):
                         self._claim(key, home, free, at)
                         if second:
-                            self.tell(p.let("first", self.home(mixed)), SPILLED, at, True)
+                            self.tell(first, SPILLED, at, True)
                         p.exit(((home + free) & self.mask).to(U32))
             p.exit(FULL)
 
-    def _free(self, home: Local, at: Pointer) -> Local:
-        """The first free place from a home on; WINDOW: none. Each is a cache line that is far
-        away, so those behind are looked at only when the home itself is taken."""
+    def _free(self, home: Local, answers: Value, at: Pointer) -> Local:
+        """A free place of a home; WINDOW: none. Each is a cache line that is far away, so others
+        are looked at only when the one where the row should stand is taken."""
         p = self.p
-        free = p.let("free", 0)
-        with p.when(self._taken(home, at) == 1):
+        free = p.let("free", answers)
+        with p.when(self._taken((home + answers) & self.mask, at) == 1):
             p.set(free, WINDOW)
-            for i in reversed(range(1, WINDOW)):
+            for i in reversed(range(WINDOW)):
                 with p.scope():
                     taken = self._taken((home + i) & self.mask, at)
                     p.set(free, free * taken + (taken ^ 1) * i)
@@ -355,11 +423,11 @@ class Slots:
         self.tell(home, bit, at, True)
 
     def _idlest(self) -> None:
-        """idlest(key): of the places at a key's home the one that was used longest ago."""
+        """idlest(key, answers): of the places at its home the one that was used longest ago."""
         p = self.p
-        with p.function(f"idlest{self.family}", KEYS[self.family]) as (key,):
+        with p.function(f"idlest{self.family}", KEYS[self.family], U64) as (key, answers):
             at = p.stack("at", INDEX)
-            home = p.let("home", self.home(self.hash(key)))
+            home = p.let("home", self.home(self.hash_home(key, answers)))
             now = p.let("now", p.call("jiffies64", name="jiffies").to(U32))
             best, which = p.let("best", 0), p.let("which", 0)
             for i in range(WINDOW):
@@ -397,10 +465,10 @@ class Slots:
             p.copy(ours.words, theirs.words)
             p.set(ours.ports, theirs.ports)
             self.speaks(key, was)
-            mixed = self.hash(key)
-            for second in (False, True):
-                with p.scope():
-                    self._unmark(self.home(mixed, second), place, at)
+            with p.scope():
+                self._unmark(self.home(self.hash_home(key, was & TO_CLIENT)), place, at)
+            with p.scope():
+                self._unmark(self.home(self.hash(key)), place, at)
             p.keep_bits(row.state, 0xFFFFFFFF ^ BUSY)
             p.exit(1)
 
