@@ -6,7 +6,7 @@ kernel's.
 
 from __future__ import annotations
 
-from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, Array, Header, Struct
+from fourseven.l4.bpf.layout import BE16, BE32, U8, U16, U32, U64, Array, Header, Struct
 
 ETHERNET = Header("ethernet", to=Array(U8, 6), source=Array(U8, 6), protocol=BE16)
 LINK = ETHERNET.size
@@ -51,6 +51,18 @@ ICMP6 = Header("icmp6", type=U8, code=U8, checksum=BE16, mtu=BE32)
 EXTENSION = Header("extension", following=U8, length=U8, rest=Array(U8, 6))  # RFC 8200 4
 FRAGMENT = Header("fragment", following=U8, spare=U8, offset=BE16, id=BE32)
 PORTS = Header("ports", source=BE16, destination=BE16)
+# The same ends as the fewest words: of a key or a row, which begin with them; of a header of IP, of
+# one of TCP or UDP. What is read as such a word must have been written as one: a processor waits
+# for two halves that it has only just put away.
+ENDS = {
+    4: Header("ends4", words=Array(U64, 1), ports=U32),
+    6: Header("ends6", words=Array(U64, 4), ports=U32),
+}
+IP_ENDS = {
+    4: Header("ip_ends4", before=Array(U32, 3), words=Array(U64, 1)),
+    6: Header("ip_ends6", before=U64, words=Array(U64, 4)),
+}
+BOTH_PORTS = Header("both_ports", ports=U32)
 
 SKB = Struct(
     "__sk_buff",

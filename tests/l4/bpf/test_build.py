@@ -482,7 +482,10 @@ def test_the_only_row_needs_no_lookup_and_a_second_lookup_takes_the_place_of_the
     p = begin()
     rows, one = p.map("rows", ARRAY, INDEX, ROW, 4), p.map("one", ARRAY, INDEX, ROW, 1)
     at = p.stack("at", INDEX)
-    row = p.lookup(rows, "row", at)
+    row = p.nowhere(rows, "row")
+    with p.when(row.present):
+        p.exit(98)
+    p.look_again(row, rows, at)
     with p.when(row.present):
         p.set(row.small, 5)
     for number, wanted in ((3, 7), (4, 0)):

@@ -234,6 +234,10 @@ class Program(Emitter):
         self._reachable = True
         return Pointer(struct, name, "packet", local, 0, self._moves)
 
+    def stands(self, header: Pointer) -> bool:
+        """Is the packet where it was when this header was taken?"""
+        return header._taken == self._moves
+
     # ---- maps and helpers ----
 
     def map(  # noqa: PLR0917 - what the kernel wants to know of a map
@@ -248,6 +252,10 @@ class Program(Emitter):
         self._fits(map.key, key)
         found = self.call("map_lookup_elem", MapHandle(map.name), key.address, name=name)
         return Pointer(map.value, name, "map", found, 0, 0)
+
+    def nowhere(self, map: Map, name: str) -> Pointer:
+        """A lookup that has found nothing, for `look_again`."""
+        return Pointer(map.value, name, "map", self.let(name, 0), 0, 0)
 
     def look_again(self, found: Pointer, map: Map, key: Pointer) -> None:
         """As `lookup`, into a variable that has found something else in the same map before."""

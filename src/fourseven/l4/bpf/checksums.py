@@ -20,11 +20,11 @@ from fourseven.l4.bpf.values import Load, Local, Value
 
 def difference(p: Program, name: str, pairs: Iterable[tuple[Value, Value]]) -> Local:
     """The sum of each (old, new): not yet folded, which `apply` and `folded` do."""
-    total = p.let(name, 0)
+    total: Value | None = None
     for old, new in pairs:
-        p.set(total, total + (~old).bits(U64))
-        p.set(total, total + new.bits(U64))
-    return total
+        gone = (~old).bits(U64)
+        total = (gone if total is None else total + gone) + new.bits(U64)
+    return p.let(name, 0 if total is None else total)
 
 
 def folded(p: Program, total: Local) -> Value:
@@ -35,9 +35,8 @@ def folded(p: Program, total: Local) -> Value:
 
 
 def fold(p: Program, total: Local) -> None:
-    """Down to 16 bits."""
-    folded(p, total)
-    for _ in range(3):  # 32 → 17 → 16 bits, and what is carried then
+    """Down to 16 bits, of a sum of some words of 32 bits."""
+    for _ in range(3):  # 48 → 33 → 18 → 16 bits: so much carries a sum of 65,536 of them
         p.set(total, (total & 0xFFFF) + (total >> 16))
 
 

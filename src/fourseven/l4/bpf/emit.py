@@ -269,7 +269,8 @@ class Emitter:
                     opcode = code.ALU64 | code.MOV | code.REGISTER
                     self._emit(opcode, to=to, source=value.register, text=text)
             case Load():
-                base = self._base(value.pointer, to)
+                # In the last spare one: the next load through it finds it there (`polish`).
+                base = self._base(value.pointer, spare[-1] if spare else to)
                 opcode = code.LDX | code.WIDTHS[value.kind.size]
                 self._emit(opcode, to=to, source=base, offset=self._offset(value), text=text)
             case Cast():

@@ -86,11 +86,13 @@ class Handshakes:
 
     def write(self) -> None:
         p, key, family = self.p, self.key, self.d.family
-        vip = p.stack("vip", VIPS[family])
-        p.copy(vip.target, key.destination)
-        p.set(vip.port, key.destination_port)
-        p.set(vip.protocol, key.protocol)
-        service = p.lookup(self.tables.services[family], "service", vip)
+        service = p.nowhere(self.tables.services[family], "service")
+        with p.scope():
+            vip = p.stack("vip", VIPS[family])
+            p.copy(vip.target, key.destination)
+            p.set(vip.port, key.destination_port)
+            p.set(vip.protocol, key.protocol)
+            p.look_again(service, self.tables.services[family], vip)
         with p.when(service.missing):
             self.answered()
         self.asked(service)

@@ -39,8 +39,9 @@ Source: Herlihy, Shavit, Tzafrir 2008 (hopscotch hashing), without its moving of
 from __future__ import annotations
 
 from fourseven.l4.bpf.build import Map, Program
-from fourseven.l4.bpf.layout import U32, U64, Array, Header, Struct
+from fourseven.l4.bpf.layout import U32, U64, Array, Struct
 from fourseven.l4.bpf.values import Condition, Local, Pointer, Value
+from fourseven.l4.headers import ENDS
 from fourseven.l4.kernel_plan import UDP
 from fourseven.l4.program.tables import (
     BUSY,
@@ -62,9 +63,6 @@ WINDOW = 7  # places where a row may stand, from its home on: a bit each of a by
 ANY = (1 << WINDOW + 1) - 1
 SPILLED = 1 << WINDOW  # the bit that is left: there are rows at second homes
 TRIES = 2  # to take a row out whose state others change: each has its FIN or RST to say
-ENDS = {  # the ends of a key or of a row, as the fewest words
-    family: Header(f"ends{family}", words=Array(U64, n), ports=U32) for family, n in WORDS.items()
-}
 NUMBERS = {  # a whole key
     family: Struct(f"numbers{family}", words=Array(U64, KEYS[family].size // 8)) for family in WORDS
 }
@@ -100,7 +98,7 @@ class Slots:
         Also its state, as it was before the key was compared."""
         p = self.p
         place, state = p.let("place", NOWHERE, U32), p.let("state", 0, U32)
-        row = self.row(name, place, at)
+        row = p.nowhere(self.table, name)
         with p.scope():
             wanted, near = self.wanted(key), p.let("near", 0)
             self.look(row, key, SOURCE, near, place, state, wanted, at)

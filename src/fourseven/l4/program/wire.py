@@ -33,11 +33,14 @@ from fourseven.l4.bpf.layout import BE16, U8, U16, U32, U64, Array, Kind, Struct
 from fourseven.l4.bpf.values import Condition, Fields, Load, Local, Pointer, Value
 from fourseven.l4.headers import (
     ETHERNET,
+    BOTH_PORTS,
+    ENDS,
     EXTENSION,
     FIB,
     FRAGMENT,
     FRAME,
     HARDWARE,
+    IP_ENDS,
     IPV4,
     IPV6,
     LINK,
@@ -135,10 +138,19 @@ class Wire:
                 self.l4 = p.let("l4", LINK, U16)  # where the TCP or UDP header begins
                 self.plain = p.let("plain", PLAIN)
                 self.piece = p.let("piece_at", 0, U16)  # of IPv6: a fragment header; 0: none
+                self.need(USUAL[family])
+                self.ip = p.packet("ip", LINK, IPV4 if self.v4 else IPV6, self.PASS)
                 with p.scope():
                     (self.parse_v4 if self.v4 else self.parse_v6)()
                 write()
         self.leave()
+
+    def network(self) -> Pointer:
+        """The header of IP. Of IPv6 it is taken anew each time: what the verifier knows of it depends
+        on the extension headers, and with it would go every way through the program."""
+        if self.v4 and self.p.stands(self.ip):
+            return self.ip
+        return self.p.packet("ip", LINK, IPV4 if self.v4 else IPV6, self.PASS)
 
     @property
     def family(self) -> int:
@@ -146,8 +158,7 @@ class Wire:
 
     def parse_v4(self) -> None:
         p, key = self.p, self.key
-        self.need(USUAL[4])
-        ip = p.packet("ip", LINK, IPV4, self.PASS)
+        ip = self.ip
         size = p.let("size", (ip.version_length.to(U16) & 15) << 2)
         with p.when((ip.version_length >> 4 != 4) | (size < 20)):
             self.stray("malformed", ip.destination)
@@ -163,8 +174,7 @@ class Wire:
 
     def parse_v6(self) -> None:
         p = self.p
-        self.need(USUAL[6])
-        ip = p.packet("ip", LINK, IPV6, self.PASS)
+        ip = self.ip
         with p.when(ip.version.host() >> 28 != 6):
             self.stray("malformed", ip.destination)
         for end in (ip.source, ip.destination):  # RFC 4291 2.5.5.2: never on the wire, and where
@@ -178,7 +188,7 @@ class Wire:
                 self.extension(following)
             for place in (self.l4, self.piece):
                 p.set(place, (p.forgotten(place, self.size) & 0x1FFF).to(U16))
-        ip = p.packet("ip", LINK, IPV6, self.PASS)
+        ip = self.network()
         before = (self.l4 - (LINK + IPV6.size)).to(U16)
         self.transport(ip, following, ip.length.host(), before, ICMP_V6)
         self.addresses(ip)
@@ -205,8 +215,17 @@ class Wire:
             p.set(following, header.following)
 
     def addresses(self, ip: Pointer) -> None:
+        if self.both:
+            words = ip.seen_as(IP_ENDS[self.family]).words
+            self.p.copy(self.key.seen_as(ENDS[self.family]).words, words)
+            return
         self.copy(self.key.source, ip.source)
         self.copy(self.key.destination, ip.destination)
+
+    @property
+    def both(self) -> bool:
+        """Are the ends of the key those of the header, one after the other?"""
+        return bool(self.key.source.count == (1 if self.v4 else 4))
 
     def words(self, address: Fields) -> list[Load]:
         """The words of an address; of IPv4 in the form of IPv6 the last one."""
@@ -268,6 +287,10 @@ class Wire:
             self.astray("malformed", self.key.destination)
 
     def ports(self, header: Pointer) -> None:
+        if self.both:
+            ports = header.seen_as(BOTH_PORTS).ports
+            self.p.set(self.key.seen_as(ENDS[self.family]).ports, ports)
+            return
         self.p.set(self.key.source_port, header.source)
         self.p.set(self.key.destination_port, header.destination)
 
@@ -364,9 +387,9 @@ class Wire:
         p = self.p
         left: Value
         if self.v4:
-            left = p.packet("ip", LINK, IPV4, self.PASS).ttl
+            left = self.network().ttl
         else:
-            left = p.packet("ip", LINK, IPV6, self.PASS).hops
+            left = self.network().hops
         return left < 2
 
     # ---- writing ----
@@ -388,7 +411,7 @@ class Wire:
             return
         addresses: list[tuple[Value, Value]] = []
         ports: list[tuple[Value, Value]] = []
-        ip = p.packet("ip", LINK, IPV4 if self.v4 else IPV6, self.PASS)
+        ip = self.network()
         self.remember(ip, source, destination, towards)
         if source is None and destination is None:
             return
@@ -428,10 +451,10 @@ class Wire:
         """One hop less to go."""
         p = self.p
         if not self.v4:
-            ip6 = p.packet("ip", LINK, IPV6, self.PASS)
+            ip6 = self.network()
             p.set(ip6.hops, (ip6.hops - 1).to(U8))
             return
-        ip = p.packet("ip", LINK, IPV4, self.PASS)
+        ip = self.network()
         p.set(ip.ttl, (ip.ttl - 1).to(U8))
         total = p.let("total", ip.checksum.bits(U64) + BE16.store(0x0100))
         p.set(ip.checksum, ((total & 0xFFFF) + (total >> 16)).bits(BE16))
