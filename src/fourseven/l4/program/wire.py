@@ -32,9 +32,9 @@ from fourseven.l4.bpf.kernel import hertz
 from fourseven.l4.bpf.layout import BE16, U8, U16, U32, U64, Array, Kind, Struct
 from fourseven.l4.bpf.values import Condition, Fields, Load, Local, Pointer, Value
 from fourseven.l4.headers import (
-    ETHERNET,
     BOTH_PORTS,
     ENDS,
+    ETHERNET,
     EXTENSION,
     FIB,
     FRAGMENT,
@@ -146,8 +146,8 @@ class Wire:
         self.leave()
 
     def network(self) -> Pointer:
-        """The header of IP. Of IPv6 it is taken anew each time: what the verifier knows of it depends
-        on the extension headers, and with it would go every way through the program."""
+        """The header of IP. Of IPv6 it is taken anew each time: what the verifier knows of it
+        depends on the extension headers, and it would follow each way there to the end."""
         if self.v4 and self.p.stands(self.ip):
             return self.ip
         return self.p.packet("ip", LINK, IPV4 if self.v4 else IPV6, self.PASS)
@@ -384,12 +384,8 @@ class Wire:
 
     def hops_end(self) -> Condition:
         """Is this the last hop that the packet may take?"""
-        p = self.p
-        left: Value
-        if self.v4:
-            left = self.network().ttl
-        else:
-            left = self.network().hops
+        ip = self.network()
+        left: Value = ip.ttl if self.v4 else ip.hops
         return left < 2
 
     # ---- writing ----
