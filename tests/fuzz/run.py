@@ -55,16 +55,38 @@ ENGINE += [f"fourseven.l7.{name}" for name in ("http2", "http2_frames", "http2_h
 ENGINE += [f"fourseven.l7.{name}" for name in ("lane_answer", "request", "response", "retry")]
 ENGINE += [f"fourseven.l7.{name}" for name in ("session", "stream", "trunk", "tunnel", "upstream")]
 ENGINE += [f"fourseven.l7.{name}" for name in ("waits", "websocket")]
+# And what a stranger shows to come in: tokens and their parts.
+ENGINE += ["fourseven.protocols.base64", "fourseven.matching.json", "fourseven.l7.gate_token"]
 TARGETS = ["request", "response", "chunked", "client_hello", "proxy", "path"]
 SESSIONS = ["http2", "http2_servers"]
+TOKENS = ["token", "base64", "json"]
 SANITIZE = "-fsanitize=address,undefined"
 FLAGS = ["-g", "-O1", "-std=gnu11", "-UNDEBUG", "-fno-sanitize-recover=undefined", "-w"]
 FLAGS += ["-DPCRE2_CODE_UNIT_WIDTH=8", "-fno-sanitize=null"]  # for offsets, as in setup.py
 LIBRARIES = ["-Wl,--as-needed", "-lssl", "-lcrypto", "-lnghttp2", "-lpcre2-8", "-lcrypt"]
 
 
+CLAIMS = (
+    b'{"exp":9999999999,"nbf":1.5,"iss":"me","aud":["x","api"],"scope":"b c","x":{"/y":[1,{}]}}'
+)
+SHOWN = {
+    "token": [
+        b'\x01{"alg":"EdDSA","kid":"a"}\n%s\nsignature' % CLAIMS,
+        b"\x00eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjk5OTk5OTk5OTl9.c2lnbmF0dXJl",
+        b'\x01{"alg":"none","crit":["exp"]}\n{"exp":1,"exp":2}\n',
+    ],
+    "base64": [b"\x00YWxpY2U6c2VjcmV0", b"\x01YQ", b"\x00YQ==", b"\x01-_8", b"\x03YWI"],
+    "json": [
+        b"\x01/aud/1\n" + CLAIMS,
+        b"\x01/x/~1y/1\n" + CLAIMS,
+        b'\x01/a\n{"a":"\\u00e4\\ud83d\\ude00\\n"}',
+        b'\x00/a\n{"b":[[{"c":-0.10e+2}]],"a":1',
+    ],
+}
+
+
 def source(module: str) -> Path:
-    if module in ("targets", "sessions"):
+    if module in ("targets", "sessions", "tokens"):
         return HERE / f"{module}.py"
     return ROOT / "src" / Path(*module.split(".")).with_suffix(".py")
 
@@ -137,6 +159,8 @@ def seeds(target: str) -> list[bytes]:
     """The rows of the unit tests; before them the byte that chooses no option."""
     if target in SESSIONS:
         return scripts.CLIENTS if target == "http2" else scripts.SERVERS
+    if target in TOKENS:
+        return SHOWN[target]
     sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
     from protocols import (
         test_canonical,
@@ -172,10 +196,22 @@ def plant(target: str) -> Path:
     return folder
 
 
+def module_of(target: str) -> str:
+    if target in TOKENS:
+        return "tokens"
+    return "sessions" if target in SESSIONS else "targets"
+
+
+def dictionary_of(target: str) -> Path:
+    if target in TOKENS:
+        return HERE / "token.dict"
+    return HERE / ("http2.dict" if target in SESSIONS else "http.dict")
+
+
 def environment(target: str) -> dict[str, str]:
     return os.environ | {
         "FOURSEVEN_FUZZ": target,
-        "FOURSEVEN_FUZZ_MODULE": "sessions" if target in SESSIONS else "targets",
+        "FOURSEVEN_FUZZ_MODULE": module_of(target),
         "PYTHONPATH": os.pathsep.join([str(LIBRARY), sysconfig.get_path("purelib")]),
         "PYTHONNOUSERSITE": "1",
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",  # the interpreter never frees all
@@ -197,7 +233,7 @@ def fuzz(target: str, runs: int, seconds: int | None) -> bool:
                 str(plant(target)),
                 limit,
                 f"-max_len={SIZE_MAX.get(target, 1024)}",
-                f"-dict={HERE / ('http2.dict' if target in SESSIONS else 'http.dict')}",
+                f"-dict={dictionary_of(target)}",
                 f"-artifact_prefix={FOUND / target}-",
                 "-timeout=5",
                 "-print_final_stats=1",
@@ -223,7 +259,7 @@ def fuzz(target: str, runs: int, seconds: int | None) -> bool:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    every = [*TARGETS, *SESSIONS]
+    every = [*TARGETS, *SESSIONS, *TOKENS]
     arguments.add_argument("targets", nargs="*", metavar="target", help=", ".join(every))
     arguments.add_argument(
         "--runs", type=int, default=RUNS, help="executions of each reader (%(default)s)"
@@ -239,8 +275,8 @@ def main() -> int:
     os.chdir(ROOT)
     targets = chosen.targets or every
     modules = [*MODULES, "targets"]
-    if set(targets) & set(SESSIONS):
-        modules += [*ENGINE, "sessions"]
+    if set(targets) - set(TARGETS):
+        modules += [*ENGINE, *sorted({module_of(target) for target in targets} - {"targets"})]
     to_c(modules)
     compile_all(modules)
     if chosen.replay:

@@ -238,6 +238,18 @@ def test_claims(stage: Stage):
         assert wire.send(bearer(token(iss="me", aud="api"))).read().status == 401
 
 
+def test_a_claim_with_a_long_name(stage: Stage):
+    """Where a pointer to an entry of its list has no room, no other claim is taken for it."""
+    name = "\U0001d4b3" * 150
+    server = stage.server()
+    said = {"secret": SECRET.decode(), "require": {name: "admin"}}
+    claims = {"exp": 9_999_999_999, "0": "admin"}
+    with stage.balancer(guarded(server.address, {"jwt": said})).wire() as wire:
+        for value, status in (("admin", 200), (["user"], 403)):
+            body = json.dumps({**claims, name: value}, ensure_ascii=False)
+            assert wire.send(bearer(token(body=body))).read().status == status
+
+
 def test_before_the_first_set_of_a_url(stage: Stage):
     """Nobody passes, and nobody is told that his token is bad."""
     server = stage.server()

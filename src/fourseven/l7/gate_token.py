@@ -384,6 +384,8 @@ def entry(token, pointer, size, number):
     if number > 9:
         put_byte(cython.address(to), cython.cast(uint8_t, 48 + number // 10))
     put_byte(cython.address(to), cython.cast(uint8_t, 48 + number % 10))
+    if to.full:  # else it would be the pointer to something else
+        return Span(at=cython.NULL, size=0)
     where = Span(at=to.at, size=to.size)
     return found_at(token, cython.address(token.payload), cython.address(where))
 
