@@ -40,6 +40,12 @@ SERVERS_SHOWN = 8  # a line
 @click.option("--body", help="The body: text, or @file.")
 @click.option("--sni", help="The name in the ClientHello; else the host of an https URL.")
 @click.option("--alpn", multiple=True, help="A protocol that the ClientHello offers.")
+@click.option(
+    "--client-cert",
+    "certificate",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The certificate (PEM) that the client shows.",
+)
 @click.option("--listener", "wanted", help="Which listener takes it; else the URL's port says.")
 @click.option("--all", "everything", is_flag=True, help="Every route, however many there are.")
 @click.option("--no-host", is_flag=True, help="Of the file alone: this host is not asked.")
@@ -53,6 +59,7 @@ def explain(  # noqa: PLR0917 - click passes each by its name
     body: str | None,
     sni: str | None,
     alpn: tuple[str, ...],
+    certificate: str | None,
     wanted: str | None,
     everything: bool,
     no_host: bool,
@@ -75,7 +82,10 @@ def explain(  # noqa: PLR0917 - click passes each by its name
     content = _content(body)
     try:
         question = asked(method, url, headers, client, content)
-        verdict = verdict_on(plan, question, url, wanted=wanted, sni=sni, alpn=alpn)
+        shown = Path(certificate).read_bytes() if certificate else b""
+        verdict = verdict_on(
+            plan, question, url, wanted=wanted, sni=sni, alpn=alpn, certificate=shown
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if form == "json":

@@ -25,11 +25,14 @@ def verdict_on(
     wanted: str | None = None,
     sni: str | None = None,
     alpn: Sequence[str] = (),
+    certificate: bytes = b"",
 ) -> Verdict:
     """What becomes of a question at the listener that its URL, or `wanted`, names."""
     listener = listener_for(plan, url, wanted)
     name = _name_of(url) if sni is None else sni.lower()
-    return judge(plan, listener, replace(question, sni=name, alpn=tuple(alpn)))
+    return judge(
+        plan, listener, replace(question, sni=name, alpn=tuple(alpn), certificate=certificate)
+    )
 
 
 def asked(

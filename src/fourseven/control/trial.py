@@ -38,6 +38,7 @@ from fourseven.plan import (
 )
 from fourseven.protocols import probe as reader
 from fourseven.snapshot.layout import ListenerMode
+from fourseven.tls.shown import Shown
 
 # Numbers spread over 64 bits, for picks that show what a choice depends on.
 DRAWS = [at * 0x9E3779B97F4A7C15 % 2**64 for at in range(1, 65)]
@@ -52,6 +53,7 @@ class Asked:
     peer: str
     sni: str = ""  # what its ClientHello says
     alpn: tuple[str, ...] = ()
+    certificate: bytes = b""  # the client's, in PEM; empty: it shows none
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,9 @@ def judge(plan: Plan, listener: ListenerPlan, asked: Asked) -> Verdict:
         if any(one.passthrough and one.name == early.route for one in listener.routes):
             return early
     relayed = listener.mode != ListenerMode.MODE_HTTP
+    shown, closed = shake(listener, asked)
+    if closed:
+        return _unread(listener, asked, closed)
     head: dict[str, Any] = {} if relayed else read(listener, asked)
     if head.get("result", 1) <= 0:
         return _refused(listener, asked, head)
@@ -109,7 +114,7 @@ def judge(plan: Plan, listener: ListenerPlan, asked: Asked) -> Verdict:
     if client != asked.peer:  # at the hello nobody spoke for him
         never = [replace(one, match=Any_()) if one.passthrough else one for one in listener.routes]
         listener = replace(listener, routes=tuple(never))
-    scene = Scene(listener, asked, head, client)
+    scene = Scene(listener, asked, head, client, shown)
     attempts = tuple(_attempts(listener, scene))
     taken = attempts[-1].number if attempts and attempts[-1].taken else -1
     if taken != scene.native():
@@ -154,6 +159,18 @@ def at_hello(listener: ListenerPlan) -> ListenerPlan:
     )
 
 
+def shake(listener: ListenerPlan, asked: Asked) -> tuple[Shown | None, str]:
+    """The client's certificate, where the listener asks for one, or why the handshake fails."""
+    if listener.tls is None or not listener.tls.client_authority:
+        return None, ""
+    if not asked.certificate:
+        needed = listener.tls.client_required
+        return None, "TLS: a client must show a certificate, and shows none" if needed else ""
+    shown = Shown(asked.certificate)
+    fault = shown.fault(listener.tls.client_authority)
+    return shown, f"TLS: the client's certificate does not verify: {fault}" if fault else ""
+
+
 def read(listener: ListenerPlan, asked: Asked) -> dict[str, Any]:
     """The head as the engine reads it, under the listener's limits."""
     return reader.request(
@@ -175,6 +192,10 @@ def client_of(listener: ListenerPlan, asked: Asked) -> str:
 def _refused(listener: ListenerPlan, asked: Asked, head: dict[str, Any]) -> Verdict:
     fault = head["fault"].removeprefix("FAULT_").replace("_", " ").lower()
     why = f"{-head['result']}: {fault}" if head["result"] else "the head does not end"
+    return _unread(listener, asked, why)
+
+
+def _unread(listener: ListenerPlan, asked: Asked, why: str) -> Verdict:
     peer = asked.peer
     return Verdict(
         listener.name, listener.layer, peer, peer, {}, why, (), "", False, (), "", "", "", ""
@@ -185,7 +206,12 @@ class Scene:
     """The request before the native matcher, and the listener's table."""
 
     def __init__(
-        self, listener: ListenerPlan, asked: Asked, head: dict[str, Any], client: str
+        self,
+        listener: ListenerPlan,
+        asked: Asked,
+        head: dict[str, Any],
+        client: str,
+        shown: Shown | None,
     ) -> None:
         prefix = asked.body[: listener.body_prefix_max] if listener.body_prefix_max else None
         self.client = client
@@ -195,6 +221,12 @@ class Scene:
         if asked.alpn:
             names = [name.encode() for name in asked.alpn]
             self.message["alpn"] = b"".join(bytes([len(name)]) + name for name in names)
+        self.certificate = ""
+        if shown is not None:
+            self.message["certificate"] = shown
+            self.certificate = f"{text(shown.subject())}, verified"
+        elif asked.certificate:
+            self.certificate = "is not asked for here, so nobody sees it"
         if head:
             self.message |= {
                 "method": head["method"],
@@ -223,13 +255,14 @@ class Scene:
             found = self.known[condition] = probe.find() == 0
         return found
 
-    def value(self, field: int, name: bytes = b"") -> bytes | None:
-        return self.table.value(field, name)
+    def value(self, field: int, name: bytes = b"", number: int = 0) -> bytes | None:
+        return self.table.value(field, name, number)
 
     def seen(self) -> dict[str, str]:
         """The parts of the canonical request that routes mostly look at."""
         keys = ("sni", "method", "host", "path", "query")
-        return {key: text(self.message[key]) for key in keys if self.message.get(key) is not None}
+        seen = {key: text(self.message[key]) for key in keys if self.message.get(key) is not None}
+        return {"certificate": self.certificate, **seen} if self.certificate else seen
 
 
 def _attempts(listener: ListenerPlan, scene: Scene) -> Iterator[Attempt]:
@@ -308,7 +341,8 @@ TESTS = {
 def _miss(condition: Condition, scene: Scene, negated: bool) -> Miss:
     field = FIELDS[Field(condition.field)].format(text(condition.name))
     wanted = _wanted(condition)
-    got = scene.value(condition.field, condition.name)
+    fact = condition.number if condition.field == Field.FIELD_CERTIFICATE else 0
+    got = scene.value(condition.field, condition.name, fact)
     shown = _address(got) if condition.field == Field.FIELD_CLIENT else text(got)
     return Miss(field, f"not {wanted}" if negated else wanted, "nothing" if got is None else shown)
 

@@ -13,6 +13,7 @@ cdef class Probe:
     cdef Listener listener
     cdef list kept          # addresses of what the request points into
     cdef list routes
+    cdef object shown       # the client's certificate (tls.shown), into which the request points
     cdef list firsts        # the number of each route's first row, once somebody asks for steps
     cdef Span keep(self, value)
     cdef forget(self)

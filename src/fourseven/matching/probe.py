@@ -15,7 +15,6 @@ from cython.cimports.fourseven.matching.probe import CLOCK_THREAD_CPUTIME_ID
 from cython.cimports.fourseven.matching.program import field_read, row_holds
 from cython.cimports.fourseven.matching.records import ROW_MISS, MatchCursor, MatchRow, MatchTable
 from cython.cimports.fourseven.matching.table import (
-    field_value,
     match_scratch_drop,
     match_scratch_new,
     route_find,
@@ -25,6 +24,7 @@ from cython.cimports.fourseven.matching.table import (
 from cython.cimports.fourseven.native.arena import arena_drop, arena_new
 from cython.cimports.fourseven.native.linux import clock_gettime, timespec
 from cython.cimports.fourseven.protocols.message import HEADERS_CAPACITY, Request, Span
+from cython.cimports.fourseven.tls.shown import Shown
 from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
@@ -90,6 +90,7 @@ class Probe:
         content_length=0,
         sni=None,
         alpn=None,
+        certificate: Shown = None,
     ):
         """Fills the request that the next questions are about."""
         at: uint32_t
@@ -104,6 +105,8 @@ class Probe:
         self.message.body = self.keep(body)
         self.message.sni = self.keep(sni)
         self.message.alpn = self.keep(alpn)
+        self.shown = certificate
+        self.message.certificate = cython.NULL if certificate is None else certificate.facts
         self.message.body_complete = complete
         self.message.framing = framing
         self.message.content_length = content_length
@@ -122,10 +125,18 @@ class Probe:
         """The route that reading all of them in order finds."""
         return route_scan(self.listener.table, self.message, self.scratch)
 
-    def value(self, field: int, name: bytes = b""):
-        """A field's first value as bytes, or None."""
+    def value(self, field: int, name: bytes = b"", number: int = 0):
+        """A field's first value as bytes, or None; `number` says which fact of a certificate."""
         asked: Span = Span(at=name, size=len(name))
-        found: Span = field_value(field, self.message, cython.address(asked), self.scratch)
+        cursor = MatchCursor(line=0, at=0)
+        found: Span = field_read(
+            field,
+            self.message,
+            cython.address(asked),
+            number,
+            self.scratch,
+            cython.address(cursor),
+        )
         return None if found.at is cython.NULL else found.at[: found.size]
 
     def steps(self, route: int) -> list:

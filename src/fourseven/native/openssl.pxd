@@ -116,6 +116,25 @@ cdef extern from "<openssl/x509.h>" nogil:
     int ASN1_STRING_length(const ASN1_STRING *text)
     void X509_free(X509 *certificate)
     int X509_STORE_add_cert(X509_STORE *store, X509 *certificate)
+    # as a listener verifies a client (tls.shown)
+    ctypedef struct X509_STORE_CTX:
+        pass
+    ctypedef struct STACK_OF_X509 "STACK_OF(X509)":
+        pass
+    X509_STORE *X509_STORE_new()
+    void X509_STORE_free(X509_STORE *store)
+    X509_STORE_CTX *X509_STORE_CTX_new()
+    void X509_STORE_CTX_free(X509_STORE_CTX *context)
+    int X509_STORE_CTX_init(
+        X509_STORE_CTX *context, X509_STORE *store, X509 *certificate, STACK_OF_X509 *others
+    )
+    int X509_STORE_CTX_set_default(X509_STORE_CTX *context, const char *name)
+    int X509_verify_cert(X509_STORE_CTX *context)
+    int X509_STORE_CTX_get_error(X509_STORE_CTX *context)
+    const char *X509_verify_cert_error_string(long error)
+    STACK_OF_X509 *sk_X509_new_null()
+    int sk_X509_push(STACK_OF_X509 *stack, X509 *certificate)
+    void sk_X509_pop_free(STACK_OF_X509 *stack, void (*drop)(X509 *certificate) noexcept nogil)
 
 cdef extern from "<openssl/x509v3.h>" nogil:
     unsigned int X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT

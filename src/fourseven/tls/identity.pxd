@@ -20,6 +20,9 @@ cdef struct Text:
 # What the client's certificate says of it, or NULL where it has shown none; free() ends it.
 cdef ClientCertificate *identity_of "fourseven_identity_of"(const SSL *ssl) noexcept nogil
 
+# What any certificate says.
+cdef ClientCertificate *identity_read "fourseven_identity_read"(X509 *certificate) noexcept nogil
+
 cdef ClientCertificate *read_facts(X509 *certificate, Text *text) noexcept nogil
 cdef void put(Text *text, const char *at, uint32_t size) noexcept nogil
 cdef void put_name(Text *text, const X509_NAME *name) noexcept nogil

@@ -53,10 +53,14 @@ from cython.cimports.libc.string import memcpy, strlen
 
 def identity_of(ssl):
     certificate: cython.pointer[X509] = SSL_get0_peer_certificate(ssl)
+    if certificate is cython.NULL:
+        return cython.NULL
+    return identity_read(certificate)
+
+
+def identity_read(certificate):
     found: cython.pointer[ClientCertificate] = cython.NULL
     text: Text
-    if certificate is cython.NULL:
-        return found
     text.size = 0
     text.full = False
     text.at = cython.cast(cython.p_char, malloc(IDENTITY_MAX))

@@ -120,7 +120,13 @@ async def explain(desk: Desk, call: Call) -> dict[str, Any]:
     try:
         question = asked(said.method, said.url, said.headers, said.client, content)
         verdict = verdict_on(
-            force.plan, question, said.url, wanted=said.listener, sni=said.sni, alpn=said.alpn
+            force.plan,
+            question,
+            said.url,
+            wanted=said.listener,
+            sni=said.sni,
+            alpn=said.alpn,
+            certificate=said.certificate.encode(),
         )
     except (ValueError, FoursevenError) as error:
         raise Refusal("invalid", str(error)) from None

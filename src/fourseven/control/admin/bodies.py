@@ -63,4 +63,7 @@ class Question(Body):
     body: str | None = None
     sni: str | None = Field(None, description="In the ClientHello; left out: an https URL's host.")
     alpn: list[str] = Field([], description="Protocols that the ClientHello offers.")
+    certificate: str = Field(
+        "", max_length=1_048_576, description="The client's certificate, in PEM; empty: none."
+    )
     listener: str | None = Field(None, description="Left out: the one bound to the URL's port.")
