@@ -26,6 +26,7 @@ class Target:
     tls: ssl.SSLContext | None = None  # requests reach it by TLS, under these settings
     sni: str = ""  # the name to ask for
     verified: str = ""  # the name that it must prove
+    http2: bool = False  # requests speak HTTP/2 with it
 
     @property
     def host(self) -> str:

@@ -1,7 +1,7 @@
 """The usual check: a request, and what its answer must be.
 
-It is sent as requests are: over TLS where the backend has it, behind its PROXY header. The
-request is HTTP/1.1 with `Connection: close`, so the answer ends with the connection and the
+It is sent as requests are: over TLS where the backend has it, behind its PROXY header, and by
+HTTP/2 where the backend's protocol is h2 (`call`). Else the request is HTTP/1.1 with `Connection: close`, so the answer ends with the connection and the
 reader stays small: a status line, the head, then bytes. It is a reader for one's own servers, yet
 it takes nothing for granted: every part has a limit, and what is no HTTP is a failure with a name.
 
@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from fourseven.features import Check
+from fourseven.health.call import Call
 from fourseven.health.connect import Target, Unwell
 from fourseven.health.inward import talking
 
@@ -79,19 +80,53 @@ class Http(Check):
         return headers
 
     async def ask(self, target: Target) -> None:
+        if target.http2:
+            await self.call(target)
+            return
         async with talking(target) as (reader, writer):
             writer.write(self.request(target))
             await self.judge(reader)
             await linger(reader)
 
+    async def call(self, target: Target) -> None:
+        """The same question by HTTP/2."""
+        headers = {
+            ":method": self.method,
+            ":scheme": "http" if target.tls is None else "https",
+            ":path": self.path,
+            ":authority": self.asked_host(target),
+            "user-agent": "fourseven",
+            "accept": "*/*",
+        }
+        headers |= {name.lower(): value.strip() for name, value in self.headers.items()}
+        call = Call(list(headers.items()))
+        wanted = self.body.encode()
+        async with talking(target) as (reader, writer):
+            while not call.ended:
+                writer.write(call.to_send())
+                call.receive(await reader.read(16384))
+                if call.status and not self.takes(int(call.status)):
+                    raise Unwell(f"status {call.status}")
+                if call.status and wanted in call.body[:BODY_MAX]:
+                    return
+                if len(call.body) >= BODY_MAX:
+                    break
+        raise Unwell(f"{call.status}, but its body does not contain the wanted text")
+
+    def asked_host(self, target: Target) -> str:
+        unix = target.address.startswith("unix:")
+        return self.host or ("localhost" if unix else target.address)
+
     def request(self, target: Target) -> bytes:
         """The bytes that ask."""
-        unix = target.address.startswith("unix:")
-        host = self.host or ("localhost" if unix else target.address)
+        host = self.asked_host(target)
         headers = {"Host": host, "User-Agent": "fourseven", "Accept": "*/*", **self.headers}
         lines = [f"{self.method} {self.path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "Connection: close", "", ""]).encode("ascii")
+
+    def takes(self, status: int) -> bool:
+        return any(_holds(one, status) for one in self.status)
 
     async def judge(self, reader: asyncio.StreamReader) -> None:
         """Reads as much of the answer as it takes; Unwell where it is not the wanted one."""
@@ -123,7 +158,7 @@ class Http(Check):
             got = got[end + 4 :]
             if status >= 200:
                 break
-        if not any(_holds(one, status) for one in self.status):
+        if not self.takes(status):
             raise Unwell(f"status {status}")
         return status, got
 

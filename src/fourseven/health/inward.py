@@ -35,7 +35,7 @@ class Ways:
         before, self._contexts = self._contexts, {}
         for backend in plan.backends:
             if backend.health is not None and backend.tls is not None:
-                alpn = backend.health.check.alpn
+                alpn = _alpn(backend)
                 key = _settings(backend.tls, alpn)
                 if key not in self._contexts:
                     self._contexts[key] = before.get(key) or context_of(backend.tls, alpn)
@@ -52,16 +52,23 @@ class Ways:
         if backend.health.port:
             return Target(address, backend.health.port)
         if backend.tls is None:
-            return Target(address, proxy=backend.proxy_protocol)
+            return Target(address, proxy=backend.proxy_protocol, http2=backend.http2)
         peer = backend.tls.peers[number]
         name, sni = peer.name.decode(), peer.sni.decode()
         return Target(
             address,
             proxy=backend.proxy_protocol,
-            tls=self._contexts[_settings(backend.tls, backend.health.check.alpn)],
+            tls=self._contexts[_settings(backend.tls, _alpn(backend))],
             sni=sni or name,
             verified=name if backend.tls.verified else "",
+            http2=backend.http2,
         )
+
+
+def _alpn(backend: BackendPlan) -> str:
+    """What a check wants, or what requests speak."""
+    assert backend.health is not None
+    return backend.health.check.alpn or ("h2" if backend.http2 else "")
 
 
 def _settings(said: OutwardPlan, alpn: str) -> Hashable:
