@@ -38,6 +38,7 @@ cdef void answer_end "fourseven_http2_answer_end"(Http2 *http2, Lane *lane) noex
 cdef void answer_field(
     Http2 *http2, Lane *lane, const nghttp2_vec *name, const nghttp2_vec *value
 ) noexcept nogil
+cdef void forget_length(Lane *lane, Building *building) noexcept nogil
 cdef void request_field(
     Http2 *http2, Lane *lane, const nghttp2_vec *name, const nghttp2_vec *value
 ) noexcept nogil

@@ -47,7 +47,7 @@ from cython.cimports.fourseven.worker.tools import (
     random_next,
 )
 from cython.cimports.fourseven.worker.worker import Buffer
-from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcmp, memcpy, memmove, memset, strlen
 from cython.cimports.posix.strings import strncasecmp
 
@@ -395,12 +395,37 @@ def answer_field(http2, lane, name, value):
         cython.cast(cython.p_const_char, value.base), 0, cython.cast(uint32_t, value.len)
     ) != cython.cast(uint32_t, value.len):
         return
-    if says(name, b"content-length"):
+    if says(name, b"content-length") and value.len < 32:
         building.has_length = 1
+        building.lengths += building.lengths < 2
+        building.length_at = lane.session.in_.buffer.end
+        building.length_size = cython.cast(uint8_t, name.len + value.len + 4)
+    elif says(name, b"trailer"):
+        building.tailed = 1
+    elif says(name, b"content-type"):
+        building.tailed |= is_grpc(cython.cast(cython.p_const_char, value.base), value.len)
     put(http2, lane, name.base, name.len)
     put(http2, lane, b": ", 2)
     put(http2, lane, value.base, value.len)
     put(http2, lane, b"\r\n", 2)
+
+
+def forget_length(lane, building):
+    """HTTP/1.1 has no trailers behind a length: for a client of HTTP/2 it gives way to them.
+
+    Where the answer announces trailers, or is gRPC's, whose status is one. That the length is true
+    the library has an eye on all the same.
+    """
+    buffer: cython.pointer[Buffer] = lane.session.in_.buffer
+    client: cython.pointer[Session] = lane.upstream.session
+    end: uint32_t = building.length_at + building.length_size
+    if building.lengths != 1 or not building.tailed or lane.remote_end or lane.refuse:
+        return
+    if client is cython.NULL or client.lane is cython.NULL:
+        return
+    memmove(buffer.at + building.length_at, buffer.at + end, buffer.end - end)
+    buffer.end -= building.length_size
+    building.has_length = 0
 
 
 def answer_end(http2, lane):
@@ -408,6 +433,8 @@ def answer_end(http2, lane):
     if building.lane != lane:
         return
     lane.headed = not building.crumbs
+    if lane.headed and not lane.asks_head:
+        forget_length(lane, building)
     if lane.headed and not building.has_length and not lane.asks_head:
         if lane.remote_end:
             put(http2, lane, b"content-length: 0\r\n", 19)

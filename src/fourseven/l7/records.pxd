@@ -286,6 +286,10 @@ cdef struct Building:
     uint8_t begun               # the request line stands
     uint8_t has_length
     uint8_t trailers            # it is a trailer section
+    uint8_t lengths             # Content-Length lines of an answer; the last one is length_size bytes
+    uint8_t tailed              # ... behind whose body trailers are to be expected
+    uint8_t length_size
+    uint32_t length_at          # ... from here
 
 # A connection of HTTP/2: what the socket's session carries.
 cdef struct Http2:
