@@ -75,6 +75,7 @@ class Service:
         notify.unlink(missing_ok=True)
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(notify))
+        preload = os.environ.get("FOURSEVEN_PRELOAD")  # a sanitizer's runtime (tools/sanitize.py)
         command = ["-m", "fourseven", "run", str(self.file), "--runtime-dir", str(self.runtime)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -86,6 +87,7 @@ class Service:
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                     "NOTIFY_SOCKET": str(notify),
+                    **({"LD_PRELOAD": preload} if preload else {}),
                     **(environment or {}),
                 },
             )

@@ -55,6 +55,7 @@ from cython.cimports.fourseven.native.nghttp2 import (
     NGHTTP2_NO_ERROR,
     NGHTTP2_PING,
     NGHTTP2_PRIORITY,
+    NGHTTP2_PROTOCOL_ERROR,
     NGHTTP2_RST_STREAM,
     NGHTTP2_SETTINGS,
     NGHTTP2_WINDOW_UPDATE,
@@ -206,6 +207,9 @@ def on_begin_frame(inner, head, data):
     http2: cython.pointer[Http2] = cython.cast(cython.pointer[Http2], data)
     points: cython.int
     http2.greeted |= not http2.outward
+    if head.type == NGHTTP2_PRIORITY and head.stream_id == 0:
+        http2.fault = NGHTTP2_PROTOCOL_ERROR  # the library, which ignores priorities, lets it pass
+        return NGHTTP2_ERR_CALLBACK_FAILURE
     if head.type > NGHTTP2_CONTINUATION:
         points = 2
     elif head.flags & NGHTTP2_FLAG_ACK and (
