@@ -205,13 +205,12 @@ def ending(http: Http2) -> int | str:
     http.next_id = 1001
     try:
         http.wire.send(ask(1001))
-        while True:
+        while not (reset := [one.reset for one in http.answers.values() if one.reset]):
+            if 1001 in http.answers and http.answers[1001].ended:
+                assert http.answers[1001].status == 200
+                return OK
             http.read()
-            for id, answer in http.answers.items():
-                if answer.reset:
-                    return answer.reset
-                if id == 1001 and answer.ended:
-                    return OK if answer.status == 200 else answer.status
+        return reset[0]
     except (EndedError, ConnectionError):
         return http.goaways[-1].error_code if http.goaways else GONE
 

@@ -97,38 +97,6 @@ def test_the_body_of_a_request(back: Back, version: int, size: int, length: bool
     assert came.get("content-length") == (str(size).encode() if length else None)
 
 
-LENGTHS = {  # fields of the head beside the length -> are the trailers kept for HTTP/2?
-    "grpc": ([("content-type", "application/grpc")], True),
-    "announced": ([("trailer", "x-sum")], True),
-    "neither": ([("content-type", "text/plain")], False),
-    "twice": ([("trailer", "x-sum"), ("content-length", "4")], None),
-}
-
-
-@pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("name", LENGTHS)
-def test_trailers_behind_a_length(back: Back, name: str, version: int):
-    more, kept = LENGTHS[name]
-    back.server.scripts[b"/t"] = lambda call: (
-        call.head(("x-a", "1"), ("content-length", "4"), *more, ("x-z", "2"))
-        .data(b"bo")
-        .data(b"dy")
-        .tail(("x-sum", "2"))
-    )
-    if version == 1:
-        told = back.balancer.ask(b"GET /t HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert told.status == (502 if kept is None else 200)
-        assert kept is None or (told.body, told.get("content-length")) == (b"body", b"4")
-        return
-    with client(back) as http:
-        answer = http.get("GET", "/t")
-    assert answer.status == (502 if kept is None else 200)
-    if kept is not None:
-        assert (answer.body, answer.get("x-a"), answer.get("x-z")) == (b"body", b"1", b"2")
-        assert answer.get("content-length") == (None if kept else b"4")
-        assert answer.trailers == ([(b"x-sum", b"2")] if kept else [])
-
-
 @pytest.mark.parametrize("version", [1, 2])
 def test_trailers_both_ways(back: Back, version: int):
     back.server.scripts[b"/t"] = lambda call: (
