@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 PXD := $(shell find src -name '*.pxd')
 NATIVE := $(PXD) $(wildcard $(PXD:.pxd=.py)) $(shell find src -name '*.h')
 
-.PHONY: build test check demo bench bench-l4 soak fuzz sanitize coverage format clean distclean
+.PHONY: build test check demo bench bench-features bench-l4 soak fuzz sanitize coverage format clean distclean
 .DELETE_ON_ERROR:
 
 build: build/built
@@ -34,6 +34,9 @@ demo: build
 
 bench: build
 	@$(RUN) bench/run.py $(ARGS)
+
+bench-features: build
+	@$(RUN) bench/features.py $(ARGS)
 
 bench-l4: build
 	@$(RUN) bench/l4/run.py $(ARGS)

@@ -1,15 +1,20 @@
 """Each peer's configuration is accepted by the peer itself, for each setup that a work names."""
 
+import json
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
+from bench.features import FEATURES, PLAIN, config, groups, usable
 from bench.figures import Memory, Sample
 from bench.peers import PEERS
 from bench.peers.peer import Peer
 from bench.report import text
 from bench.watch import lines_missing
 from bench.works import WORKS
+
+from fourseven.config.load import load
 
 SETUPS = {work.setup for work in WORKS}
 PORTS = {"port": 18_080, "origin_port": 18_081, "grpc_port": 18_081, "other_port": 18_082}
@@ -46,6 +51,16 @@ def test_a_log_that_lacks_a_request_is_told(tmp_path, monkeypatch):
     assert log.stat().st_size == 0
     log.write_text('{"status":200}\n' * 2)
     assert lines_missing(log, 3) == "2 lines in the log for 3 requests"
+
+
+def test_the_files_of_the_features_are_accepted(tmp_path):
+    used = [feature for feature in FEATURES if usable(feature)]
+    place = SimpleNamespace(port=18_081, other_port=18_082)
+    for number, group in enumerate(groups(used)):
+        ports = {feature.name: 18_100 + at for at, feature in enumerate(group)}
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(json.dumps(config(group, {**ports, PLAIN: 18_099}, place)))
+        assert load(file).listeners.keys() == {PLAIN, *ports}
 
 
 def test_the_report_has_the_ratio_and_the_rounds_that_do_not_count():
