@@ -25,6 +25,7 @@ def stream_ended(worker, session):
     if stream.ended:
         return
     stream.ended = 1
+    now_ns: uint64_t = monotonic_ns()
     if stream.queued:
         queue_leave(worker, session)
     if stream.hedge:
@@ -33,19 +34,19 @@ def stream_ended(worker, session):
         fetch_add_i64(cython.address(stream.backend_state.retrying), -1)
         stream.budgeted = 0
     if stream.logged or (stream.sampled and stream.traced == 2):
-        record_stream(worker, session)
+        record_stream(worker, session, now_ns)
     gates_leave(worker, session)
     buffer_free(worker, stream.said)
     buffer_free(worker, stream.told)
     stream.said = cython.NULL
     stream.told = cython.NULL
     if stream.routed:
-        count_ended(worker, stream)  # from now on its numbers may be given to others
+        count_ended(worker, stream, now_ns)  # from now on its numbers may be given to others
 
 
-def count_ended(worker, stream):
+def count_ended(worker, stream, now_ns):
     counters = cython.address(worker.route_counters[stream.route_stable])
-    took_ns: uint64_t = monotonic_ns() - stream.started_ns
+    took_ns: uint64_t = now_ns - stream.started_ns
     count(cython.address(counters.ended), 1)
     count(cython.address(counters.bytes_in), stream.head_size + stream.request.total)
     count(cython.address(counters.bytes_out), stream.bytes_out)

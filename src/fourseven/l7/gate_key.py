@@ -19,6 +19,7 @@ from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.hashing import hash_bytes
 from cython.cimports.fourseven.snapshot.siphash import siphash13
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.string import memcpy
 
 
 def seed_draw(seed):
@@ -53,11 +54,10 @@ def part(seed, before, key, request, scratch):
             return siphash13(first, second, value.at, value.size)
     if is_v4(request.client.bytes):
         bits = 96 + cython.cast(uint32_t, key.prefix_v4)
-    for i in range(16):
+    memcpy(cython.address(masked[0]), cython.address(request.client.bytes[0]), 16)
+    for i in range(bits >> 3, 16):  # from the first byte that does not count whole
         left = bits - 8 * i if bits > 8 * i else 0
-        masked[i] = request.client.bytes[i]
-        if left < 8:
-            masked[i] &= cython.cast(uint8_t, 0xFF00 >> left)
+        masked[i] &= cython.cast(uint8_t, 0xFF00 >> left)
     masked[16] = 1  # an address is never equal to a header of the same bytes
     return siphash13(first, second ^ 1, cython.cast(cython.p_const_char, masked), 17)
 

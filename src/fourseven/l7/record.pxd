@@ -52,5 +52,7 @@ cdef inline Span record_text(const Record *record, uint32_t which) noexcept nogi
 
 # Leaves the record of the stream that ends in the worker's rings; drops it, and counts that, where
 # they are full.
-cdef void record_stream "fourseven_record_stream"(Worker *worker, const Session *session) noexcept nogil
-cdef void fill_times(Worker *worker, Record *record, const Session *session) noexcept nogil
+cdef void record_stream "fourseven_record_stream"(
+    Worker *worker, const Session *session, uint64_t now_ns
+) noexcept nogil
+cdef void fill_times(Record *record, const Session *session, uint64_t now_ns) noexcept nogil

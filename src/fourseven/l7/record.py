@@ -27,12 +27,11 @@ from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.linux import CLOCK_REALTIME, clock_gettime, timespec
 from cython.cimports.fourseven.snapshot.names import NameTable, NameText
 from cython.cimports.fourseven.worker.ring import Ring, ring_done, ring_room
-from cython.cimports.fourseven.worker.tools import monotonic_ns
 from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset
 
 
-def record_stream(worker, session):
+def record_stream(worker, session, now_ns):
     stream: cython.pointer[cython.const[Stream]] = session.stream
     texts = cython.declare(Span[10])
     size: uint32_t = cython.sizeof(Record)
@@ -43,9 +42,9 @@ def record_stream(worker, session):
         size += texts[which].size
     size = (size + 7) & ~cython.cast(uint32_t, 7)
     if stream.logged:
-        leave(worker, worker.log_ring, session, cython.address(texts[0]), size)
+        leave(worker, worker.log_ring, session, cython.address(texts[0]), size, now_ns)
     if stream.sampled and stream.traced == 2:
-        leave(worker, worker.span_ring, session, cython.address(texts[0]), size)
+        leave(worker, worker.span_ring, session, cython.address(texts[0]), size, now_ns)
 
 
 @cython.cfunc
@@ -57,6 +56,7 @@ def leave(
     session: cython.pointer[cython.const[Session]],
     texts: cython.pointer[Span],
     size: uint32_t,
+    now_ns: uint64_t,
 ) -> cython.void:
     record: cython.pointer[Record] = cython.cast(cython.pointer[Record], ring_room(ring, size))
     if record is cython.NULL:
@@ -65,7 +65,7 @@ def leave(
     memset(record, 0, cython.sizeof(Record))
     record.size = size
     fill(record, session)
-    fill_times(worker, record, session)
+    fill_times(record, session, now_ns)
     put_texts(record, texts)
     ring_done(ring, size)
     count(cython.address(worker.counters.records), 1)
@@ -145,12 +145,12 @@ def fill(
     memcpy(cython.address(record.parent[0]), cython.address(stream.parent[0]), 8)
 
 
-def fill_times(worker, record, session):
+def fill_times(record, session, now_ns):
     stream: cython.pointer[cython.const[Stream]] = session.stream
     now = cython.declare(timespec)
     clock_gettime(CLOCK_REALTIME, cython.address(now))
     if stream.started_ns:
-        record.total_us = (monotonic_ns() - stream.started_ns) // 1000
+        record.total_us = (now_ns - stream.started_ns) // 1000
     record.began_us = (
         cython.cast(uint64_t, now.tv_sec) * 1000000
         + cython.cast(uint64_t, now.tv_nsec) // 1000

@@ -26,6 +26,10 @@ cdef extern from "<sys/uio.h>" nogil:
         void *iov_base
         size_t iov_len
 
+cdef extern from "fourseven/native/calls.h" nogil:
+    ssize_t recv "fourseven_recv"(int fd, void *buffer, size_t size, int flags)
+    ssize_t send "fourseven_send"(int fd, const void *buffer, size_t size, int flags)
+
 cdef extern from "<sys/socket.h>" nogil:
     ctypedef unsigned int socklen_t
     struct sockaddr:
@@ -51,8 +55,6 @@ cdef extern from "<sys/socket.h>" nogil:
     int setsockopt(int fd, int level, int option, const void *value, socklen_t size)
     int getsockname(int fd, sockaddr *address, socklen_t *size)
     int getpeername(int fd, sockaddr *address, socklen_t *size)
-    ssize_t recv(int fd, void *buffer, size_t size, int flags)
-    ssize_t send(int fd, const void *buffer, size_t size, int flags)
     ssize_t recvfrom(int fd, void *buffer, size_t size, int flags, sockaddr *address, socklen_t *address_size)
     ssize_t sendto(int fd, const void *buffer, size_t size, int flags, const sockaddr *address, socklen_t address_size)
     ssize_t recvmsg(int fd, msghdr *message, int flags)

@@ -23,6 +23,12 @@ cdef extern from "<openssl/hmac.h>" nogil:
 
 cdef extern from "<openssl/sha.h>" nogil:
     unsigned char *SHA1(const unsigned char *at, size_t size, unsigned char *digest)
+    # As parts, with a state that can be copied: an EVP_MD_CTX is looked up and allocated each time.
+    ctypedef struct SHA256_CTX:
+        pass
+    int SHA256_Init(SHA256_CTX *state)
+    int SHA256_Update(SHA256_CTX *state, const void *at, size_t size)
+    int SHA256_Final(unsigned char *digest, SHA256_CTX *state)
 
 cdef extern from "<openssl/evp.h>" nogil:
     int EVP_EncodeBlock(unsigned char *to, const unsigned char *at, int size)

@@ -11,6 +11,7 @@ import cython
 from cython.cimports.fourseven.l7.forwarded import put_address
 from cython.cimports.fourseven.l7.output import Output, put, put_byte, put_number, put_text
 from cython.cimports.fourseven.l7.record import TEXT_LISTENER, record_text
+from cython.cimports.fourseven.observe.lines import TIME_ROOM
 from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.layout import (
     LINE_ANSWER,
@@ -227,16 +228,41 @@ def put_digits(to, number, places):
     put_number(to, number)
 
 
+def put_three(to, number):
+    """Three digits, of a number below a thousand."""
+    digits = cython.declare(cython.char[3])
+    digits[0] = cython.cast(cython.char, 48 + number // 100)
+    digits[1] = cython.cast(cython.char, 48 + number // 10 % 10)
+    digits[2] = cython.cast(cython.char, 48 + number % 10)
+    put(to, cython.address(digits[0]), 3)
+
+
 def put_ms(to, us):
     put_number(to, us // 1000)
     put_byte(to, 46)
-    put_digits(to, us % 1000, 3)
+    put_three(to, cython.cast(uint32_t, us % 1000))
 
 
 def put_time(to, piece, began_us):
     seconds: uint64_t = began_us // US_PER_S
+    room: Output = Output(at=cython.address(piece.text[0]), size=0, capacity=TIME_ROOM, full=0)
+    if piece.text_size == 0 or piece.second != seconds:
+        put_second(cython.address(room), piece, seconds)
+        piece.text_size = room.size
+        piece.second = seconds
+    put(to, cython.address(piece.text[0]), piece.text_size)
+    if piece.field != LINE_TIME_COMMON:
+        put_byte(to, 46)
+        put_three(to, cython.cast(uint32_t, began_us % US_PER_S // 1000))
+    if piece.field == LINE_TIME:
+        put_byte(to, 90)
+    if piece.mode == LINE_JSON and piece.field != LINE_TIME_UNIX:
+        put_byte(to, 34)
+
+
+def put_second(to, piece, seconds):
+    """A time up to its second: the calendar, from days since 1970 (Hinnant)."""
     of_day: uint64_t = seconds % 86400
-    # the calendar, from days since 1970 (Hinnant)
     days: int64_t = cython.cast(int64_t, seconds // 86400) + 719468
     era: int64_t = days // 146097
     of_era: int64_t = days - era * 146097
@@ -249,9 +275,9 @@ def put_time(to, piece, began_us):
     year = year + era * 400 + (1 if month <= 2 else 0)
     if piece.field == LINE_TIME_UNIX:
         put_number(to, seconds)
-        put_byte(to, 46)
-        put_digits(to, began_us % US_PER_S // 1000, 3)
         return
+    if piece.mode == LINE_JSON:
+        put_byte(to, 34)
     if piece.field == LINE_TIME_COMMON:
         put_digits(to, day, 2)
         put_byte(to, 47)
@@ -262,8 +288,6 @@ def put_time(to, piece, began_us):
         put_clock(to, of_day)
         put_text(to, b" +0000")
         return
-    if piece.mode == LINE_JSON:
-        put_byte(to, 34)
     put_digits(to, year, 4)
     put_byte(to, 45)
     put_digits(to, month, 2)
@@ -271,11 +295,6 @@ def put_time(to, piece, began_us):
     put_digits(to, day, 2)
     put_byte(to, 84)
     put_clock(to, of_day)
-    put_byte(to, 46)
-    put_digits(to, began_us % US_PER_S // 1000, 3)
-    put_byte(to, 90)
-    if piece.mode == LINE_JSON:
-        put_byte(to, 34)
 
 
 @cython.cfunc
