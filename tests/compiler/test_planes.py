@@ -121,6 +121,27 @@ def test_ranges_that_do_not_fit(bind, servers, said):
         listener(UNASKED, f"servers: {servers}", bind=bind)
 
 
+def test_servers_on_this_host_lead_to_the_plane_that_can_have_them():
+    own = "servers: ['10.9.0.1:81']"
+    found, _ = listener(facts(), own)
+    assert found.plane == "nftables"
+    assert found.refused == ("tcx: the server 10.9.0.1:81 is on this host",)
+    found, _ = listener(facts(refused={"nftables": "no netfilter"}), own)
+    assert found.plane == "relay"
+    assert found.refused[1] == "nftables: no netfilter"
+    found, _ = listener(facts(), "servers: ['127.0.0.1:81']")
+    assert found.plane == "relay"
+    assert all("none but it gets there" in line for line in found.refused[:2])
+
+
+def test_who_we_are_is_said_before_what_a_setting_mends():
+    host = facts(refused=NO_BPF, still=((4, "sysctl -w"),))
+    assert listener(host)[0].refused[:2] == (
+        "tcx: capabilities: CAP_BPF missing",
+        "nftables: sysctl -w",
+    )
+
+
 def test_xdp_is_told_how_it_would_stand():
     host = replace(facts(), xdp=(("eth0", "virtio_net", "native"), ("tun0", "", "generic")))
     found, _ = listener(host, plane="xdp")

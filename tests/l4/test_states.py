@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from fourseven.errors import FoursevenError
+from fourseven.l4 import datapath
 from fourseven.l4.datapath import whole
 from fourseven.l4.kernel_plan import (
     AT_RANDOM,
@@ -428,6 +429,29 @@ def test_a_server_sees_an_address_of_ours(talk):
     assert (flow.source, flow.client, flow.server) == (asked.source, CLIENT, SERVERS[0])
     assert talk.answer(asked, ACK).destination == CLIENT
     assert talk.open(OTHER).source.port != asked.source.port
+
+
+def test_our_addresses_on_the_ways_are_asked_once(monkeypatch):
+    """A change of one server in a thousand asks about that one."""
+    asked: list[int] = []
+    sources = datapath.netlink.sources
+
+    def counting(targets):
+        wanted = list(targets)
+        asked.append(len(wanted))
+        return sources(wanted)
+
+    monkeypatch.setattr(datapath.netlink, "sources", counting)
+    servers = tuple(end(f"10.3.{i // 250}.{i % 250}:8080") for i in range(1000))
+    of_all = service(mode=MASQUERADE, servers=servers)
+    with Stage(KernelPlan((of_all,), flows_max=4096)) as path:
+        for _ in range(3):
+            path.rows.apply(KernelPlan((of_all,), flows_max=4096))
+        other = (*servers[1:], end("10.3.9.9:8080"))
+        path.rows.apply(KernelPlan((service(mode=MASQUERADE, servers=other),), flows_max=4096))
+        asked_until_now = asked[:]
+        assert not path.rows.moved()
+    assert [many for many in asked_until_now if many] == [1000, 1]
 
 
 def test_when_no_port_is_free_a_flow_is_refused_and_counted(monkeypatch):

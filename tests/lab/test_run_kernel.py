@@ -15,8 +15,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fourseven.l4 import pins
+from fourseven.l4.bpf.build import Program
+from fourseven.l4.bpf.kernel import Link, Loaded
+from fourseven.l4.headers import SKB
+from fourseven.l4.program.skb import SkbWire
 from support.lab import BALANCER, MASQUERADE, RUN, VIPS, Lab, server_address
 from support.network import needs_lab
+from support.planes import surroundings
 from support.service import Service
 
 pytestmark = needs_lab(plane="relay")
@@ -117,10 +122,13 @@ def until(holds: Callable[[], bool], within_s: float = 20) -> None:
 
 
 @contextlib.contextmanager
-def running(back: str = "routed", family: int = V4, **more) -> Iterator[Scene]:
+def running(
+    back: str = "routed", family: int = V4, *, lab: Lab | None = None, before=None, **more
+) -> Iterator[Scene]:
     more.setdefault("backend", {"return_path": back})
-    with Lab(back=back) as lab:
+    with contextlib.nullcontext(lab) if lab is not None else Lab(back=back) as lab:
         scene = Scene(lab, family, **more)
+        scene.before = before
         try:
             yield scene
         finally:
@@ -128,7 +136,7 @@ def running(back: str = "routed", family: int = V4, **more) -> Iterator[Scene]:
 
 
 PLANES = [
-    pytest.param(plane, back, marks=needs_lab(plane=plane))
+    pytest.param(plane, back, marks=needs_lab("nft", "tc", plane=plane))
     for plane, back in (("tcx", "routed"), ("tcx", MASQUERADE), ("nftables", MASQUERADE))
 ]
 
@@ -265,9 +273,47 @@ def test_killed_and_found_again(plane, back):
         assert scene.connect()[1] in "12"
 
 
+FOREIGN = """\
+table inet theirs {
+  chain forward { type filter hook forward priority 0; policy accept; counter; }
+  chain nat { type nat hook prerouting priority dstnat; tcp dport 9999 redirect to :9998; }
+}
+table ip fourseven_other {
+  chain kept { counter; }
+}
+"""
+
+
+def settle_in(lab: Lab) -> Link:
+    """Somebody else's rules, queue, address, route, policy, and a program before an
+    interface: where ours will stand, too."""
+    lab.run(BALANCER, "nft", "-f", "-", input=FOREIGN)
+    lab.run(BALANCER, "tc", "qdisc", "add", "dev", "to-server1", "clsact")
+    lab.ip(
+        BALANCER,
+        "addr add 10.99.0.1/32 dev lo",
+        "route add 10.98.0.0/24 via 10.77.11.2",
+        "rule add from 10.97.0.0/24 table 97",
+    )
+    theirs = Program("theirs", SKB)
+    theirs.exit(SkbWire.PASS)
+    with lab.inside(BALANCER), Loaded(theirs.assemble(), {}) as loaded:
+        return loaded.attach(socket.if_nametoindex("to-client"))
+
+
+def of_others(lab: Lab) -> dict[str, str]:
+    found = surroundings(lab)
+    found["rules"] = lab.run(BALANCER, "nft", "-s", "list", "ruleset").stdout
+    return found
+
+
 @pytest.mark.parametrize("plane,back", PLANES)
-def test_what_was_left_is_cleaned(plane, back):
-    with running(back, V4, plane=plane) as scene:
+def test_what_was_left_is_cleaned_and_nothing_else(plane, back):
+    with (
+        Lab(back=back) as lab,
+        contextlib.closing(settle_in(lab)) as theirs,
+        running(back, V4, lab=lab, before=of_others(lab), plane=plane) as scene,
+    ):
         service = scene.service
         scene.connect()
         clean = [*RUN, "l4", "clean"]
@@ -281,7 +327,9 @@ def test_what_was_left_is_cleaned(plane, back):
         said = scene.lab.run(BALANCER, *clean, env=ENVIRONMENT).stdout
         assert said.startswith(f"removed: {plane} of ")
         assert scene.left() == []
-        assert "fourseven" not in scene.tables()
+        assert of_others(lab) == scene.before
+        with lab.inside(BALANCER):
+            assert theirs.interface() == socket.if_nametoindex("to-client")
         assert scene.refused()
 
 

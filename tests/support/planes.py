@@ -266,7 +266,7 @@ def gone(made: socket.socket) -> bool:
         return False
 
 
-def surroundings(driven: Driven) -> dict[str, str]:
+def surroundings(driven: Driven | Lab) -> dict[str, str]:
     """Everything of the network that somebody could have left something in."""
     asked = {
         "rules": ["nft", "list", "ruleset"],
@@ -275,7 +275,7 @@ def surroundings(driven: Driven) -> dict[str, str]:
         "routes": ["ip", "route", "show", "table", "all"],
         "policy": ["ip", "rule", "show"],
     }
-    with driven.inside():
+    with driven.inside() if isinstance(driven, Driven) else driven.inside(BALANCER):
         found = {
             name: subprocess.run(command, capture_output=True, text=True, check=True).stdout
             for name, command in asked.items()

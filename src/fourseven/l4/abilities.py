@@ -38,8 +38,8 @@ EBPF = Ability(  # one decision, two wires
 )
 ABILITIES: dict[str, Ability] = {  # in the order in which they are preferred
     "tcx": EBPF,
-    # Not direct: through one interface in and out (the only form of it in the lab) no frame came
-    # back from xdp there.
+    # Not direct: its packets go back by the interface that they came from (XDP_TX), and a veth, the
+    # only interface that can be tested here, drops such frames unless its other end has a program.
     "xdp": Ability(EBPF.picks, frozenset({ROUTED, MASQUERADE})),
     "nftables": Ability(
         frozenset({IN_TURN, AT_RANDOM, BY_HASH}),
