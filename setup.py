@@ -43,7 +43,18 @@ LIBRARIES = {
     "openssl": ["ssl", "crypto"],
     "nghttp2": ["nghttp2"],
     "native.crypt": ["crypt"],
+    "native.codings": ["z"],
 }
+# a library that may be absent -> what is linked where its header is found (native/codings.h)
+OPTIONAL = {"brotli/encode.h": "brotlienc", "zstd.h": "zstd"}
+
+
+def found(header: str) -> bool:
+    """Whether the compiler sees the header."""
+    compiler = shlex.split(sysconfig.get_config_var("CC"))
+    include = [f"-I{sysconfig.get_path('include')}", "-DPCRE2_CODE_UNIT_WIDTH=8"]
+    probe = [*compiler, *include, "-E", "-include", header, "-xc", os.devnull]
+    return subprocess.run(probe, check=False, capture_output=True).returncode == 0
 
 
 class Build(build_ext):
@@ -55,11 +66,8 @@ class Build(build_ext):
         self.parallel = self.parallel or os.cpu_count()
 
     def run(self) -> None:
-        compiler = shlex.split(sysconfig.get_config_var("CC"))
-        include = [f"-I{sysconfig.get_path('include')}", "-DPCRE2_CODE_UNIT_WIDTH=8"]
         for header, package in HEADERS.items():
-            probe = [*compiler, *include, "-E", "-include", header, "-xc", os.devnull]
-            if subprocess.run(probe, check=False, capture_output=True).returncode:
+            if not found(header):
                 raise SystemExit(f"{header} is missing: sudo apt install {package}")
         super().run()
 
@@ -70,7 +78,10 @@ class Build(build_ext):
 
 def libraries(path: Path) -> list[str]:
     text = path.with_suffix(".pxd").read_text() + path.read_text()
-    return [library for word, names in LIBRARIES.items() if word in text for library in names]
+    chosen = [library for word, names in LIBRARIES.items() if word in text for library in names]
+    if "z" in chosen:
+        chosen += [library for header, library in OPTIONAL.items() if found(header)]
+    return chosen
 
 
 def native_modules() -> Iterator[Extension]:

@@ -64,10 +64,12 @@ def wish(programs: dict[str, str]) -> list[str]:
 
 
 def try_to_install(packages: list[str]) -> None:
-    """As `install`, but without them the tests that need them are skipped, and say so. None of the
-    servers among them is started: what a test needs, it starts itself."""
+    """As `install`, but without them tests or codings are left out, and say so. None of the servers
+    among them is started: what a test needs, it starts itself."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        print(f"some tests will be skipped without: sudo apt install {' '.join(packages)}")
+        print(
+            f"some tests, or codings of answers, will be left out without: sudo apt install {' '.join(packages)}"
+        )
         return
     policy = Path("/usr/sbin/policy-rc.d")  # what a package asks before it starts a server
     ours = not policy.exists()
@@ -77,7 +79,7 @@ def try_to_install(packages: list[str]) -> None:
     try:
         install(packages)
     except SystemExit as failed:
-        print(f"some tests will be skipped: {failed}")
+        print(f"tests or codings are left out: {failed}")
     finally:
         if ours:
             policy.unlink(missing_ok=True)
@@ -88,7 +90,8 @@ def main(where: Path) -> None:
     packages = list(dict.fromkeys(missing(project["tool"]["fourseven"]["headers"])))
     if packages:
         install(packages)
-    if wished := wish(project["tool"]["fourseven"]["programs"]):
+    optional = missing(project["tool"]["fourseven"]["optional-headers"])
+    if wished := [*optional, *wish(project["tool"]["fourseven"]["programs"])]:
         try_to_install(wished)
     python = where / "bin" / "python"
     if not python.exists():

@@ -23,8 +23,10 @@ from fourseven.discovery.listed import File
 from fourseven.features import Algorithm, Check, Filter, Match, Persistence, Source
 from fourseven.filters.access import Access
 from fourseven.filters.adaptive_concurrency import AdaptiveConcurrency
+from fourseven.filters.bandwidth import Bandwidth
 from fourseven.filters.basic_auth import BasicAuth
 from fourseven.filters.body_limit import BodyLimit
+from fourseven.filters.compress import Compress
 from fourseven.filters.concurrency import Concurrency
 from fourseven.filters.cors import Cors
 from fourseven.filters.fault import Fault
@@ -97,6 +99,8 @@ FILTERS: tuple[type[Filter], ...] = (
     BodyLimit,
     ForwardAuth,
     Mirror,
+    Compress,
+    Bandwidth,
 )
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (

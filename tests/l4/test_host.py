@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import itertools
 import os
 import subprocess
 import sys
@@ -28,11 +29,11 @@ backends:
 def test_each_question_has_a_line_and_a_reason():
     before = sorted(os.listdir("/proc/self/fd"))
     shown = CliRunner().invoke(command).output
-    system, permitted, planes, interfaces = shown.split("\n\n")
+    system, permitted, planes, codings, interfaces = shown.split("\n\n")
     assert system == f"Linux {os.uname().release} {os.uname().machine}, user {os.geteuid()}"
-    questions, verdicts = (part.splitlines()[1:] for part in (permitted, planes))
-    assert (len(questions), len(verdicts)) == (len(host.probe()), 4)
-    for line in (*questions, *verdicts):
+    parts = [part.splitlines()[1:] for part in (permitted, planes, codings)]
+    assert [len(part) for part in parts] == [len(host.probe()), 4, 3]
+    for line in itertools.chain(*parts):
         assert line[2:6].strip() in ("yes", "no")
         assert line[24:]
     assert any(line.endswith("no: loopback") for line in interfaces.splitlines())

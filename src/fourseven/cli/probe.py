@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
+from fourseven.filters.compress import PACKAGES
 from fourseven.l4 import host
 from fourseven.l4.interfaces import Card, cards
+from fourseven.protocols.coding import built
 
 
 @click.command()
@@ -33,17 +35,31 @@ def probe(form: str) -> None:
             },
             "answers": [answer._asdict() for answer in answers],
             "planes": [verdict._asdict() for verdict in verdicts],
+            "codings": [coding._asdict() for coding in codings()],
             "interfaces": rows,
         }
         print(json.dumps(found, indent=2))
         return
     print(f"{system.sysname} {system.release} {system.machine}, user {os.geteuid()}")
-    for title, said in (("permitted", answers), ("planes", verdicts)):
+    for title, said in (("permitted", answers), ("planes", verdicts), ("codings", codings())):
         print(f"\n{title}")
         for one in said:
             print(f"  {'yes' if one.permitted else 'no':<4} {one.name:<16} {one.reason}")
     print("\ninterfaces")
     table([HEADS, *(cells(one) for one in rows)])
+
+
+def codings() -> tuple[host.Answer, ...]:
+    """What the filter `compress` has in this build."""
+    here = built()
+    absent = {name: package for name, package in PACKAGES.items() if name not in here}
+    return (
+        *(host.Answer(name, True, f"built in: {version}") for name, version in here.items()),
+        *(
+            host.Answer(name, False, f"not built in; install {package} and build again")
+            for name, package in absent.items()
+        ),
+    )
 
 
 def with_reasons() -> list[tuple[Card, str]]:

@@ -20,6 +20,7 @@ from fourseven.snapshot.layout import GATES_MAX, ActionKind, GateKind, PartKind
 ALWAYS = All()
 HOLDS_MAX = 6  # l7.records.HELD_MAX: what a stream has room for
 MIRRORS_MAX = 8  # l7.gate_mirror.MIRRORS_MAX: likewise
+PACES_MAX = 4  # l7.records.PACES_MAX: likewise
 TELLING = (PartKind.PART_CERTIFICATE, PartKind.PART_VERIFIED)
 
 
@@ -110,7 +111,17 @@ def _gates(steps: list[Filter]) -> tuple[GatePlan, ...]:
         raise ValueError(f"{mirrors} mirrors on one route; {MIRRORS_MAX} are the most")
     if mirrors and any(step.terminal for step in steps):
         raise ValueError("mirror copies what goes to a backend, and this route answers itself")
+    directions = sum(_paces(gate) for gate in gates)
+    if directions > PACES_MAX:
+        raise ValueError(f"{directions} limits of bandwidth on one route; {PACES_MAX} are the most")
     return gates
+
+
+def _paces(gate: GatePlan) -> int:
+    """Limits of bytes a second: each direction counts."""
+    if gate.kind != GateKind.GATE_BANDWIDTH:
+        return 0
+    return sum(rate > 0 for rate in gate.numbers[:2])
 
 
 def expression(match: MatchForm) -> Expression:

@@ -63,6 +63,7 @@ from cython.cimports.libc.string import memcpy, memset
 
 from fourseven.control.address import resolve
 from fourseven.control.numbers import Numbers
+from fourseven.l7.compressed import Skip
 from fourseven.observe.log import AccessLog
 from fourseven.observe.spans import Spans
 from fourseven.protocols.http1 import Fault
@@ -358,6 +359,11 @@ class DataPlane:
             workers["faults"] = {
                 fault.name.removeprefix("FAULT_").lower(): n
                 for fault, n in zip(Fault, workers["faults"], strict=False)
+            }
+            workers["uncompressed"] = {
+                skip.name.removeprefix("SKIP_").lower(): n
+                for skip, n in zip(Skip, workers["uncompressed"], strict=False)
+                if skip
             }
             for row in ("tls_faults", "tls_server_faults"):
                 workers[row] = {

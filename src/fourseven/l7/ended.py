@@ -13,6 +13,7 @@ from cython.cimports.fourseven.l7.gates import gates_leave
 from cython.cimports.fourseven.l7.hedge import hedge_end
 from cython.cimports.fourseven.l7.queue import queue_leave
 from cython.cimports.fourseven.l7.record import record_stream
+from cython.cimports.fourseven.l7.shape import shape_drop
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
 from cython.cimports.fourseven.worker.latency import latency_class
 from cython.cimports.fourseven.worker.tools import buffer_free, monotonic_ns
@@ -36,6 +37,8 @@ def stream_ended(worker, session):
     if stream.logged or (stream.sampled and stream.traced == 2):
         record_stream(worker, session, now_ns)
     gates_leave(worker, session)
+    if stream.shape is not cython.NULL:
+        shape_drop(worker, stream)
     buffer_free(worker, stream.said)
     buffer_free(worker, stream.told)
     stream.said = cython.NULL

@@ -17,8 +17,10 @@ import cython
 from cython.cimports.fourseven.l7.answer import stream_refuse
 from cython.cimports.fourseven.l7.gate_access import access_ask
 from cython.cimports.fourseven.l7.gate_adaptive import adaptive_ask, adaptive_end
+from cython.cimports.fourseven.l7.gate_bandwidth import bandwidth_ask
 from cython.cimports.fourseven.l7.gate_basic import basic_ask, basic_left
 from cython.cimports.fourseven.l7.gate_body import body_ask
+from cython.cimports.fourseven.l7.gate_compress import compress_ask
 from cython.cimports.fourseven.l7.gate_concurrency import concurrency_ask, concurrency_end
 from cython.cimports.fourseven.l7.gate_cors import cors_ask
 from cython.cimports.fourseven.l7.gate_fault import fault_ask
@@ -48,8 +50,10 @@ from cython.cimports.fourseven.native.atomics import fetch_add_i64
 from cython.cimports.fourseven.snapshot.layout import (
     GATE_ACCESS,
     GATE_ADAPTIVE,
+    GATE_BANDWIDTH,
     GATE_BASIC,
     GATE_BODY,
+    GATE_COMPRESS,
     GATE_CONCURRENCY,
     GATE_CORS,
     GATE_FAULT,
@@ -86,6 +90,8 @@ def gates_prepare():
     GATES[cython.cast(cython.int, GATE_FAULT)].ask = fault_ask
     GATES[cython.cast(cython.int, GATE_BODY)].ask = body_ask
     GATES[cython.cast(cython.int, GATE_MIRROR)].ask = mirror_ask
+    GATES[cython.cast(cython.int, GATE_COMPRESS)].ask = compress_ask
+    GATES[cython.cast(cython.int, GATE_BANDWIDTH)].ask = bandwidth_ask
 
 
 def gates_pass(worker, session):

@@ -24,6 +24,7 @@ from cython.cimports.fourseven.l7.records import (
     http_of,
 )
 from cython.cimports.fourseven.l7.session import session_close, session_idle, session_open
+from cython.cimports.fourseven.l7.shape import shapes_drop
 from cython.cimports.fourseven.l7.splice import pipes_drop
 from cython.cimports.fourseven.l7.upstream import upstream_drop_idle
 from cython.cimports.fourseven.native.atomics import count, fetch_add_i64
@@ -236,6 +237,7 @@ def drop(worker):
         upstream = http.free_upstreams
         http.free_upstreams = upstream.next
         free(upstream)
+    shapes_drop(http)
     free(http.idle)
     free(http.idle_count)
     free(http.idle_counted)

@@ -1,7 +1,10 @@
-"""The window through which tests and measurements look at the limits of traffic.
+"""The window through which tests and measurements look at limits and codings.
 
 A RateProbe owns a table of rate_table as a gate's state would hold it, and takes from it at times
 that the caller names: virtual time for rules, real threads for what many workers do at once.
+
+`accepted` chooses a coding as the gate of compression does; `coded` runs one compressor over pieces of
+a body, with as little room for what comes out as the caller likes.
 
 Laws: it asks exactly the function that the gate asks. Nothing here is used to serve a request.
 """
@@ -18,6 +21,23 @@ from cython.cimports.fourseven.l7.rate_table import (
 )
 from cython.cimports.fourseven.native.linux import CLOCK_MONOTONIC, clock_gettime, timespec
 from cython.cimports.fourseven.native.pages import pages_drop, pages_new
+from cython.cimports.fourseven.protocols.accept_encoding import (
+    Accepted,
+    accept_begin,
+    accept_choose,
+    accept_read,
+)
+from cython.cimports.fourseven.protocols.coding import (
+    CODE_END,
+    CODE_FLUSH,
+    CODE_ON,
+    Coded,
+    Coder,
+    coder_begin,
+    coder_drop,
+    coder_new,
+    coder_run,
+)
 from cython.cimports.fourseven.snapshot.hashing import hash_number
 from cython.cimports.fourseven.snapshot.layout import GATE_HEAD
 from cython.cimports.fourseven.snapshot.siphash import siphash13
@@ -98,6 +118,56 @@ class RateProbe:
 def sip(first, second, text: bytes):
     """SipHash-1-3 of the text."""
     return siphash13(first, second, cython.cast(cython.p_char, text), len(text))
+
+
+def accepted(values: list, *order) -> int:
+    """The Coding for a request with these headers, from a server that likes them in this order."""
+    said = cython.declare(Accepted)
+    liked: uint64_t = 0
+    accept_begin(cython.address(said))
+    for value in values:
+        text: bytes = value
+        accept_read(cython.address(said), cython.cast(cython.p_char, text), len(text))
+    for number in reversed(order):
+        liked = liked << 8 | number
+    return accept_choose(cython.address(said), liked)
+
+
+def coded(coding: int, level: int, pieces: list, room: int, flush: bool) -> list:
+    """What came out for each piece; the last one is the end's."""
+    coder: cython.pointer[Coder] = coder_new(coding)
+    if coder is cython.NULL or not coder_begin(coder, level, 0, False):
+        coder_drop(coder)
+        raise ValueError("no such coding")
+    try:
+        found = []
+        for one in pieces:
+            out = run(cython.cast(cython.size_t, coder), one, CODE_ON, room)
+            if flush:
+                out += run(cython.cast(cython.size_t, coder), b"", CODE_FLUSH, room)
+            found.append(out)
+        found.append(run(cython.cast(cython.size_t, coder), b"", CODE_END, room))
+    finally:
+        coder_drop(coder)
+    return found
+
+
+def run(coder: cython.size_t, piece: bytes, step: cython.uint, room: cython.uint) -> bytes:
+    """As often as it takes, with so much room each time."""
+    io = cython.declare(Coded)
+    done: cython.int = 0
+    out: bytes = b""
+    to = bytearray(room)
+    io.source = piece
+    io.size = len(piece)
+    while done == 0:
+        io.to = to
+        io.room = room
+        done = coder_run(cython.cast(cython.pointer[Coder], coder), cython.address(io), step)
+        if done < 0:
+            raise ValueError("the library has given up")
+        out += bytes(to[: room - io.room])
+    return out
 
 
 def cost(calls, keys):

@@ -8,9 +8,10 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fourseven.protocols.chunked cimport Chunked
+from fourseven.protocols.coding cimport CODINGS, Coder
 from fourseven.protocols.message cimport Address
 from fourseven.snapshot.layout cimport Backend, BackendState, GateState, Listener, ListenerState
-from fourseven.snapshot.layout cimport TRIED_MAX, Route, Slot, Snapshot
+from fourseven.snapshot.layout cimport TRIED_MAX, Gate, Route, Slot, Snapshot
 from fourseven.worker.secure cimport Secure, secure_unsent
 from fourseven.worker.worker cimport Arrived, Buffer, Dead, ListenerCounters, Source, Timer, Worker
 from fourseven.worker.worker cimport WorkerListener
@@ -54,6 +55,8 @@ cpdef enum:
     INTERIM_MAX = 32            # 1xx answers to one request; real servers send one or two
     PRIORITIES = 3              # of those who wait for a server: high, normal, low
     TEXT_MAX = 8192             # of a text in a record: a line must have an end
+    PACES_MAX = 4               # limits of bytes on one route, each direction for itself
+    TAG_MAX = 128               # of an ETag that is written anew; a longer one is left out
     HELD_MAX = 6                # gates that must hear of a request's end, on one route
     ACCEPTS_MAX = 8             # new connections a turn: more, and one worker would take a whole burst
 
@@ -87,6 +90,47 @@ cdef struct Held:
     uint64_t note               # the gate's own
     uint32_t kind               # GateKind
 
+# A limit of bytes a second (l7.pace).
+cdef struct Pace:
+    uint64_t rate               # bytes a second
+    uint64_t burst_ns           # how far ahead of the rate it may be
+    uint64_t due_ns             # of a bucket of its own: when it is full again
+    uint64_t ready_ns           # when what was granted may go
+    GateState *table            # of a bucket that others share; NULL: its own
+    uint64_t table_size
+    uint64_t key
+    uint32_t granted            # bytes that may go and have not
+    uint32_t piece              # how many are asked for next
+    uint8_t upward              # 1: of the request's body, 0: of the answer's
+
+# What is done to the bodies of one stream: the answer's is compressed (l7.compressed), both are held
+# to a rate (l7.pace). Few streams have one.
+cdef struct Shape:
+    Shape *next                 # while nobody has it
+    Timer timer
+    Session *session
+    # compression
+    const Gate *gate            # while the snapshot is pinned; NULL: nothing is compressed
+    Coder *coder                # NULL: none, or it has ended
+    Buffer *out                 # to the client: the head, and chunks of what was compressed
+    Buffer *trailers            # of the server's answer
+    uint64_t flush_ms           # when what was taken in must go out; 0: nothing waits
+    uint32_t burned             # bytes compressed since others had their turn
+    uint32_t said_before        # how long the gates' lines were before ours
+    uint8_t coding              # protocols.coding.Coding: what this client would have
+    uint8_t skip                # l7.compressed.Skip: why this request's answer stays as it is
+    uint8_t varies              # another client might get this answer compressed
+    uint8_t coded               # the body is compressed
+    uint8_t at_once             # events: nothing is held back
+    uint8_t unflushed           # something went in that has not come out
+    uint8_t flushing
+    uint8_t finished            # 1: the coder is through, 2: and so is the end behind it
+    uint8_t stiff               # l7.pace: held back, by direction: bits 1 (answer), 2 (request)
+    uint8_t pace_count
+    uint8_t pace_up             # how many of them are of the request
+    char tag[TAG_MAX]
+    Pace paces[PACES_MAX]
+
 # Behind the start of the session's buffer.
 cdef struct TextPlace:
     uint16_t at
@@ -100,6 +144,7 @@ cdef struct Stream:
     const Listener *listener
     const Route *route
     const Backend *backend
+    Shape *shape                # its bodies are changed or held back; NULL for most
     BackendState *backend_state  # set while the stream counts as in flight there
     uint32_t slot               # likewise
     uint8_t in_flight
@@ -384,6 +429,9 @@ cdef struct Http:
     ListenerState nowhere_state
     Pipe *pipes
     uint32_t pipe_count
+    Shape *free_shapes
+    Coder *coders[CODINGS]      # at rest, to be used again
+    uint32_t coder_count[CODINGS]
     char out[OUT_CAPACITY]
 
 cdef inline Http *http_of(Worker *worker) noexcept nogil:
@@ -420,6 +468,15 @@ cdef inline bint session_unsent(const Session *session) noexcept nogil:
 
 cdef inline bint upstream_unsent(const Upstream *upstream) noexcept nogil:
     return upstream.out is not NULL or (upstream.tls is not NULL and secure_unsent(upstream.tls))
+
+# Is the answer's body changed or held back?
+cdef inline bint answer_shaped(const Stream *stream) noexcept nogil:
+    if stream.shape is NULL:
+        return False
+    return stream.shape.coded or stream.shape.pace_count > stream.shape.pace_up
+
+cdef inline bint coded_unsent(const Shape *shape) noexcept nogil:
+    return shape.out is not NULL and shape.out.start < shape.out.end
 
 # The earlier one of this time and the time for the whole try.
 cdef inline uint64_t due_ms(const Upstream *upstream, uint64_t due) noexcept nogil:

@@ -14,6 +14,7 @@ from cython.cimports.fourseven.l7.answer import (
 )
 from cython.cimports.fourseven.l7.gate_mirror import mirror_send
 from cython.cimports.fourseven.l7.hedge import hedge_arm
+from cython.cimports.fourseven.l7.pace import pace_allow, pace_spend
 from cython.cimports.fourseven.l7.records import (
     JOIN_MAX,
     OUT_CAPACITY,
@@ -75,7 +76,10 @@ def forward_request(worker, session, head_size):
         stream_refuse(worker, session, status, body_reason(status))
         return
     size: uint32_t = session.in_.ready
-    if size <= JOIN_MAX and head_size + size <= OUT_CAPACITY:
+    paced: cython.bint = (
+        session.stream.shape is not cython.NULL and session.stream.shape.pace_up > 0
+    )
+    if size <= JOIN_MAX and head_size + size <= OUT_CAPACITY and not paced:
         memcpy(cython.address(http.out[head_size]), session.in_.buffer.at + session.in_.at, size)
         head_size += size
         session.in_.at += size
@@ -99,17 +103,20 @@ def pump_request(worker, session):
 def request_piece(worker, session):
     stream: cython.pointer[Stream] = session.stream
     sent: int32_t = 1
+    size: uint32_t
     status: int32_t
     if upstream_unsent(stream.upstream):
         sent = upstream_flush(worker, stream.upstream)
     elif session.in_.ready > 0:
-        sent = upstream_send(
-            worker,
-            stream.upstream,
-            session.in_.buffer.at + session.in_.at,
-            session.in_.ready,
-        )
+        size = session.in_.ready
+        if stream.shape is not cython.NULL:
+            size = pace_allow(worker, session, 1, size)
+            if size == 0:
+                return False
+        sent = upstream_send(worker, stream.upstream, session.in_.buffer.at + session.in_.at, size)
         if sent > 0:
+            if stream.shape is not cython.NULL:
+                pace_spend(stream.shape, 1, sent)
             session.in_.at += sent
             session.in_.ready -= sent
     elif stream.request.done:

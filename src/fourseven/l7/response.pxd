@@ -17,8 +17,12 @@ cdef void put_off_reading(Worker *worker, Upstream *upstream) noexcept nogil
 cdef bint too_large(const Stream *stream, uint64_t said) noexcept nogil
 cdef void answered_after(Worker *worker, const Stream *stream, uint64_t took_ns) noexcept nogil
 cdef void frame_response(Session *session) noexcept nogil
+cdef bint until_close(const Stream *stream) noexcept nogil
+cdef int32_t part_trailers(Worker *worker, Session *session, uint32_t data) noexcept nogil
 cdef int32_t cook_response(Worker *worker, Session *session) noexcept nogil
-cdef int32_t cook_until_close(Worker *worker, Session *session, bint last) noexcept nogil
+cdef int32_t cook_until_close(
+    Worker *worker, Session *session, uint32_t most, bint last
+) noexcept nogil
 cdef bint response_body(Worker *worker, Session *session) noexcept nogil
 cdef bint read_response_body(Worker *worker, Session *session) noexcept nogil
 cdef int32_t splice_body(Worker *worker, Session *session) noexcept nogil

@@ -20,8 +20,17 @@ from cython.cimports.fourseven.l7.answer import (
 )
 from cython.cimports.fourseven.l7.attempt import leave_server
 from cython.cimports.fourseven.l7.breaker import breaker_said
+from cython.cimports.fourseven.l7.compressed import (
+    compressed_begin,
+    compressed_body,
+    compressed_head,
+    compressed_say,
+    compressed_trailers,
+    compressed_unsay,
+)
 from cython.cimports.fourseven.l7.heads import HeadContext, write_response_head
 from cython.cimports.fourseven.l7.hedge import hedge_answered
+from cython.cimports.fourseven.l7.pace import pace_allow, pace_spend
 from cython.cimports.fourseven.l7.persist import persist_answer
 from cython.cimports.fourseven.l7.records import (
     INTERIM_MAX,
@@ -33,6 +42,7 @@ from cython.cimports.fourseven.l7.records import (
     Http,
     Stream,
     Upstream,
+    answer_shaped,
     http_of,
     slot_of,
 )
@@ -71,6 +81,7 @@ from cython.cimports.fourseven.native.linux import (
 from cython.cimports.fourseven.protocols.chunked import (
     CHUNKED_DECODE,
     CHUNKED_KEEP,
+    CHUNKED_TRAILERS,
     chunked_read,
     chunked_start,
 )
@@ -215,6 +226,8 @@ def begin_response(worker, session):
         stream.keep_alive = 0  # bytes meant for another protocol are never a request
         session.lingering = 1
     frame_response(session)
+    if stream.shape is not cython.NULL:
+        compressed_begin(worker, session)
     upstream.in_.raw = upstream.in_.buffer.start
     upstream.in_.ready = 0
     if stream.response.framing != FRAMING_CLOSE or stream.version < 11:
@@ -226,8 +239,12 @@ def begin_response(worker, session):
         return
     if stream.backend.persistence is not cython.NULL:
         persist_answer(worker, session)
+    if stream.shape is not cython.NULL:
+        compressed_say(worker, session)
     size = write_head(worker, session)
     if size < 0 or cooked < 0:
+        if stream.shape is not cython.NULL:
+            compressed_unsay(stream)
         stream_failed(worker, session, FAILED_ANSWER)
         return
     if stream.sent_ns:
@@ -237,7 +254,10 @@ def begin_response(worker, session):
     put_off_reading(worker, upstream)
     if not stream.response.done and upstream.in_.ready == 0 and upstream.lane is cython.NULL:
         acknowledge(upstream.source.fd)  # a server with Nagle's algorithm keeps the body until then
-    send_both(worker, session, size)
+    if answer_shaped(stream):
+        compressed_head(worker, session, size)
+    else:
+        send_both(worker, session, size)
 
 
 def too_large(stream, said):
@@ -360,10 +380,22 @@ def response_body(worker, session):
     stream: cython.pointer[Stream] = session.stream
     window = cython.address(stream.upstream.in_)
     sent: int32_t
+    size: uint32_t = window.ready
+    if answer_shaped(stream):
+        if stream.shape.coded:
+            return compressed_body(worker, session)
+        if size == 0 and until_close(stream) and window.buffer is not cython.NULL:
+            size = window.buffer.end - window.raw
+        if size > 0:
+            size = pace_allow(worker, session, 0, size)
+            if size == 0:
+                return False
     if window.ready > 0:
-        sent = session_send(worker, session, window.buffer.at + window.at, window.ready)
+        sent = session_send(worker, session, window.buffer.at + window.at, size)
         if sent <= 0:
             return sent < 0
+        if answer_shaped(stream):
+            pace_spend(stream.shape, 0, sent)
         window.at += sent
         window.ready -= sent
         return True
@@ -371,9 +403,9 @@ def response_body(worker, session):
         stream_finish(worker, session)
         return True
     if window.buffer is not cython.NULL and window.raw < window.buffer.end:
-        if stream.response.framing == FRAMING_CLOSE and stream.version >= 11:
+        if until_close(stream):
             # A chunk may not take all of the buffer: the rest is the next step's.
-            session.broken |= cook_until_close(worker, session, False) < 0
+            session.broken |= cook_until_close(worker, session, size, False) < 0
             return True
         if cook_response(worker, session) < 0:
             session.broken = 1
@@ -391,6 +423,7 @@ def response_body(worker, session):
         and stream.upstream.tls is cython.NULL
         and session.lane is cython.NULL
         and stream.upstream.lane is cython.NULL
+        and not answer_shaped(stream)
     ):
         sent = splice_body(worker, session)
         if sent >= 0:
@@ -408,6 +441,7 @@ def cook_response(worker, session):
     size: uint32_t
     used: uint32_t = 0
     cooked: int32_t
+    before: uint64_t = body.chunked.total
     if window.buffer is cython.NULL or window.ready > 0 or body.done:
         return 0
     size = window.buffer.end - window.raw
@@ -426,6 +460,10 @@ def cook_response(worker, session):
         window.ready = cooked
         window.raw += used
         body.done = body.chunked.done
+        if body.chunked.mode == CHUNKED_TRAILERS:
+            return part_trailers(
+                worker, session, cython.cast(uint32_t, body.chunked.total - before)
+            )
         return 0
     if body.framing == FRAMING_LENGTH:
         if size > body.left:
@@ -438,7 +476,24 @@ def cook_response(worker, session):
     return 0
 
 
-def cook_until_close(worker, session, last):
+def until_close(stream):
+    """The server ends the body by closing, and this client gets it in chunks of ours."""
+    return stream.response.framing == FRAMING_CLOSE and stream.version >= 11
+
+
+def part_trailers(worker, session, data):
+    """Of what was read of chunks, the data goes on as it is; the rest waits for its end."""
+    window = cython.address(session.stream.upstream.in_)
+    rest: uint32_t = window.ready - data
+    window.ready = data
+    if rest > 0 and not compressed_trailers(
+        worker, session, window.buffer.at + window.at + data, rest, session.stream.response.done
+    ):
+        return -1
+    return 0
+
+
+def cook_until_close(worker, session, most, last):
     """A piece of a body that the server ends by closing, as a chunk of ours."""
     http: cython.pointer[Http] = http_of(worker)
     window = cython.address(session.stream.upstream.in_)
@@ -447,6 +502,9 @@ def cook_until_close(worker, session, last):
     if window.buffer is not cython.NULL:
         size = window.buffer.end - window.raw
     size = min(size, OUT_CAPACITY - 64)
+    if answer_shaped(cython.address(session.stream)):
+        size = min(size, most)
+        pace_spend(session.stream.shape, 0, size)
     if size > 0:
         head = chunk_head(cython.address(http.out[0]), size)
         memcpy(cython.address(http.out[head]), window.buffer.at + window.raw, size)
@@ -525,7 +583,9 @@ def read_response_body(worker, session):
         return False
     if size == READ_END and stream.response.framing == FRAMING_CLOSE:
         stream.response.done = 1
-        if stream.version >= 11 and cook_until_close(worker, session, True) < 0:
+        if stream.shape is not cython.NULL and stream.shape.coded:
+            return True
+        if stream.version >= 11 and cook_until_close(worker, session, 0, True) < 0:
             session.broken = 1
         return True
     stream_failed(worker, session, FAILED_RESET)

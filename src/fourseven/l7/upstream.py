@@ -33,6 +33,7 @@ from cython.cimports.fourseven.l7.records import (
     Stream,
     Upstream,
     carrier_of,
+    coded_unsent,
     due_ms,
     http_of,
     session_unsent,
@@ -389,6 +390,9 @@ def upstream_timer(worker, timer):
 def server_owes(session: cython.pointer[cython.const[Session]]) -> cython.bint:
     """Is it the server that we wait for: to take the request, or to go on with its answer?"""
     upstream: cython.pointer[cython.const[Upstream]] = session.stream.upstream
+    if session.stream.shape is not cython.NULL:
+        if session.stream.shape.stiff or coded_unsent(session.stream.shape):
+            return False  # it is we who hold a body back, or the client
     if upstream_unsent(upstream) or session.in_.ready > 0:
         return True
     if session_unsent(session) or upstream.in_.ready > 0:

@@ -31,6 +31,7 @@ from cython.cimports.fourseven.l7.records import (
     WAIT_SERVER,
     WAIT_TUNNEL,
     Session,
+    coded_unsent,
     session_of_timer,
     session_unsent,
     upstream_unsent,
@@ -134,6 +135,11 @@ def client_blocks(session: cython.pointer[cython.const[Session]]) -> cython.bint
     """A piece of the response is ready and the client's socket was full."""
     if session.stream.upstream is cython.NULL or not session.stream.response_begun:
         return False
+    if session.stream.shape is not cython.NULL:
+        if session.stream.shape.stiff & 1:
+            return False  # it is we who hold it back
+        if coded_unsent(session.stream.shape):
+            return True
     if session.stream.upstream.in_.ready > 0:
         return True
     return session.stream.upstream.pipe is not cython.NULL and session.stream.upstream.pipe.held > 0

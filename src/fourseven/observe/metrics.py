@@ -225,6 +225,15 @@ METRICS: tuple[Metric, ...] = (
            total("http2_resets")),
     Metric("fourseven_http2_calmed_total", C, "Connections of HTTP/2 whose fault budget was"
            " spent.", (), total("http2_calmed")),
+    Metric("fourseven_compressed_answers_total", C, "Answers that were compressed.", (),
+           total("compressed")),
+    Metric("fourseven_compressed_bytes_total", C, "Bytes of their bodies, as they came and as they"
+           " went.", ("when",), totals(before="compressed_in", after="compressed_out")),
+    Metric("fourseven_uncompressed_answers_total", C, "Answers of routes with compression that"
+           " stayed as they came.", ("reason",), group("uncompressed")),
+    Metric("fourseven_compressors", G, "Compressors at work.", (), total("compressors")),
+    Metric("fourseven_bandwidth_waits_total", C, "Times that a body was held back by its limit.",
+           (), total("bandwidth_waits")),
     Metric("fourseven_accept_errors_total", C, "Connections that could not be taken.", (),
            total("accept_errors")),
     Metric("fourseven_memory_refused_total", C, "Times that a limit of memory said no.", (),

@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 cpdef enum ChunkedMode:
     CHUNKED_KEEP = 0    # output: canonical chunked framing (no extensions; only allowed trailers)
     CHUNKED_DECODE = 1  # output: the data alone
+    CHUNKED_TRAILERS = 2  # output: the data, and behind it the trailers with the empty line
 
 cpdef enum:
     CHUNK_LINE_MAX = 1024   # bytes of a chunk's line; what a slow sender can make us keep

@@ -20,6 +20,7 @@ from cython.cimports.fourseven.protocols.chunked import (
     CHUNK_LINE_MAX,
     CHUNKED_DATA,
     CHUNKED_DATA_END,
+    CHUNKED_DECODE,
     CHUNKED_DONE,
     CHUNKED_KEEP,
     CHUNKED_SIZE,
@@ -192,7 +193,7 @@ def read_trailer(chunked, at, size, out, wrote):
         if line > 0:
             chunked.state = CHUNKED_DONE
             chunked.done = 1
-            if chunked.mode == CHUNKED_KEEP:
+            if chunked.mode != CHUNKED_DECODE:
                 memmove(out, at, 2)
                 wrote[0] = 2
         return line
@@ -211,7 +212,7 @@ def read_trailer(chunked, at, size, out, wrote):
     if chunked.trailers + line > TRAILERS_MAX:
         return -400
     chunked.trailers += line
-    if chunked.mode == CHUNKED_KEEP and allowed_trailer(at, name):
+    if chunked.mode != CHUNKED_DECODE and allowed_trailer(at, name):
         memmove(out, at, line)
         wrote[0] = line
     return line

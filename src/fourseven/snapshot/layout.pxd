@@ -139,6 +139,8 @@ cpdef enum GateKind:
     GATE_BASIC = 3          # name and password
     GATE_TOKEN = 4          # a signed token (JWT)
     GATE_FORWARD = 5        # a service is asked
+    GATE_COMPRESS = 6
+    GATE_BANDWIDTH = 7
     GATE_RATE = 10
     GATE_CONCURRENCY = 11
     GATE_ADAPTIVE = 12

@@ -91,6 +91,8 @@ class GateKind(IntEnum):
     GATE_BASIC = 3
     GATE_TOKEN = 4
     GATE_FORWARD = 5
+    GATE_COMPRESS = 6
+    GATE_BANDWIDTH = 7
     GATE_RATE = 10
     GATE_CONCURRENCY = 11
     GATE_ADAPTIVE = 12

@@ -6,6 +6,7 @@
 #define FOURSEVEN_FAULTS_MAX 128
 #define FOURSEVEN_TLS_FAULTS_MAX 16
 #define FOURSEVEN_REASONS_MAX 64
+#define FOURSEVEN_SKIPS_MAX 16
 #define FOURSEVEN_LATENCIES 40 /* worker.seconds: two for each doubling, from 16 us to 17 s */
 
 /* Counters: one writer (the worker), whole words, read by control at any time. */
@@ -30,6 +31,10 @@ typedef struct FOURSEVEN_LINE {
     uint64_t records, records_dropped; /* of requests, for the log and for spans */
     uint64_t mirror_copies, mirror_failed;     /* sent; of those, without a whole answer */
     uint64_t mirror_skipped, mirror_given_up;  /* too many at once; a body beyond the limit, or no server */
+    uint64_t compressors;              /* gauge: at work now */
+    uint64_t compressed, compressed_in, compressed_out; /* answers, and bytes of their bodies before and after */
+    uint64_t uncompressed[FOURSEVEN_SKIPS_MAX]; /* answers that stayed as they came, by l7.compressed.Skip */
+    uint64_t bandwidth_waits;          /* times that a body was held back */
 } WorkerCounters;
 
 typedef struct FOURSEVEN_LINE {

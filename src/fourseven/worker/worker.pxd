@@ -11,6 +11,7 @@ cpdef enum:
     TLS_FAULTS_MAX = 16
     REASONS_MAX = 64
     LATENCIES = 40
+    SKIPS_MAX = 16
     EVENTS_MAX = 256        # one epoll_wait; more only delays the timers
     MODES = 4               # snapshot.layout.ListenerMode
     BUFFER_LARGE = 69632    # 64 KiB of body and room for a head's beginning: one read takes 64 KiB
@@ -90,6 +91,9 @@ cdef extern from "fourseven/worker/worker.h" nogil:
         uint64_t rate_dry_run, rate_keys_replaced, concurrency_untracked
         uint64_t records, records_dropped
         uint64_t mirror_copies, mirror_failed, mirror_skipped, mirror_given_up
+        uint64_t compressors, compressed, compressed_in, compressed_out
+        uint64_t[SKIPS_MAX] uncompressed
+        uint64_t bandwidth_waits
 
     ctypedef struct ListenerCounters:
         uint64_t accepted, refused_limit, requests, bytes_in, bytes_out
