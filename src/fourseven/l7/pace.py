@@ -71,8 +71,10 @@ def draw(worker, pace, size):
 
 
 def reserve(worker, pace, size):
-    """Moves the bucket on: the wait until it has really filled so far. `granted` stays 0 where turns
-    are given out for a minute already: then it is asked again."""
+    """Moves the bucket on; the wait until it has really filled so far.
+
+    Where turns are given out for a minute already nothing is granted: it is asked again then.
+    """
     rate = cython.declare(Rate)
     taken: Taken = Taken(owed_ns=0, replaced=0)
     wait_ns: uint64_t

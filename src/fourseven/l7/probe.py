@@ -3,8 +3,8 @@
 A RateProbe owns a table of rate_table as a gate's state would hold it, and takes from it at times
 that the caller names: virtual time for rules, real threads for what many workers do at once.
 
-`accepted` chooses a coding as the gate of compression does; `coded` runs one compressor over pieces of
-a body, with as little room for what comes out as the caller likes.
+`accepted` chooses a coding as the gate of compression does; `coded` runs one compressor over pieces
+of a body, with as little room for what comes out as the caller likes.
 
 Laws: it asks exactly the function that the gate asks. Nothing here is used to serve a request.
 """
