@@ -363,6 +363,6 @@ NAMED = {
     "hello_refused", "proxy_refused", "http2_sessions", "http2_streams", "http2_resets",
     "http2_calmed", "turns", "filters_held", "mirror_copies", "mirror_failed", "mirror_skipped",
     "mirror_given_up",
-    "http2_calmed", "turns", "compressed", "compressed_in", "compressed_out", "compressors",
+    "compressed", "compressed_in", "compressed_out", "compressors",
     "bandwidth_waits",
 }  # fmt: skip
