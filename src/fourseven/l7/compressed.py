@@ -100,7 +100,7 @@ from cython.cimports.posix.strings import strncasecmp
 
 
 def compressed_begin(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     shape: cython.pointer[Shape] = stream.shape
     gate: cython.pointer[cython.const[Gate]] = shape.gate
     response: cython.pointer[Response] = worker.response
@@ -351,7 +351,7 @@ def compressed_head(worker, session, size):
 
 
 def compressed_body(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     shape: cython.pointer[Shape] = stream.shape
     window = cython.address(stream.upstream.in_)
     out: cython.pointer[Buffer] = shape.out
@@ -377,7 +377,7 @@ def compressed_body(worker, session):
 
 def take_raw(worker, session):
     """Off its framing; true when something was there, or it is broken."""
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     window = cython.address(stream.upstream.in_)
     if cook_response(worker, session) < 0:
         session.broken = 1
@@ -406,7 +406,7 @@ def send_out(worker, session):
 
 
 def code_piece(worker, session):
-    stream: cython.pointer[Stream] = cython.address(session.stream)
+    stream: cython.pointer[Stream] = session.stream
     shape: cython.pointer[Shape] = stream.shape
     window = cython.address(stream.upstream.in_)
     out: cython.pointer[Buffer] = shape.out

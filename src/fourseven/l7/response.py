@@ -502,7 +502,7 @@ def cook_until_close(worker, session, most, last):
     if window.buffer is not cython.NULL:
         size = window.buffer.end - window.raw
     size = min(size, OUT_CAPACITY - 64)
-    if answer_shaped(cython.address(session.stream)):
+    if answer_shaped(session.stream):
         size = min(size, most)
         pace_spend(session.stream.shape, 0, size)
     if size > 0:
