@@ -24,8 +24,7 @@ def opened(coding: Coding, data: bytes) -> bytes:
     """Read by somebody else's decoder; what is not there yet is not there yet."""
     if coding == GZIP:
         reader = zlib.decompressobj(31)
-        body = reader.decompress(data)
-        return body
+        return reader.decompress(data)
     if coding == BR:
         brotli = pytest.importorskip("brotli", reason="brotli (the Python module) is missing")
         reader = brotli.Decompressor()

@@ -42,27 +42,44 @@ def framed(how: str, size: int):
     return script
 
 
-def limited(
-    stage: Stage, workers: int = 1, filters: list[Any] | None = None, **words: Any
-) -> Front:
-    server = stage.server()
-    route = {"backend": "all", "filters": filters or [{"bandwidth": words}]}
-    config = site(server.address, routes=[route], http_versions=[1.1, 2])
-    front = Front(server, stage.balancer(config, workers=workers))
-    for how in ("length", "chunked", "close"):
-        server.on(b"/" + how.encode(), framed(how, 300 * KIB))
-    server.on(b"/", framed("length", 300 * KIB))
-    return front
+COMMON = {  # by path
+    "each": [{"bandwidth": {"response": "1MiB/s", "request": "1MiB/s"}}],
+    "route": [{"bandwidth": {"response": "1MiB/s", "by": "route"}}],
+    "client": [{"bandwidth": {"response": "1MiB/s", "by": "client"}}],
+    "keys": [{"bandwidth": {"response": "200KiB/s", "by": {"header": "X-Who"}, "burst": "301KiB"}}],
+    "both": [{"bandwidth": "100MiB/s"}, {"bandwidth": {"response": "1MiB/s", "by": "route"}}],
+    "coded": [{"compress": "gzip"}, {"bandwidth": "64KiB/s"}],
+    "slow": [{"bandwidth": "1KiB/s"}],
+    "crawl": [{"bandwidth": {"response": "1KiB/s", "request": "1KiB/s", "by": "client"}}],
+    "kept": [{"bandwidth": {"response": "10KiB/s", "by": "route", "burst": "301KiB"}}],
+}
 
 
 @pytest.fixture(scope="module")
 def common() -> Iterator[Front]:
     stage = Stage()
+    server = stage.server()
+    routes = [
+        {"name": name, "match": {"path": f"/{name}"}, "backend": "all", "filters": filters}
+        for name, filters in COMMON.items()
+    ]
+    config = site(server.address, routes=[*routes, {"backend": "all"}], http_versions=[1.1, 2])
     try:
-        yield limited(stage, response="1MiB/s", request="1MiB/s")
+        yield Front(server, stage.balancer(config, workers=2))
         stage.verify()
     finally:
         stage.strike()
+
+
+@pytest.fixture
+def front(common: Front) -> Front:
+    common.server.scripts.clear()
+    common.server.on(b"", framed("length", 300 * KIB))
+    return common
+
+
+def waits(front: Front) -> int:
+    return front.balancer.counters()["workers"]["bandwidth_waits"]
 
 
 def timed(work) -> tuple[float, Any]:
@@ -71,54 +88,54 @@ def timed(work) -> tuple[float, Any]:
     return time.monotonic() - begun, result
 
 
-LEAST = (
-    300 - 103 - 16
-) / 1024  # what burst (100 ms) and the last piece leave of 300 KiB at 1 MiB/s
+LEAST = (300 - 103) / 1024  # what the burst (100 ms) leaves of 300 KiB at 1 MiB/s
 
 
 @pytest.mark.parametrize("how", ["length", "chunked", "close"])
-def test_an_answer_takes_its_time(common: Front, how):
-    took, answer = timed(lambda: common.balancer.get(f"/{how}"))
+def test_an_answer_takes_its_time(front: Front, how):
+    front.server.on(b"/each", framed(how, 300 * KIB))
+    before = waits(front)
+    took, answer = timed(lambda: front.balancer.get("/each"))
     assert answer.body == BODY[: 300 * KIB]
     assert took >= LEAST
-    assert common.balancer.counters()["workers"]["bandwidth_waits"] > 0
+    assert waits(front) > before
 
 
-def test_a_request_takes_its_time(common: Front):
-    common.server.on(b"/up", lambda talk, asked: (talk.read_body(asked), talk.answer(b"ok")))
+def test_a_request_takes_its_time(front: Front):
+    front.server.on(b"/each/up", lambda talk, asked: (talk.read_body(asked), talk.answer(b"ok")))
     for body in (
         b"Content-Length: %d\r\n\r\n%s" % (300 * KIB, BODY[: 300 * KIB]),
         b"Transfer-Encoding: chunked\r\n\r\n" + chunked(BODY[: 200 * KIB], BODY[: 100 * KIB]),
     ):
-        took, answer = timed(
-            lambda body=body: common.balancer.ask(b"POST /up HTTP/1.1\r\nHost: a\r\n" + body)
-        )
+        asked = b"POST /each/up HTTP/1.1\r\nHost: a\r\n" + body
+        took, answer = timed(lambda asked=asked: front.balancer.ask(asked))
         assert answer.body == b"ok"
         assert took >= LEAST
-    assert [len(one.body) for one in common.server.requests if one.target == b"/up"] == [
-        300 * KIB
-    ] * 2
+    sizes = [len(one.body) for one in front.server.requests if one.target == b"/each/up"]
+    assert sizes == [300 * KIB] * 2
 
 
-def test_small_answers_do_not_wait(common: Front):
-    common.server.on(b"/small", framed("length", 1000))
-    before = common.balancer.counters()["workers"]["bandwidth_waits"]
-    with common.wire() as wire:
+def test_small_answers_do_not_wait(front: Front):
+    front.server.on(b"/each/small", framed("length", 1000))
+    before = waits(front)
+    with front.wire() as wire:
         for _ in range(20):  # each has a burst of its own
-            wire.send(b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n")
+            wire.send(b"GET /each/small HTTP/1.1\r\nHost: a\r\n\r\n")
             assert wire.read().body == BODY[:1000]
-        wire.send(b"HEAD /small HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.send(b"HEAD /each/small HTTP/1.1\r\nHost: a\r\n\r\n")
         assert wire.read(b"HEAD").status == 200
-    assert common.balancer.counters()["workers"]["bandwidth_waits"] == before
+    assert waits(front) == before
 
 
-def test_other_streams_of_the_connection_go_on(stage: Stage):
+def idle(front: Front) -> bool:
+    counters = front.balancer.counters()
+    taken = counters["workers"]["buffers_large"] + counters["workers"]["buffers_small"]
+    return taken == 0 and all(row["in_flight"] == 0 for row in counters["servers"].values())
+
+
+def test_other_streams_of_the_connection_go_on(front: Front):
     """While one is held back for good, a hundred others come and go."""
-    server = stage.server()
-    slow = {"match": {"path": "/slow"}, "backend": "all", "filters": [{"bandwidth": "1KiB/s"}]}
-    config = site(server.address, routes=[slow, {"backend": "all"}], http_versions=[1.1, 2])
-    front = Front(server, stage.balancer(config))
-    server.on(b"/slow", framed("length", 200 * KIB))
+    front.server.on(b"/quick", framed("length", 100))
     with Http2(front.wire()) as h2:
         h2.grant(0, 1 << 24)
         id = h2.ask(request("GET", "/slow"))
@@ -128,21 +145,19 @@ def test_other_streams_of_the_connection_go_on(stage: Stage):
         assert not h2.answers[id].ended
         h2.reset(id)
         assert h2.get(request("GET", "/quick")).status == 200
-    servers = front.balancer.counters()["servers"]
-    assert settled(lambda: all(row["in_flight"] == 0 for row in servers.values()))
+    assert settled(lambda: idle(front))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("by", ["route", "client"])
-def test_those_who_share_get_no_more_together(stage: Stage, workers: int, by: str):
-    rate, burst, piece, clients, each = 1024 * KIB, 103 * KIB, 16 * KIB, 6, 100 * KIB
-    front = limited(stage, workers, response="1MiB/s", by=by)
-    front.server.on(b"/", framed("length", each))
+def test_those_who_share_get_no_more_together(front: Front, by: str):
+    """Over both workers."""
+    rate, burst, clients, each = 1024 * KIB, 103 * KIB, 6, 100 * KIB
+    front.server.on(f"/{by}".encode(), framed("length", each))
     done: list[float] = []
     begun = time.monotonic()
 
     def load() -> None:
-        assert front.balancer.get("/").body == BODY[:each]
+        assert front.balancer.get(f"/{by}").body == BODY[:each]
         done.append(time.monotonic() - begun)
 
     threads = [threading.Thread(target=load) for _ in range(clients)]
@@ -151,59 +166,60 @@ def test_those_who_share_get_no_more_together(stage: Stage, workers: int, by: st
     for thread in threads:
         thread.join()
     assert len(done) == clients
-    assert max(done) >= (clients * each - burst - piece) / rate
+    assert max(done) >= (clients * each - burst) / rate
     assert max(done) < 20
 
 
-def test_keys_have_their_own(stage: Stage):
-    front = limited(stage, response="200KiB/s", by={"header": "X-Who"}, burst="301KiB")
-    took, _ = timed(lambda: [front.balancer.get("/", f"X-Who: {n}") for n in range(4)])
-    assert front.balancer.counters()["workers"]["bandwidth_waits"] == 0
-    front.server.on(b"/", framed("length", 100 * KIB))
-    took, _ = timed(lambda: [front.balancer.get("/", "X-Who: 0") for _ in range(2)])
-    assert took >= (200 - 16) / 200 - took / 4  # the first ones may have filled it again a little
-    assert front.balancer.counters()["workers"]["bandwidth_waits"] > 0
+def test_keys_have_their_own(front: Front):
+    before = waits(front)
+    for n in range(4):
+        front.balancer.get("/keys", f"X-Who: {n}")
+    assert waits(front) == before
+    front.server.on(b"/keys", framed("length", 100 * KIB))
+    for _ in range(2):
+        front.balancer.get("/keys", "X-Who: 3")
+    assert waits(front) > before
 
 
-def test_of_several_limits_the_smallest_holds(stage: Stage):
-    both = [{"bandwidth": "100MiB/s"}, {"bandwidth": {"response": "1MiB/s", "by": "route"}}]
-    front = limited(stage, filters=both)
-    took, answer = timed(lambda: front.balancer.get("/"))
+def test_of_several_limits_the_smallest_holds(front: Front):
+    took, answer = timed(lambda: front.balancer.get("/both"))
     assert answer.body == BODY[: 300 * KIB]
     assert took >= LEAST
 
 
-def test_what_is_compressed_counts_as_it_goes(stage: Stage):
-    front = limited(stage, filters=[{"compress": "gzip"}, {"bandwidth": "64KiB/s"}])
+def test_what_is_compressed_counts_as_it_goes(front: Front):
     body = b"much of the same " * 60_000
-    front.server.on(
-        b"/", lambda talk, asked: talk.answer(body, headers=b"Content-Type: text/plain\r\n")
-    )
-    took, answer = timed(lambda: front.balancer.get("/", "Accept-Encoding: gzip"))
+    kind = b"Content-Type: text/plain\r\n"
+    front.server.on(b"/coded", lambda talk, asked: talk.answer(body, headers=kind))
+    took, answer = timed(lambda: front.balancer.get("/coded", "Accept-Encoding: gzip"))
     assert answer.get("content-encoding") == b"gzip"
     assert took < 10  # uncompressed it would take 16 s
     with Http2(front.wire()) as h2:
         h2.grant(0, 1 << 20)
-        got = h2.get(request("GET", "/", ("accept-encoding", "gzip")))
+        got = h2.get(request("GET", "/coded", ("accept-encoding", "gzip")))
         assert got.ended
         assert len(got.body) < len(body) // 50
 
 
-def test_who_leaves_while_held_back_leaves_nothing_behind(stage: Stage):
-    front = limited(stage, response="1KiB/s", request="1KiB/s", by="client")
+def test_who_leaves_while_held_back_leaves_nothing_behind(front: Front):
+    before = waits(front)
     down, up = front.wire(), front.wire()
-    down.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").read_head()
-    up.send(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n" + BODY[:99999])
-    assert settled(lambda: front.balancer.counters()["workers"]["bandwidth_waits"] >= 2)
+    down.send(b"GET /crawl HTTP/1.1\r\nHost: a\r\n\r\n").read_head()
+    up.send(b"POST /crawl HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n" + BODY[:99999])
+    assert settled(lambda: waits(front) >= before + 2)
     down.reset()
     up.reset()
+    assert settled(lambda: idle(front))
+    front.server.faults.clear()
 
-    def at_rest() -> bool:
-        counters = front.balancer.counters()
-        idle = all(row["in_flight"] == 0 for row in counters["servers"].values())
-        return idle and counters["workers"]["buffers_large"] == 0
 
-    assert settled(at_rest)
+def test_a_reload_keeps_what_is_shared(front: Front):
+    assert len(front.balancer.get("/kept").body) == 300 * KIB
+    front.balancer.reload(front.balancer.config)
+    front.server.on(b"/kept", framed("length", 3 * KIB))
+    before = waits(front)
+    front.balancer.get("/kept")
+    assert waits(front) > before
 
 
 def test_no_timeout_runs_while_we_hold_it_back(stage: Stage):
@@ -226,16 +242,6 @@ def test_no_timeout_runs_while_we_hold_it_back(stage: Stage):
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8192\r\n\r\n" + body
     )
     assert (answer.status, answer.body) == (200, body)
-
-
-def test_a_reload_keeps_what_is_shared(stage: Stage):
-    front = limited(stage, response="10KiB/s", by="route", burst="300KiB")
-    assert len(front.balancer.get("/").body) == 300 * KIB
-    front.balancer.reload(front.balancer.config)
-    front.server.on(b"/", framed("length", 2 * KIB))
-    before = front.balancer.counters()["workers"]["bandwidth_waits"]
-    front.balancer.get("/")
-    assert front.balancer.counters()["workers"]["bandwidth_waits"] > before
 
 
 @pytest.mark.parametrize(
