@@ -58,6 +58,7 @@ def wrk(
     command += ["--timeout", f"{TIMEOUT_SECONDS}s", "-s", str(HERE / "wrk.lua")]
     command += ["-H", "Connection: close"] if work.close else []
     command += ["-H", f"Cookie: {cookie}"] if cookie else []
+    command += ["-H", "Accept-Encoding: gzip"] if work.setup.gzip else []
     command += [f"http{'s' if work.setup.tls else ''}://{address}:{port}{work.path}"]
     environment = {**os.environ, "BENCH_TARGETS": str(targets)} if targets else None
     found = parse_wrk(run(command, cores, seconds + TIMEOUT_SECONDS + 5, environment))

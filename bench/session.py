@@ -162,10 +162,11 @@ class Bench:
                 unlogged = proxy.log and watch.lines_missing(proxy.log, load["requests"])
                 cpu = proxy.server.cpu_us() - before[1]
                 others = before[2].others_percent()
-                whole = work.tool == WRK and not routes  # then every answer has the same bytes
+                # Then every answer has the bytes of the one that was checked.
+                whole = work.tool == WRK and not routes and not work.setup.gzip
                 served = load["bytes"] / proxy.answer_bytes if whole else load["requests"]
                 errors = load["errors"] or reuse_error(work, before[0], origin.counts())
-                errors = errors or unlogged or ""
+                errors = errors or unlogged or uncompressed(work, load)
                 if turn >= 0:
                     proxy.samples.append(sample(served, load, cpu, errors, others))
         self.found[work.name] = {name: proxy.samples for name, proxy in proxies.items()}
@@ -304,6 +305,13 @@ def verify_call(work: Work, port: int) -> int:
     if MESSAGE not in seen or b"grpc-status: 0" not in seen:
         raise Failed(f"a gRPC call got no answer: {seen[-300:]!r}")
     return 0
+
+
+def uncompressed(work: Work, load: dict) -> str:
+    """Half the bytes is what even a poor compressor reaches with these answers."""
+    if not work.setup.gzip or load["bytes"] < load["requests"] * work.size // 2:
+        return ""
+    return "the answers were not compressed"
 
 
 def reuse_error(work: Work, before: tuple[int, int], after: tuple[int, int]) -> str:

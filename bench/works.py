@@ -32,6 +32,7 @@ class Setup:
     other_port: int = 0  # of the origin, as a second server
     routes: int = 0
     tls: bool = False  # clients speak TLS
+    gzip: bool = False  # answers are compressed, each peer by zlib at level 5 if it has it
     buffers: bool = False  # give a peer that has small ones by default buffers for a whole answer
 
     def at(self, port: int, origin_port: int, grpc_port: int, other_port: int = 0) -> Setup:
@@ -69,6 +70,7 @@ SECURE = Setup(HTTP, tls=True)
 REMOTE = Setup(GRPC, tls=True)
 CONTROLLED = Setup(EVERYTHING)
 BUFFERED = Setup(HTTP, buffers=True)
+COMPRESSED = Setup(HTTP, gzip=True)
 FEW = Setup(ROUTES, routes=ROUTES_FEW)
 MANY = Setup(ROUTES, routes=ROUTES_MANY)
 
@@ -137,6 +139,7 @@ WORKS = (
         CONTROLLED,
         floor=1.2,
     ),
+    Work("gzip", "64 KiB answers, compressed by gzip", COMPRESSED, path="/65536", size=1 << 16),
     Work("rate", "added latency at 20,000 requests a second", WEB, measure=RATE),
     Work("idle", "memory per idle connection", WEB, measure=IDLE, connections=IDLE_CONNECTIONS),
     Work("tls-idle", "memory per idle TLS connection", SECURE, measure=IDLE, connections=2_000),

@@ -58,7 +58,7 @@ class Fourseven(Peer):
         else:
             lines += ["    protocol: http", "    routes:"]
             lines += [f"      - {route(number)}" for number in range(setup.routes)]
-            lines += [] if setup.routes else ["      - {backend: origin}"]
+            lines += [] if setup.routes else [f"      - {{backend: origin{filters(setup)}}}"]
         port = setup.grpc_port if setup.kind == GRPC else setup.origin_port
         lines += ["backends:", "  origin:", f"    servers: [127.0.0.1:{port}]"]
         lines += ["    idle_max: 1024"]  # as many as nginx may keep
@@ -88,6 +88,13 @@ class Fourseven(Peer):
     def version(self) -> str:
         text = (SOURCE / "fourseven" / "__init__.py").read_text()
         return "fourseven/" + text.partition('__version__ = "')[2].partition('"')[0]
+
+
+def filters(setup: Setup) -> str:
+    if not setup.gzip:
+        return ""
+    said = "codings: gzip, levels: {gzip: 5}, types: application/octet-stream"
+    return f", filters: [{{compress: {{{said}}}}}]"
 
 
 def route(number: int) -> str:

@@ -23,6 +23,7 @@ global
     nbthread 1
     maxconn 15000
     no strict-limits
+    tune.comp.maxlevel 5
 defaults
     mode {mode}
     timeout client 1h
@@ -78,6 +79,12 @@ LOG = (
     ',"status":%ST,"bytes_out":%B,"server":"%s","total_ms":%Ta}'
 )
 
+# By zlib or by libslz, whichever it was built with; libslz has one level, and a coarse one.
+GZIP = """\
+    compression algo gzip
+    compression type application/octet-stream\
+"""
+
 FORWARDED = """\
     option forwardfor
     http-request set-header X-Forwarded-Proto {scheme}
@@ -126,6 +133,7 @@ class Haproxy(Peer):
 def rules(setup: Setup, folder: Path, relay: bool) -> list[str]:
     scheme = "https" if setup.tls else "http"
     found = [] if relay else [FORWARDED.replace("{scheme}", scheme)]
+    found += [GZIP] if setup.gzip else []
     if not setup.routes:
         return [*found, "    default_backend origin"]
     host = f"req.hdr(host),lower,map_str({folder}/hosts.map)"

@@ -96,6 +96,13 @@ LOG = (
     """ '"total_s":$request_time}'"""
 )
 
+GZIP = """\
+    gzip on;
+    gzip_comp_level 5;
+    gzip_types application/octet-stream;
+    gzip_proxied any;
+"""
+
 # By default eight of 4 KiB a connection. More saves it system calls, and costs memory.
 BUFFERS = """\
     proxy_buffer_size 16k;
@@ -132,7 +139,7 @@ class Nginx(Peer):
                 port=setup.port,
                 origin_port=setup.origin_port,
                 origin=setup.grpc_port if setup.kind == GRPC else setup.origin_port,
-                buffers=BUFFERS if setup.buffers else "",
+                buffers=(BUFFERS if setup.buffers else "") + (GZIP if setup.gzip else ""),
                 servers="\n".join([*secured(setup, folder), *servers(setup, folder)]),
             ),
         )
