@@ -67,9 +67,7 @@ def try_to_install(packages: list[str]) -> None:
     """As `install`, but without them tests or codings are left out, and say so. None of the servers
     among them is started: what a test needs, it starts itself."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        print(
-            f"some tests, or codings of answers, will be left out without: sudo apt install {' '.join(packages)}"
-        )
+        print(f"tests or codings are left out without: sudo apt install {' '.join(packages)}")
         return
     policy = Path("/usr/sbin/policy-rc.d")  # what a package asks before it starts a server
     ours = not policy.exists()

@@ -269,7 +269,7 @@ def test_304_is_left_alone(front: Front):
     answer = front.balancer.get("/", GZIP, 'If-None-Match: W/"1"')
     assert answer.status == 304
     assert answer.get("content-encoding") is None
-    assert front.server.heads[-1].get("if-none-match") == b'W/"1"'
+    assert b'W/"1"' in [head.get("if-none-match") for head in front.server.heads]
 
 
 # ---- BREACH ----
@@ -523,7 +523,8 @@ def test_beyond_the_limit_answers_go_as_they_are(front: Front):
 def test_servers_may_be_kept_from_compressing(front: Front):
     front.server.on(b"", page(b"Content-Type: image/png\r\n", body=b"x"))
     answer = front.balancer.get("/bare", GZIP)
-    assert front.server.heads[-1].get("accept-encoding") is None
+    heads = [head for head in front.server.heads if head.target == b"/bare"]
+    assert [head.get("accept-encoding") for head in heads] == [None]
     assert opened(answer) == b"x"
 
 
