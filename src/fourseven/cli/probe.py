@@ -2,6 +2,7 @@
 
 First the questions that were tried, then what follows for each plane, then the interfaces: driver,
 offloads, how an xdp program would stand there, and whether fourseven's would stand there at all.
+Between them: which codings of answers this build has.
 """
 
 from __future__ import annotations
