@@ -20,7 +20,7 @@ NUMBERS: dict[CodingName, Coding] = {
     "zstd": Coding.CODING_ZSTD,
 }
 PACKAGES = {"br": "libbrotli-dev", "zstd": "libzstd-dev"}
-LEVELS = {"gzip": (1, 9), "br": (0, 9), "zstd": (1, 12)}  # above, a page costs tens of milliseconds
+LEVELS = {"gzip": (1, 9), "br": (0, 6), "zstd": (1, 6)}  # above, one compressor takes 10 to 50 MiB
 USUAL: dict[CodingName, int] = {"zstd": 3, "br": 4, "gzip": 5}  # in the order in which we like them
 TYPES = (
     "text/*",
@@ -57,7 +57,7 @@ Type = Annotated[str, Field(strict=True, max_length=128), AfterValidator(_type)]
 Codings = Annotated[
     tuple[CodingName, ...], Field(min_length=1, max_length=3), BeforeValidator(_listed)
 ]
-Level = Annotated[int, Field(strict=True, ge=0, le=12)]
+Level = Annotated[int, Field(strict=True, ge=0, le=9)]
 
 
 class Compress(Filter):
@@ -89,7 +89,7 @@ class Compress(Filter):
         description="gzip, br, zstd, in your order; left out: zstd, br, gzip, as far as built in.",
     )
     levels: dict[CodingName, Level] = Field(
-        {}, description="gzip 1 to 9, br 0 to 9, zstd 1 to 12; left out: gzip 5, br 4, zstd 3."
+        {}, description="gzip 1 to 9, br 0 to 6, zstd 1 to 6; left out: gzip 5, br 4, zstd 3."
     )
     types: Annotated[
         tuple[Type, ...], Field(min_length=1, max_length=TYPES_MAX), BeforeValidator(_listed)
@@ -99,7 +99,7 @@ class Compress(Filter):
         "same_site", description="Whether answers to requests with credentials are compressed."
     )
     at_once: Annotated[int, Field(strict=True, ge=1, le=65_536)] = Field(
-        256, description="Answers compressed at one time by one worker; more pass as they are."
+        128, description="Answers compressed at one time by one worker; more pass as they are."
     )
     ask_servers: bool = Field(
         True, description="false: servers do not see Accept-Encoding, so they do not compress."
