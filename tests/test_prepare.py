@@ -51,7 +51,7 @@ def test_without_root_the_wish_is_one_line_and_no_failure(prepare, monkeypatch, 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     prepare.try_to_install(["iperf3", "curl"])
     assert capsys.readouterr().out == (
-        "some tests will be skipped without: sudo apt install iperf3 curl\n"
+        "tests or codings are left out without: sudo apt install iperf3 curl\n"
     )
 
 
