@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from fourseven.features import Filter, Need
-from fourseven.filters.keys import KEYS_MAX, CountedBy
+from fourseven.filters.keys import KEYS_MAX, CountedBy, OneOrMore
 from fourseven.plan import GatePlan
 from fourseven.scalars import Size
 from fourseven.snapshot.layout import GATE_HEAD, GateKind
@@ -70,8 +70,10 @@ class Bandwidth(Filter):
     response: Rate | None = Field(None, description="Of answers, e.g. 1MiB/s; left out: no limit.")
     request: Rate | None = Field(None, description="Of requests' bodies; left out: no limit.")
     by: Annotated[
-        tuple[CountedBy, ...] | None,
-        Field(max_length=KEYS_MAX),
+        Annotated[
+            tuple[CountedBy, ...], Field(max_length=KEYS_MAX), OneOrMore(("request", "route"))
+        ]
+        | None,
         BeforeValidator(_by),
     ] = Field(
         None,

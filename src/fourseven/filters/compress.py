@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from fourseven.features import Filter, Need
+from fourseven.filters.keys import OneOrMore
 from fourseven.plan import Action, GatePlan
 from fourseven.protocols.coding import Coding, built
 from fourseven.scalars import Size
@@ -55,7 +56,10 @@ def _type(value: str) -> str:
 
 Type = Annotated[str, Field(strict=True, max_length=128), AfterValidator(_type)]
 Codings = Annotated[
-    tuple[CodingName, ...], Field(min_length=1, max_length=3), BeforeValidator(_listed)
+    tuple[CodingName, ...],
+    Field(min_length=1, max_length=3),
+    BeforeValidator(_listed),
+    OneOrMore(),
 ]
 Level = Annotated[int, Field(strict=True, ge=0, le=9)]
 
@@ -92,7 +96,10 @@ class Compress(Filter):
         {}, description="gzip 1 to 9, br 0 to 6, zstd 1 to 6; left out: gzip 5, br 4, zstd 3."
     )
     types: Annotated[
-        tuple[Type, ...], Field(min_length=1, max_length=TYPES_MAX), BeforeValidator(_listed)
+        tuple[Type, ...],
+        Field(min_length=1, max_length=TYPES_MAX),
+        BeforeValidator(_listed),
+        OneOrMore(),
     ] = Field(TYPES, description="Content types; text/* and *+json stand for many, */* for all.")
     min_length: Size = Field(1024, description="A shorter answer stays as it is.")
     credentials: Literal["always", "same_site", "never"] = Field(

@@ -11,6 +11,7 @@ A key that the request lacks, or has empty, is the client's address instead (l7.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -106,10 +107,22 @@ def listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
 
+@dataclass(frozen=True)
+class OneOrMore:
+    """Annotation, for editors: one thing may stand where a list may, and so may these words."""
+
+    words: tuple[str, ...] = ()
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        found = handler(schema)
+        return {"anyOf": [*({"const": word} for word in self.words), found["items"], found]}
+
+
 By = Annotated[
     tuple[CountedBy, ...],
     Field(max_length=KEYS_MAX),
     BeforeValidator(listed),
+    OneOrMore(("route",)),
 ]
 
 
