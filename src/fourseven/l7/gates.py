@@ -44,6 +44,7 @@ from cython.cimports.fourseven.l7.records import (
     WAIT_NOTHING,
     Stream,
 )
+from cython.cimports.fourseven.l7.renew import stream_renew
 from cython.cimports.fourseven.l7.stream import stream_go_on, stream_reread
 from cython.cimports.fourseven.l7.verified import verified_prepare
 from cython.cimports.fourseven.native.atomics import fetch_add_i64
@@ -123,6 +124,7 @@ def gate_step(worker, session):
     if not stream_reread(worker, session):
         stream_refuse(worker, session, 503, REASON_RELOADED)
         return True
+    stream_renew(worker, session)
     if gates_pass(worker, session):
         stream_go_on(worker, session)
     return session.state != SESSION_GATE

@@ -6,6 +6,7 @@ from fourseven.snapshot.layout cimport GateState
 cpdef enum:
     BUCKET = 8          # entries looked at for one key: two cache lines
     LOCKS = 64          # of insertions; more than workers
+    CLOCKS_APART_NS = 1_000_000_000  # workers read their clocks once a turn; this is far more
 
 cdef struct RateEntry:
     uint64_t key        # atomic; 0: empty

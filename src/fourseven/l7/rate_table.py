@@ -10,13 +10,21 @@ new one takes the place of an empty entry, or of one whose time is past (its buc
 as if it had never come), so idle keys need no sweep. Where all eight still count, the one that
 would be full soonest makes room, and that is counted: it forgets what its client has used.
 
+A bucket can be no emptier than empty: what a smaller rate has left behind, before the file was
+loaded anew with a larger one, counts as one burst that is used up.
+
 Laws: only a holder of the bucket's lock writes keys, so that no key stands twice. An entry that
 changes its owner is nobody's while its time is swapped: a taker reads the time, then the key, then
 swaps the time, so that one of the two fails and looks anew. What is refused takes nothing.
 """
 
 import cython
-from cython.cimports.fourseven.l7.rate_table import BUCKET, LOCKS, RateEntry
+from cython.cimports.fourseven.l7.rate_table import (
+    BUCKET,
+    CLOCKS_APART_NS,
+    LOCKS,
+    RateEntry,
+)
 from cython.cimports.fourseven.native.atomics import (
     load_acquire,
     load_relaxed,
@@ -73,6 +81,9 @@ def take(due, owner, key, rate, now_ns, taken):
             return GONE
         after = (before if before > now_ns else now_ns) + rate.interval_ns
         if after - now_ns > rate.burst_ns:
+            if before - now_ns > rate.burst_ns + CLOCKS_APART_NS:
+                swap_if(due, before, now_ns + rate.burst_ns)  # the file says a larger rate now
+                continue
             taken.owed_ns = after - now_ns - rate.interval_ns
             return after - now_ns - rate.burst_ns
         if swap_if(due, before, after):
