@@ -38,6 +38,7 @@ SPREAD_REQUESTS = 800
 CHANCE_MIN = 1e-6  # so seldom is a right spread called wrong
 LATE_S = 1.2  # a try takes a second at most
 REST_S = 40.0
+UNDER_WAY = 8  # descriptors of checks of servers and of calls of the API, ours among them
 PIPES_KEPT = 2 * 2 * 32 + 3  # ends: 32 pipes of each of two workers; its own three streams
 GROWTH_KIB = 12 * 1024  # two rings of log records are touched by and by: 8 MiB; 4 for all else
 FIELDS = ["target", "status", "reason", "retries", "server", "protocol", "total_ms", "time_unix"]
@@ -297,7 +298,7 @@ class Scene:
                 for one in backend["servers"]
                 if not one["usable"] or one["share"] != 1
             ],
-            "descriptors": max(self.open_descriptors(workers) - self.descriptors, 0),
+            "descriptors": max(self.open_descriptors(workers) - self.descriptors - UNDER_WAY, 0),
         }
         return {name: value for name, value in found.items() if value}
 

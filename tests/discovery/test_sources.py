@@ -57,6 +57,15 @@ def test_many_addresses_come_by_tcp(names):
     assert names.by_tcp == 1
 
 
+@pytest.mark.parametrize("wrong", ["0.0.0.0", "224.0.0.1", "255.255.255.255"])
+def test_an_address_that_serves_nobody(names, wrong):
+    """What is said in place of a blocked name; a set that was whole stays."""
+    names.say("web.test.", "A", wrong, "10.0.0.1")
+    found = look(source(names, port=80))
+    assert addresses(found) == ["10.0.0.1:80"]
+    assert wrong in found.partly
+
+
 def test_a_service_has_ports_and_weights_and_its_lowest_priority_counts(names):
     names.say(
         "_http._tcp.web.test.",
@@ -115,6 +124,11 @@ FILES = {  # what is in it, the servers, or what is wrong
     "empty": ("", "the file: Input should be a valid list"),
     "half": ("- 10.0.0.1:80\n- {addr", "servers.yaml: "),
     "no port": ("- 10.0.0.1", "0.address: Value error, '10.0.0.1' has no port"),
+    "no date": ("- 2026-99-99", "month must be in 1..12"),
+    "too many": ("- a:1\n" * 10_001, "10001 servers; 10000 is the most"),
+    "too large": ("#" * (2 << 20) + "\n", "more than 2097152 bytes"),
+    "deep": ("[" * 100_000, "nested deeper than a list of servers"),  # ended the process
+    "bomb": ("[&a {address: 'a:1'}, *a]", "a reference"),
     "unknown": ("- {address: 'a:1', wait: 3}", "0.wait: Extra inputs are not permitted"),
 }
 

@@ -241,7 +241,7 @@ def test_a_full_queue_and_its_time(stage: Stage, go: threading.Event, workers: i
         wire.send(GET)
     statuses = [wire.read().status for wire in wires[1:]]
     assert statuses == [503] * 19
-    assert reasons(balancer) == {"queue_full": 13, "queue_time": 6}
+    eventually(lambda: reasons(balancer) == {"queue_full": 13, "queue_time": 6})
     go.set()
     assert wires[0].read().status == 200
     for wire in wires:
@@ -256,11 +256,11 @@ def test_without_a_queue(stage: Stage, go: threading.Event):
         wire.send(GET)
         server.wait(lambda: server.heads)
         assert balancer.ask(GET).status == 503
-        assert reasons(balancer) == {"servers_full": 1}
+        eventually(lambda: reasons(balancer) == {"servers_full": 1})
         config["backends"]["all"] = {"servers": [server.address], "limits": {"requests": 1}}
         balancer.reload(config | {"listeners": balancer.config["listeners"]})
         assert balancer.ask(GET).status == 503
-        assert reasons(balancer) == {"servers_full": 1, "backend_full": 1}
+        eventually(lambda: reasons(balancer) == {"servers_full": 1, "backend_full": 1})
         go.set()
         assert wire.read().status == 200
 

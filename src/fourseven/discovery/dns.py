@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -172,7 +173,10 @@ class Asking:
         """The addresses of a name, IPv4 first, each in its canonical form."""
         kinds = FAMILIES[self._family]
         answers = await asyncio.gather(*(self.records(name, kind) for kind in kinds))
-        return [canonical_address(one.address) for records in answers for one in records]
+        found = [canonical_address(one.address) for records in answers for one in records]
+        if wrong := [one for one in found if not may_serve(one)]:
+            self.failure = f"{name}: {wrong[0]} is no address of a server"
+        return [one for one in found if may_serve(one)]
 
     async def records(self, name: str, kind: str) -> list[Any]:
         """The records of a kind, sorted; none where there are none, or `failure` says why."""
@@ -191,6 +195,12 @@ class Asking:
             return []
         self.ttls.append(answer.chaining_result.minimum_ttl)
         return sorted(answer.rrset)
+
+
+def may_serve(address: str) -> bool:
+    """Resolvers that block a name say 0.0.0.0, to which a connection comes back to this host."""
+    at = ip_address(address)
+    return not (at.is_unspecified or at.is_multicast or address == "255.255.255.255")
 
 
 def address_of(host: str, port: int) -> str:

@@ -7,19 +7,28 @@ new one and rename it: half a file is a wrong file, or worse, a shorter right on
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from fourseven.discovery.found import SERVERS_MAX, Found, Look, Unfound
 from fourseven.features import Source
 from fourseven.scalars import WEIGHT_MAX, ServerAddress
 
 LOOK_S = 1.0
-SIZE_MAX = 8 << 20  # bytes: hundreds of each server
+SIZE_MAX = 2 << 20  # bytes: two hundred for each of the most servers
 
 
 class Listed(BaseModel):
@@ -37,7 +46,9 @@ class Listed(BaseModel):
         return {"address": value} if isinstance(value, str) else value
 
 
-LIST = TypeAdapter(list[Listed])
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DEPTH_MAX = 2  # a list of mappings
+LIST = TypeAdapter(Annotated[list[Listed], FailFast()])
 
 
 class File(Source):
@@ -63,7 +74,8 @@ class File(Source):
 
     async def look(self, folder: Path) -> Look:
         stamp = self.stamp(folder)
-        return Look(self.read(folder / self.path), LOOK_S, stamp=stamp)
+        # Beside the control thread: a large file takes seconds to read.
+        return Look(await asyncio.to_thread(self.read, folder / self.path), LOOK_S, stamp=stamp)
 
     def read(self, path: Path) -> tuple[Found, ...]:
         """The servers in it. Unfound says what is wrong."""
@@ -75,16 +87,33 @@ class File(Source):
         if len(raw) > SIZE_MAX:
             raise Unfound(f"{path}: more than {SIZE_MAX} bytes")
         try:
-            listed = LIST.validate_python(
-                yaml.load(raw, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            )
-        except yaml.YAMLError as error:
+            verify_flat(raw)
+            said = yaml.load(raw, LOADER)
+        except (yaml.YAMLError, ValueError) as error:
             raise Unfound(f"{path}: {' '.join(str(error).split())[:200]}") from None
+        if isinstance(said, list) and len(said) > SERVERS_MAX:
+            raise Unfound(f"{path}: {len(said)} servers; {SERVERS_MAX} is the most")
+        try:
+            listed = LIST.validate_python(said)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise Unfound(f"{path}: {where or 'the file'}: {first['msg']}") from None
-        if len(listed) > SERVERS_MAX:
-            raise Unfound(f"{path}: {len(listed)} servers; {SERVERS_MAX} is the most")
         found = {one.address: Found(one.address, one.weight, one.max_in_flight) for one in listed}
         return tuple(found.values())
+
+
+def verify_flat(raw: bytes) -> None:
+    """ValueError where the text is nested deeper than a list of servers can be, or refers to parts
+    of itself. The loader recurses without a limit, and a hundred thousand brackets end the process.
+    """
+    depth = 0
+    for event in yaml.parse(raw, LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise ValueError("this is nested deeper than a list of servers")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.AliasEvent):
+            raise ValueError("a reference (*name) stands in no list of servers")
