@@ -201,6 +201,16 @@ def test_refusals_are_problem_documents(api, method, path, body, headers, kind):
     assert (reply.kind, reply.status) == (kind, KINDS[kind][0])
 
 
+def test_who_hangs_up_amid_a_body_is_no_fault(service, api):
+    """It was one, with a traceback in the log for each."""
+    head = "POST /v1/explain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    for _ in range(5):
+        with api.connect() as half:
+            half.sendall(f"{head}Content-Length: 99\r\n\r\n{{".encode())
+        assert api.ask("GET", "/healthz").status == 200
+    assert "admin.fault" not in service.words()
+
+
 def test_a_wrong_weight_is_refused(service, api):
     for weight in (-1, 1.5, "many", 10**7):
         reply = api.ask("PUT", f"{server_path(service)}/weight", {"weight": weight})

@@ -200,6 +200,8 @@ async def _body(operation: Operation, request: web.Request) -> BaseModel | None:
         raise Refusal("timeout", f"the body did not come within {BODY_S:g} s") from None
     except ValidationError as error:
         raise Refusal("invalid", _words(error)) from None
+    except OSError:  # nobody reads this; and it is no fault of ours
+        raise Refusal("malformed", "the caller hung up amid the body") from None
     except (ValueError, RecursionError) as error:
         raise Refusal("malformed", f"the body is no JSON: {error}") from None
 
