@@ -205,6 +205,34 @@ def test_syslog(service: Service, tmp_path: Path):
     assert rest.endswith(" - - 200 /s")
 
 
+def test_a_syslog_that_is_started_anew(tmp_path: Path):
+    """Another socket stands behind its name then; and one that nobody reads holds up no end."""
+    place = tmp_path / "log"
+    log = {"to": f"syslog:{place}", "format": "{status} {target}"}
+
+    def device() -> socket.socket:
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        bound.bind(str(place))
+        bound.settimeout(20)
+        return bound
+
+    with device() as first, Service({**answering("x"), "access_log": log}) as service:
+        address = service.address()
+        service.get(address, "/before")
+        assert b"/before" in first.recv(4096)
+        first.close()
+        place.unlink()
+        service.get(address, "/lost")
+        with device() as second, Wire(address) as wire:
+            service.get(address, "/after")
+            while b"/after" not in second.recv(4096):
+                pass  # `/lost` may have waited so long
+            wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
+            assert all(wire.read(b"GET").status == 200 for _ in range(1000))
+            service.signal(signal.SIGTERM)
+            assert service.wait() == 0
+
+
 def test_a_log_that_nobody_reads_stops_nobody_and_the_end_writes_what_it_can(tmp_path: Path):
     """A full pipe: requests go on, and what the ring does not hold is dropped and counted."""
     pipe = tmp_path / "pipe"

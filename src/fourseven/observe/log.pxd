@@ -1,6 +1,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from fourseven.l7.output cimport Output
+from fourseven.native.linux cimport sockaddr_storage, socklen_t
 from fourseven.observe.lines cimport Pieces
 from fourseven.l7.record cimport Record
 from fourseven.protocols.message cimport Span
@@ -26,6 +27,8 @@ cdef struct Log:
     Pieces *pieces          # in force; the thread's
     News *news              # atomic: to be used from now on; NULL: nothing new
     int32_t fd              # in force; the thread's. -1: records are thrown away
+    sockaddr_storage peer   # of syslog; to it we connect again when it is started anew
+    socklen_t peer_size     # 0: no socket
     uint32_t stopping       # atomic
     uint64_t lines, failed  # the thread counts, control reads: written lines, and lost ones
     Span reasons[REASONS_MAX]
@@ -46,6 +49,7 @@ cdef void news_free(News *news) noexcept nogil
 cdef void write_record(Log *log, Output *to, const Record *record, uint64_t *waiting) noexcept nogil
 # All that stands in this ring before `until`; how many records.
 cdef uint64_t write_ring(Log *log, Ring *ring, uint64_t until) noexcept nogil
+cdef bint send_line(Log *log, Output *to) noexcept nogil
 cdef void flush(Log *log, Output *to, uint64_t lines) noexcept nogil
 # (LineField, LineMode, literal) in the order of the line, in memory of their own.
 cdef Pieces *build(list rows, bint datagrams) except NULL

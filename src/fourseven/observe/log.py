@@ -26,10 +26,14 @@ from cython.cimports.fourseven.native.atomics import (
     store_release_u32,
 )
 from cython.cimports.fourseven.native.linux import (
+    MSG_DONTWAIT,
     MSG_NOSIGNAL,
     close,
+    connect,
+    getpeername,
     nanosleep,
     send,
+    sockaddr,
     timespec,
     write,
 )
@@ -239,6 +243,10 @@ def follow(log, news):
         news.pieces = cython.NULL
     log.fd = news.fd
     news.fd = -1
+    log.peer_size = cython.sizeof(log.peer)
+    peer: cython.pointer[sockaddr] = cython.cast(cython.pointer[sockaddr], cython.address(log.peer))
+    if getpeername(log.fd, peer, cython.address(log.peer_size)) < 0:
+        log.peer_size = 0  # it is no socket
     return lines
 
 
@@ -291,17 +299,16 @@ def flush(log, to, lines):
     pause.tv_nsec = 1000000
     while at < to.size:
         if log.pieces.datagrams:
-            sent = send(log.fd, to.at, to.size - 1, MSG_NOSIGNAL)  # its end is the datagram's
-            if sent >= 0:
-                sent = to.size
+            sent = to.size if send_line(log, to) else -1
         else:
             sent = write(log.fd, to.at + at, to.size - at)
         if sent > 0:
             at += cython.cast(uint32_t, sent)
-        elif sent < 0 and errno == EAGAIN and not log.pieces.datagrams:
+        elif sent < 0 and errno == EAGAIN:
             if load_acquire_u32(cython.address(log.stopping)):
                 break
-            nanosleep(cython.address(pause), cython.NULL)  # a pipe that somebody made non-blocking
+            # A pipe that somebody made non-blocking, or syslog has as many as it holds.
+            nanosleep(cython.address(pause), cython.NULL)
         elif sent < 0 and errno == EINTR:
             continue
         else:
@@ -311,6 +318,20 @@ def flush(log, to, lines):
     else:
         count(cython.address(log.lines), lines)
     to.size = 0
+
+
+def send_line(log, to):
+    """Its end is the datagram's. A syslog that was started anew has another socket behind its name:
+    to that one we connect once more. Never waits: who ends the thread would wait as well."""
+    flags: cython.int = MSG_NOSIGNAL | MSG_DONTWAIT
+    if send(log.fd, to.at, to.size - 1, flags) >= 0:
+        return True
+    if errno == EAGAIN or errno == EINTR or log.peer_size == 0:
+        return False
+    peer: cython.pointer[sockaddr] = cython.cast(cython.pointer[sockaddr], cython.address(log.peer))
+    if connect(log.fd, peer, log.peer_size) < 0:
+        return False
+    return send(log.fd, to.at, to.size - 1, flags) >= 0
 
 
 def pieces_free(pieces):
