@@ -366,7 +366,7 @@ class Scene:
 
 def trusted(server: dict[str, Any]) -> bool:
     """The balancer knows that it is well."""
-    return server["state"] == "up" and not server["counters"]["circuit_open"]
+    return server["state"] == "up" and not server["circuit_open"]
 
 
 def stat(pid: int) -> str:
