@@ -144,7 +144,7 @@ def test_an_early_answer(fronts: dict[str, Front], version: str, server: str):
 
         scripted(front, b"/up", early)
     else:
-        front.server.early[b"/up"] = lambda call: (  # type: ignore[attr-defined]
+        front.server.early[b"/up"] = lambda call: (
             call.answer(b"no", status="413"),
             call.cancel(NO_ERROR),
         )

@@ -1,8 +1,9 @@
 """The check that gRPC servers answer: grpc.health.v1.Health/Check.
 
-One unary call by HTTP/2 on a connection of its own, inside the backend's TLS where it has one. The
-messages are small enough to be read by hand: a request is its service's name (field 1), an answer
-is one number (field 1: 1 is SERVING). A gRPC library would bring threads, pools and retries of its own, where a check is meant to be one question.
+One unary call by HTTP/2 on a connection of its own, inside the backend's TLS where it has one.
+The messages are small enough to be read by hand: a request is its service's name (field 1), an
+answer is one number (field 1: 1 is SERVING). A gRPC library would bring threads, pools and
+retries of its own, where a check is meant to be one question.
 
 Source: gRPC "Health Checking Protocol", "gRPC over HTTP2"; protobuf's wire format.
 """

@@ -1,9 +1,10 @@
 """The usual check: a request, and what its answer must be.
 
 It is sent as requests are: over TLS where the backend has it, behind its PROXY header, and by
-HTTP/2 where the backend's protocol is h2 (`call`). Else the request is HTTP/1.1 with `Connection: close`, so the answer ends with the connection and the
-reader stays small: a status line, the head, then bytes. It is a reader for one's own servers, yet
-it takes nothing for granted: every part has a limit, and what is no HTTP is a failure with a name.
+HTTP/2 where the backend's protocol is h2 (`call`). Else the request is HTTP/1.1 with `Connection:
+close`, so the answer ends with the connection and the reader stays small: a status line, the
+head, then bytes. It is a reader for one's own servers, yet it takes nothing for granted: every
+part has a limit, and what is no HTTP is a failure with a name.
 
 Source: RFC 9112 (4: status line), RFC 9110 (15: status codes).
 """
