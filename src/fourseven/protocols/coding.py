@@ -5,10 +5,10 @@ or time. The three libraries look alike from here: take what is there (CODE_ON),
 readable (CODE_FLUSH), end (CODE_END). A flush or an end that lacks room is asked for again, until
 it is done, and takes nothing in meanwhile.
 
-What one compressor holds (measured: zlib 1.2.13, brotli 1.0.9, zstd 1.5.4): gzip 264 KiB; br 2.9 MiB
-at level 4; zstd 1.8 MiB at level 3. The window of br and zstd is bounded, so a client needs no more
-than 256 KiB to read them (RFC 9659 allows 8 MiB). A gzip and a zstd
-compressor can be used again for the next body; brotli's cannot.
+What one compressor holds (measured: zlib 1.2.13, brotli 1.0.9, zstd 1.5.4): gzip 264 KiB, br 2.9
+MiB at level 4, zstd 1.8 MiB at level 3. The window of br and zstd is bounded, so a client needs no
+more than 256 KiB to read them (RFC 9659 allows 8 MiB). A gzip and a zstd compressor can be used
+again for the next body; brotli's cannot.
 
 Laws: no compressor is made for a coding that was not built in: `built` says which are, for the
 compiler, which refuses a file that asks for another. Formats: RFC 1952, 7932, 8878.
