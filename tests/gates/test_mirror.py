@@ -82,7 +82,6 @@ def test_a_copy_is_the_request(stage: Stage):
         left = [pair for pair in copy.headers if pair[0].lower() not in (b"x-copy", b"expect")]
         assert left == [pair for pair in own.headers if pair[0].lower() != b"expect"]
     assert counters(balancer) == {"copies": len(bodies)}
-    assert len(shadow.conversations) <= 3  # those that may not be repeated have one of their own
 
 
 def hung(go: threading.Event):
