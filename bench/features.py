@@ -274,22 +274,23 @@ def note(places: list[Place], taken: list[float | None], off: float) -> None:
 # ---- the result ----
 
 
-def half_spread(costs: list[float]) -> float:
+def half_spread(costs: list[float]) -> str:
+    """Empty where there are too few to tell."""
     if len(costs) < 3:
-        return 0.0
+        return ""
     low, _, high = quantiles(costs, n=4)
-    return (high - low) / 2
+    return f"{(high - low) / 2:,.0f}"
 
 
 def text(described: dict[str, str], plain: list[float], places: list[Place]) -> str:
     rows = ["| feature | ns per request | ± |", "|---|---:|---:|"]
-    rows.append(f"| none: the plain request | {median(plain):,.0f} | {half_spread(plain):,.0f} |")
+    rows.append(f"| none: the plain request | {median(plain):,.0f} | {half_spread(plain)} |")
     for place in places:
         if not place.costs:
             rows.append(f"| {place.feature.title} | no valid turn: {place.errors[0]} | |")
             continue
         cost, spread = median(place.costs), half_spread(place.costs)
-        rows.append(f"| {place.feature.title} | {cost:+,.0f} | {spread:,.0f} |")
+        rows.append(f"| {place.feature.title} | {cost:+,.0f} | {spread} |")
     facts = [f"| {key} | {value} |" for key, value in described.items()]
     return "\n".join([INTRODUCTION, "| | |\n|---|---|", *facts, "", *rows]) + "\n"
 
