@@ -11,7 +11,7 @@ from fourseven.l4 import scan
 from fourseven.l4.bpf.kernel import Table
 from fourseven.l4.bpf.layout import order
 from fourseven.l4.kernel_plan import BY_HASH, MASQUERADE, TCP, UDP, End
-from fourseven.l4.program.slots import SPILLED, SPREAD, WINDOW
+from fourseven.l4.program.slots import HOUSE, SPILLED, SPREAD, STREET, STREET_BITS, WINDOW
 from fourseven.l4.program.tables import (
     BUSY,
     FLOWS,
@@ -65,8 +65,10 @@ class Places:
         number = lambda raw: int.from_bytes(raw, order(NEAR.find("homes")))  # noqa: E731
         end, whole = key[15], key[:15] + b"\0"
         address, port = key[4 * end : 4 * end + 4], key[8 + 2 * end : 10 + 2 * end]
-        client = number(address) << 32 | number(port) << 16 | key[12]
-        return self.home([client]), self.home([number(whole[:8]), number(whole[8:])])
+        port = int.from_bytes(port, "big")
+        street = self.home([number(address) << 32 | port >> STREET_BITS << 16 | key[12]])
+        home = (street ^ (port >> 1) % STREET * HOUSE) % self.count
+        return home, self.home([number(whole[:8]), number(whole[8:])])
 
     def home(self, parts: list[int]) -> int:
         mixed = (parts[0] ^ self.seed) * SPREAD & ALL

@@ -45,6 +45,9 @@ cdef enum:  # as program/tables.py and program/slots.py have them; a test compar
     CLOSING_S = 60
     CLOSED_S = 10
     WINDOW = 7
+    STREET = 64
+    STREET_BITS = 7
+    HOUSE = 4
     KEY_MAX = 40
     BIRTH_SIZE = 8
 
@@ -83,7 +86,7 @@ cdef uint32_t *state_of(const Rows *of, uint64_t place) noexcept nogil
 cdef void key_of(const Rows *of, const uint8_t *row, uint32_t state, uint8_t *key) noexcept nogil
 cdef void key_turned(const Rows *of, const uint8_t *row, uint32_t state, uint8_t *key) noexcept nogil
 cdef uint64_t hash_key(const Rows *of, const uint8_t *key) noexcept nogil
-cdef uint64_t hash_end(const Rows *of, const uint8_t *key, uint32_t end) noexcept nogil
+cdef uint64_t home_of_end(const Rows *of, const uint8_t *key, uint32_t end) noexcept nogil
 cdef uint64_t home_of(const Rows *of, const uint8_t *key, int which) noexcept nogil
 cdef int64_t find(const Rows *of, const uint8_t *key) noexcept nogil
 cdef bint drop(const Rows *of, uint64_t place, uint32_t state) noexcept nogil

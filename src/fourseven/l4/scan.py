@@ -91,12 +91,13 @@ def hash_key(of, key):
     return (mixed ^ (mixed >> 29)) * cython.cast(uint64_t, SPREAD)
 
 
-def hash_end(of, key, end):
+def home_of_end(of, key, end):
     size: uint32_t = of.form.address
     address: cython.pointer[cython.const[uint8_t]] = key + end * size
-    last: uint64_t = at16(key, 2 * size + 2 * end)
+    ends: cython.pointer[cython.const[uint8_t]] = key + 2 * size
+    port: uint64_t = cython.cast(uint64_t, ends[2 * end]) << 8 | ends[2 * end + 1]
+    last: uint64_t = ((port >> STREET_BITS) << 16) | ends[4]
     mixed: uint64_t
-    last = last << 16 | key[2 * size + 4]
     if size == 4:
         mixed = (cython.cast(uint64_t, at32(address, 0)) << 32) | last
         mixed = (mixed ^ of.form.seed) * cython.cast(uint64_t, SPREAD)
@@ -104,13 +105,14 @@ def hash_end(of, key, end):
         mixed = (at64(address, 0) ^ of.form.seed) * cython.cast(uint64_t, SPREAD)
         mixed = (mixed ^ (mixed >> 32) ^ at64(address, 8)) * cython.cast(uint64_t, SPREAD)
         mixed = (mixed ^ (mixed >> 32) ^ last) * cython.cast(uint64_t, SPREAD)
-    return (mixed ^ (mixed >> 29)) * cython.cast(uint64_t, SPREAD)
+    mixed = (mixed ^ (mixed >> 29)) * cython.cast(uint64_t, SPREAD)
+    return ((mixed >> (64 - of.bits)) ^ (((port >> 1) & (STREET - 1)) * HOUSE)) & of.mask
 
 
 def home_of(of, key, which):
-    mixed: uint64_t
-    mixed = hash_key(of, key) if which == OF_BOTH else hash_end(of, key, which)
-    return mixed >> (64 - of.bits)
+    if which == OF_BOTH:
+        return hash_key(of, key) >> (64 - of.bits)
+    return home_of_end(of, key, which)
 
 
 def find(of, key):

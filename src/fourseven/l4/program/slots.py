@@ -6,6 +6,10 @@ own at home, that of the answers (whose client is whom they go to) next to it. A
 which of its ends is the client's, so first the one is asked and then the other; where the second is
 right, the first was the server's, and that place has been asked a thousand times by then.
 
+The ports of a client, which are given to its connections one after the other, have their homes one
+after the other too, two ports to each, in streets of 64: so the next connection of a busy client (a
+proxy, a network behind one address) stands where the processor has just been.
+
 A byte for each home (`near`) says in which of its seven places rows of that home stand, so a packet
 of a known flow reads that and its row, and one of no flow the byte alone: eight million bytes of
 rows have one million of those. A table of this size is far from the processor: a page of it that is
@@ -13,8 +17,9 @@ asked for the first time costs more than all that is done with what stands there
 
 Where all seven are taken, as by a client who has one port of his own and asks many addresses, a
 second home is asked, which both ends give, and the byte of the first says so (SPILLED). Half of all
-places are for room: with as many flows as the file permits, one row in a hundred needs its second
-home, and one in some thousand finds no place.
+places are for room: with as many flows as the file permits, one row in thirty needs its second
+home, and one in five hundred finds no place; with half as many flows, one in two hundred and one in
+some ten thousand.
 
     find(key)         the place of a key's row, or NOWHERE
     take(key, answers)  a place for a row of this key, BUSY: filled by whoever took it, then
@@ -59,6 +64,8 @@ from fourseven.l4.program.tables import (
 SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: multiplying spreads neighbours (Knuth 6.4)
 NOWHERE, FULL = 0xFFFFFFFF, 0xFFFFFFFE  # numbers of no place
 SOURCE, DESTINATION = 0, 1  # whose home: of a client's packets, of answers; and what stands there
+STREET, HOUSE = 64, 4  # homes side by side, and places of each: for both ports of a pair
+STREET_BITS = 7  # ports that live in one street: Linux gives a client's connections even ones only
 WINDOW = 7  # places where a row may stand, from its home on: a bit each of a byte
 ANY = (1 << WINDOW + 1) - 1
 SPILLED = 1 << WINDOW  # the bit that is left: there are rows at second homes
@@ -127,7 +134,7 @@ class Slots:
         byte of that home."""
         p = self.p
         with p.scope():
-            home = p.let("home", self.home(self.hash_end(key, end)))
+            home = self.home_of_end(key, end)
             p.set(near, self.around(home, at))
             with p.when((near & (1 << end)) != 0):
                 there = home if end == SOURCE else p.let("there", (home + end) & self.mask)
@@ -256,24 +263,30 @@ class Slots:
         words = key.seen_as(NUMBERS[self.family]).words
         return self.mixed([words[i] for i in range(words.count)])
 
-    def hash_end(self, key: Pointer, end: int) -> Local:
-        """The same of one end alone, and the protocol."""
-        port = key.destination_port if end else key.source_port
-        last = port.to(U64) << 16 | key.protocol
+    def home_of_end(self, key: Pointer, end: int) -> Local:
+        """The home by one end and the protocol: the upper part of the port chooses the
+        neighbourhood, with the address, and the lower part the place in it."""
+        p = self.p
+        raw = key.destination_port if end else key.source_port
+        port = p.let("port", raw.host().to(U64))
+        last = port >> STREET_BITS << 16 | key.protocol
         if self.family == 4:
             address = key.destination[0] if end else key.source[0]
-            return self.mixed([address.to(U64) << 32 | last])
-        words = key.seen_as(NUMBERS[self.family]).words
-        return self.mixed([words[2 * end], words[2 * end + 1], last])
+            mixed = self.mixed([address.to(U64) << 32 | last])
+        else:
+            words = key.seen_as(NUMBERS[self.family]).words
+            mixed = self.mixed([words[2 * end], words[2 * end + 1], last])
+        p.set(mixed, (self.home(mixed) ^ (port >> 1 & STREET - 1) * HOUSE) & self.mask)
+        return mixed
 
-    def hash_home(self, key: Pointer, answers: Value) -> Local:
-        """Of the end that a row of this key is at home by."""
+    def home_of(self, key: Pointer, answers: Value) -> Local:
+        """The home of a row of this key: by its client's end."""
         p = self.p
-        mixed = p.let("mixed", 0)
+        found = p.let("home", 0)
         for end in (SOURCE, DESTINATION):
             with p.when(answers == end):
-                p.set(mixed, self.hash_end(key, end))
-        return mixed
+                p.set(found, self.home_of_end(key, end))
+        return found
 
     def mixed(self, parts: list[Value]) -> Local:
         p = self.p
@@ -319,16 +332,15 @@ class Slots:
             wanted, spilled = self.wanted(key), p.let("spilled", 0)
             for end in (SOURCE, DESTINATION):
                 with p.scope():
-                    near = self._found_near(key, self.hash_end(key, end), wanted, at)
+                    near = self._found_near(key, self.home_of_end(key, end), wanted, at)
                     p.set(spilled, spilled | near)
             with p.when((spilled & SPILLED) != 0):
-                self._found_near(key, self.hash(key), wanted, at)
+                self._found_near(key, p.let("home", self.home(self.hash(key))), wanted, at)
             p.exit(NOWHERE)
 
-    def _found_near(self, key: Pointer, mixed: Local, wanted: Value | int, at: Pointer) -> Local:
+    def _found_near(self, key: Pointer, home: Local, wanted: Value | int, at: Pointer) -> Local:
         """Gives the place if the row stands in one of those of a home; else its byte is known."""
         p = self.p
-        home = p.let("home", self.home(mixed))
         near = self.around(home, at)
         for i in range(WINDOW):
             with p.when((near & (1 << i)) != 0):
@@ -354,7 +366,7 @@ class Slots:
         p = self.p
         with p.function(f"touch{self.family}", KEYS[self.family], U64) as (key, answers):
             at = p.stack("at", INDEX)
-            home = self.home(self.hash_home(key, answers))
+            home = self.home_of(key, answers)
             row = self.row("row", (home + answers) & self.mask, at)
             birth = p.lookup(self.births, "birth", at)
             with p.when(row.present & birth.present):
@@ -368,7 +380,7 @@ class Slots:
         p = self.p
         with p.function(f"take{self.family}", KEYS[self.family], U64) as (key, answers):
             at = p.stack("at", INDEX)
-            first = p.let("first", self.home(self.hash_home(key, answers)))
+            first = self.home_of(key, answers)
             for second in (False, True):
                 with p.scope():
                     home = p.let("home", self.home(self.hash(key)) if second else first)
@@ -425,7 +437,7 @@ class Slots:
         p = self.p
         with p.function(f"idlest{self.family}", KEYS[self.family], U64) as (key, answers):
             at = p.stack("at", INDEX)
-            home = p.let("home", self.home(self.hash_home(key, answers)))
+            home = self.home_of(key, answers)
             now = p.let("now", p.call("jiffies64", name="jiffies").to(U32))
             best, which = p.let("best", 0), p.let("which", 0)
             for i in range(WINDOW):
@@ -464,7 +476,7 @@ class Slots:
             p.set(ours.ports, theirs.ports)
             self.speaks(key, was)
             with p.scope():
-                self._unmark(self.home(self.hash_home(key, was & TO_CLIENT)), place, at)
+                self._unmark(self.home_of(key, was & TO_CLIENT), place, at)
             with p.scope():
                 self._unmark(self.home(self.hash(key)), place, at)
             p.keep_bits(row.state, 0xFFFFFFFF ^ BUSY)
