@@ -206,12 +206,12 @@ def bucket_of(packet: Packet) -> int:
     spread, places = 0x9E3779B97F4A7C15, 1 << 15
     address = packet.raw[packet.at[0] : packet.at[0] + packet.size]
     words = struct.unpack(f"={len(address) // 4}I", address)
-    (port,) = struct.unpack_from("=H", packet.raw, packet.l4)
-    first, *rest = *words, port << 16 | packet.protocol
+    (port,) = struct.unpack_from(">H", packet.raw, packet.l4)
+    first, *rest = *words, port >> 7 << 16 | packet.protocol
     for word in rest:
         first = first * spread % 2**64 ^ word
     first = first * spread % 2**64
-    return (first ^ first >> 29) * spread % 2**64 * places >> 64
+    return ((first ^ first >> 29) * spread % 2**64 * places >> 64) ^ (port >> 1) % 64
 
 
 @dataclass

@@ -43,7 +43,13 @@ from fourseven.l4.kernel_plan import (
 )
 from fourseven.l4.program.picks import Picks
 from fourseven.l4.program.ports import Ports
-from fourseven.l4.program.slots import DESTINATION, NOWHERE, SOURCE
+from fourseven.l4.program.slots import (
+    DESTINATION,
+    NOWHERE,
+    SOURCE,
+    STREET,
+    STREET_BITS,
+)
 from fourseven.l4.program.steps import BOTH, alive, mix, same, turn, words
 from fourseven.l4.program.tables import (
     ANSWERS_MAX,
@@ -325,9 +331,12 @@ class Handshakes:
     # ---- entries ----
 
     def bucket(self, address: Fields, port: Value) -> Local:
-        """The first of the places where a client's handshake may stand."""
-        mixed = mix(self.p, [*words(address), self.ports(port)])
-        self.p.set(mixed, (mixed >> 64 - BUCKETS_BITS) * BUCKET)
+        """The first of the places where a client's handshake may stand; neighbouring ports have
+        neighbouring buckets, as their flows have homes (`slots`)."""
+        p = self.p
+        number = p.let("number", port.host().to(U64))
+        mixed = mix(p, [*words(address), number >> STREET_BITS << 16 | self.key.protocol])
+        p.set(mixed, (mixed >> 64 - BUCKETS_BITS ^ number >> 1 & STREET - 1) * BUCKET)
         return mixed
 
     def ports(self, port: Value) -> Value:
