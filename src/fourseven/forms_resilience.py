@@ -15,6 +15,7 @@ from fourseven import units
 from fourseven.forms import Form, NotEmpty, Persisting
 from fourseven.scalars import Count, Percent, Text, Time, Wait, listed
 
+Zone = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]{1,64}$")]
 STATUSES_MAX = 8  # those that may be worth another try are 408, 425, 429 and 500 to 504
 FAILURES = ("connect", "reset", "timeout")
 
@@ -211,6 +212,47 @@ class Failover(Form):
         return value if isinstance(value, dict) else {"below": value}
 
 
+class Locality(Form):
+    """Servers in our own zone go before all others of their tier."""
+
+    spill: Percent = Field(
+        70,
+        description="While at least this share of the local servers' weight is usable they take"
+        " everything; with less they take as much less, and the rest goes to other zones.",
+    )
+
+    @field_validator("spill")
+    @classmethod
+    def some(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("0% never spills; leave it at 70%, or write 1% for almost never")
+        return value
+
+
+class LoadReports(Form):
+    """Servers say in their answers how busy they are, and get work by it."""
+
+    from_: Annotated[tuple[Literal["orca", "x-load"], ...], NotEmpty(), BeforeValidator(listed)] = (
+        Field(
+            ("orca", "x-load"),
+            alias="from",
+            description="Headers that are heard. orca: endpoint-load-metrics, as TEXT or JSON."
+            " x-load: X-Load, as 0.35 or 35%.",
+        )
+    )
+    pass_: Annotated[bool, Field(strict=True)] = Field(
+        False, alias="pass", description="Whether clients get these headers too."
+    )
+    expires_ms: Wait = Field(
+        10_000,
+        alias="expires",
+        description="A server that has not said anything for so long has its whole weight again.",
+    )
+    least: Percent = Field(
+        10, description="Of its weight, what a server keeps however busy it says it is."
+    )
+
+
 class ResilientRoute(Form):
     """What a route says of a backend that cannot serve."""
 
@@ -238,6 +280,8 @@ class ResilientServer(Form):
         0, description="0 is used first, 1 when tier 0 has too few left (failover), and so on."
     )
     backup: bool = Field(False, description="Short for tier: 1.")
+
+    zone: Zone | None = Field(None, description="Where it stands; see locality.")
 
     @model_validator(mode="after")
     def one_tier(self) -> ResilientServer:
@@ -270,4 +314,11 @@ class Resilient(Form):
     )
     failover: Failover | None = Field(
         None, description="When the next tier of servers takes the work; a share, or a mapping."
+    )
+    locality: Annotated[Locality | None, BeforeValidator(bare)] = Field(
+        None, description="Servers of our own zone first; true, or how."
+    )
+    load_reports: Annotated[LoadReports | None, BeforeValidator(bare)] = Field(
+        None,
+        description="Servers are heard on how busy they are, and get work by it; true, or how.",
     )

@@ -57,9 +57,9 @@ from fourseven.forms import (
 )
 from fourseven.forms_admin import Admin
 from fourseven.forms_ejection import Ejection
-from fourseven.forms_health import Health
+from fourseven.forms_health import CheckedServer, Health
 from fourseven.forms_observe import AccessLogForm, Tracing
-from fourseven.forms_resilience import Resilient, ResilientRoute, ResilientServer, bare
+from fourseven.forms_resilience import Resilient, ResilientRoute, ResilientServer, Zone, bare
 from fourseven.forms_sticky import STICKY, Sticky
 from fourseven.forms_tls import BackendTls, Tls
 from fourseven.plan import (
@@ -108,7 +108,7 @@ _KERNEL = KernelOptions()
 # ---- the model itself ----
 
 
-class Server(ServerSource, ResilientServer):
+class Server(ServerSource, ResilientServer, CheckedServer):
     """One server of a backend, or a place that knows servers; what is said holds for each then."""
 
     address: ServerAddress = Field(
@@ -461,6 +461,7 @@ class Config(Form):
 
     listeners: dict[Name, Listener] = Field(min_length=1, description="By name.")
     backends: dict[Name, Backend] = Field(default_factory=dict, description="By name.")
+    zone: Zone | None = Field(None, description="Where this machine stands; see locality.")
     workers: Annotated[int, Field(strict=True, ge=0, le=64)] = Field(
         0, description="Data-plane threads; 0: one for each core."
     )

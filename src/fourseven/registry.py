@@ -62,6 +62,7 @@ from fourseven.matching.sni import Sni
 from fourseven.persistence.cookie import Cookie as CookiePersistence
 from fourseven.persistence.header import Header as HeaderPersistence
 from fourseven.persistence.learn import Learn
+from fourseven.persistence.sni import Sni as SniPersistence
 from fourseven.persistence.source import Source as SourcePersistence
 
 MATCHES: tuple[type[Match], ...] = (
@@ -132,4 +133,5 @@ PERSISTENCE: tuple[type[Persistence], ...] = (
     Learn,
     HeaderPersistence,
     SourcePersistence,
+    SniPersistence,
 )

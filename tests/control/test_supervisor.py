@@ -80,7 +80,7 @@ def play(tmp_path: Path, monkeypatch) -> Callable[[Callable[[Stage], Awaitable[N
                 if not stage.task.done():
                     stage.supervisor.stop(signal.SIGTERM)
                     await asyncio.wait_for(stage.task, 20)
-            assert not list(stage.runtime.path.iterdir())
+            assert {one.name for one in stage.runtime.path.iterdir()} <= {"cookie.key"}
 
         asyncio.run(whole())
 
@@ -306,6 +306,17 @@ def test_after_a_killed_supervisor_the_last_good_file_serves(play):
         stage.start("refuse broken meanwhile")
         await stage.told("READY=1")
         assert await stage.served_by()
+
+    play(scene)
+
+
+def test_what_an_operator_said_outlives_a_killed_supervisor(play):
+    async def scene(stage: Stage) -> None:
+        place = stage.file.absolute()
+        stage.runtime.remember(b"serve", place)
+        stage.runtime.keep_words([["web", "a:1", "drain", None, None, True]], place)
+        stage.start("recall a:1")
+        await stage.told("READY=1")
 
     play(scene)
 

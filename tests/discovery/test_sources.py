@@ -66,7 +66,7 @@ def test_an_address_that_serves_nobody(names, wrong):
     assert wrong in found.partly
 
 
-def test_a_service_has_ports_and_weights_and_its_lowest_priority_counts(names):
+def test_a_service_has_ports_weights_and_priorities(names):
     names.say(
         "_http._tcp.web.test.",
         "SRV",
@@ -77,12 +77,16 @@ def test_a_service_has_ports_and_weights_and_its_lowest_priority_counts(names):
     names.say("one.test.", "A", "10.0.0.1", "10.0.0.2")
     names.say("two.test.", "A", "10.0.0.3")
     names.say("two.test.", "AAAA")
-    found = look(source(names, "_http._tcp.web.test", type="srv"))
-    assert [(one.address, one.weight, one.name) for one in found.servers] == [
-        ("10.0.0.1:8080", 5, "one.test"),
-        ("10.0.0.2:8080", 5, "one.test"),
-        ("10.0.0.3:8081", 1, "two.test"),
+    names.say("spare.test.", "A", "10.0.0.4", "10.0.0.2")
+    first = [
+        ("10.0.0.1:8080", 5, "one.test", 0),
+        ("10.0.0.2:8080", 5, "one.test", 0),
+        ("10.0.0.3:8081", 1, "two.test", 0),
     ]
+    spare = [("10.0.0.2:8082", 9, "spare.test", 1), ("10.0.0.4:8082", 9, "spare.test", 1)]
+    for which, wanted in (("first", first), ("tiers", sorted(first + spare))):
+        found = look(source(names, "_http._tcp.web.test", type="srv", priorities=which))
+        assert [(one.address, one.weight, one.name, one.rank) for one in found.servers] == wanted
 
 
 def test_no_answer_is_no_empty_set(names):

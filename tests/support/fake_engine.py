@@ -1,6 +1,7 @@
 """An engine without a data plane, for tests of the supervisor: the file's content is its script.
 
 serve            asks for a socket, and accepts and answers with its own process id
+recall SERVER    serves where it is told what was said of this server, and a key; else it refuses
 remember WORD    serves, and tells the supervisor WORD, unless it was told so by it
 refuse TEXT      the file is wrong
 greedy           asks for a socket that cannot be had
@@ -41,6 +42,11 @@ class FakeEngine:
             problems = [f"{message['file']}:1:1: {text}"]
             self.say("refused", message, kind="config", problems=problems)
             return
+        if self.script == "recall":
+            told = [word[1] for word in message["words"]], len(message["secret"])
+            if told != ([text], 64):
+                self.say("refused", message, kind="config", problems=[str(told)])
+                return
         if self.script == "remember" and message["words"] != [text]:
             self.channel.send({"type": "words", "words": [text]})
             self.script = "told"

@@ -38,7 +38,7 @@ def with_servers(backend: BackendPlan, servers: tuple[ServerPlan, ...]) -> Backe
     tls = backend.tls
     if tls is not None and tls.rule is not None:
         tls = replace(tls, peers=tuple(peer_of(tls.rule, server) for server in servers))
-    tiers = tiers_of(backend.balance, servers)
+    tiers = tiers_of(backend.balance, servers, backend.locality)
     return replace(
         backend, servers=servers, pick=picker.pick, table=picker.table, tls=tls, tiers=tiers
     )

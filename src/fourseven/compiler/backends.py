@@ -5,25 +5,32 @@
 
 from __future__ import annotations
 
-from fourseven.compiler.resilience import compile_persistence, compile_resilience, tries
+from fourseven.compiler.resilience import (
+    compile_load,
+    compile_locality,
+    compile_persistence,
+    compile_resilience,
+    tries,
+)
 from fourseven.compiler.tiers import tiers_of
 from fourseven.features import Algorithm
 from fourseven.forms_ejection import compile_ejection
 from fourseven.forms_health import Health
-from fourseven.model import Backend
+from fourseven.model import Backend, Server
 from fourseven.plan import BackendPlan, HealthPlan, ServerPlan, SourcePlan
 from fourseven.registry import ALGORITHMS
 
 DEFAULT = "round_robin"
 
 
-def compile_backend(name: str, backend: Backend, folder: str = "") -> BackendPlan:
-    """The servers, and the function that picks one. `folder` is the file's."""
+def compile_backend(
+    name: str, backend: Backend, folder: str = "", zone: str | None = None
+) -> BackendPlan:
+    """The servers, and the function that picks one. `folder` is the file's, `zone` ours."""
     algorithm = backend.balance.feature if backend.balance is not None else default_algorithm()
-    said = [
-        (s, ServerPlan(s.address, s.weight, s.max_in_flight, s.max_connections, s.stage))
-        for s in backend.servers
-    ]
+    health = compile_health(backend.health) if backend.health is not None else None
+    locality = compile_locality(backend, zone)
+    said = [(server, _server(server, health)) for server in backend.servers]
     servers = tuple(plan for server, plan in said if server.source is None)
     picker = algorithm.lower([(server.address, server.weight) for server in servers])
     return BackendPlan(
@@ -46,7 +53,7 @@ def compile_backend(name: str, backend: Backend, folder: str = "") -> BackendPla
         retries=tries(backend),
         http2=backend.protocol == "h2",
         return_path=backend.return_path,
-        health=compile_health(backend.health) if backend.health is not None else None,
+        health=health,
         balance=algorithm,
         sources=tuple(
             SourcePlan(server.source, folder, plan)
@@ -57,7 +64,25 @@ def compile_backend(name: str, backend: Backend, folder: str = "") -> BackendPla
         ejection=compile_ejection(backend.ejection) if backend.ejection is not None else None,
         persistence=compile_persistence(name, backend.persistence),
         resilience=compile_resilience(backend),
-        tiers=tiers_of(algorithm, servers),
+        tiers=tiers_of(algorithm, servers, locality),
+        locality=locality,
+        load=compile_load(backend),
+    )
+
+
+def _server(server: Server, health: HealthPlan | None) -> ServerPlan:
+    own = server.health
+    if own is not None and health is None:
+        raise ValueError("a server says how it is checked, and its backend has no health")
+    return ServerPlan(
+        address=server.address,
+        weight=server.weight,
+        max_in_flight=server.max_in_flight,
+        max_connections=server.max_connections,
+        tier=server.stage,
+        zone=server.zone or "",
+        health=own.over(health) if own and health is not None else None,
+        unchecked=own is False,
     )
 
 
@@ -76,6 +101,7 @@ def compile_health(health: Health) -> HealthPlan:
         port=health.port,
         panic_percent=health.panic_percent,
         on_down=health.on_down,
+        jitter_percent=health.jitter_percent,
     )
 
 

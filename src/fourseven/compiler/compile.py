@@ -88,7 +88,7 @@ def _backends(config: Config, problems: list[Problem]) -> tuple[BackendPlan, ...
     for name, backend in config.backends.items():
         tls = compile_outward(config, name, problems)
         try:
-            plan = compile_backend(name, backend, config.folder)
+            plan = compile_backend(name, backend, config.folder, config.zone)
         except ValueError as error:
             problems.append(config.problem(("backends", name, "balance"), str(error)))
             continue

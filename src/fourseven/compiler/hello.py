@@ -1,7 +1,7 @@
 """What is decided at the TLS ClientHello, and what that forbids.
 
 A listener looks at the hello when one of its routes asks for `sni` or `alpn`, or says
-`tls: passthrough`. There are two kinds:
+`tls: passthrough`, or when a backend knows clients by that name. There are two kinds:
 
     without `tls`    every route is decided at the hello, and TLS goes on to the server
     with `tls`       routes that say `tls: passthrough` go on as they are; for the others TLS ends
@@ -37,11 +37,12 @@ class Conflict(NamedTuple):
     text: str
 
 
-def looks_at_hello(listener: Listener, need: Need) -> bool:
-    """Must the ClientHello be there before a connection is served?"""
+def looks_at_hello(listener: Listener, need: Need, by_backend: bool = False) -> bool:
+    """Must the ClientHello be there before a connection is served? `by_backend`: a backend asks for
+    the name in it (persistence: sni)."""
     if listener.tls is None and need is Need.REQUEST:
         return False
-    return any(
+    return by_backend or any(
         route.tls == "passthrough" or Need.CLIENT_HELLO in _needs(route.match)
         for route in listener.all_routes
     )
@@ -55,10 +56,14 @@ def hello_routes(listener: Listener) -> int:
     return max((i + 1 for i, route in enumerate(routes) if route.tls == "passthrough"), default=0)
 
 
-def hello_conflicts(listener: Listener, need: Need) -> Iterator[Conflict]:
+def hello_conflicts(listener: Listener, need: Need, by_backend: bool = False) -> Iterator[Conflict]:
     """Routes that contradict each other about the hello."""
     if listener.tls is None and need is Need.REQUEST:
         yield from _hidden(listener)
+        if by_backend and listener.proxy_protocol is None:
+            text = "a backend knows clients by the name that TLS asks for, and here is none; give "
+            text += "the listener tls, or the backend another persistence"
+            yield Conflict((), text)
         return
     first = hello_routes(listener)
     for i, route in enumerate(listener.all_routes[:first]):

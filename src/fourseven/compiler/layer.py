@@ -77,7 +77,7 @@ def decide(config: Config, name: str) -> Decision:
     conflicts = (
         *_conflicts(config, listener, transport),
         *_plane_conflict(listener, need),
-        *hello_conflicts(listener, need),
+        *hello_conflicts(listener, need, backends_need_hello(config, listener)),
     )
     if need is Need.REQUEST:
         return Decision(need, LAYERS[need], "http", ListenerMode.MODE_HTTP, because, conflicts)
@@ -106,6 +106,16 @@ def reasons(config: Config, listener: Listener) -> Iterator[Reason]:
     for name in backends:
         if name in config.backends:
             yield from _backend_reasons(name, config.backends[name])
+
+
+def backends_need_hello(config: Config, listener: Listener) -> bool:
+    """Does a backend of the listener know clients by what their ClientHello says?"""
+    names = {name for route in listener.all_routes for name in route.reaches}
+    return any(
+        reason.need is Need.CLIENT_HELLO
+        for name in names & config.backends.keys()
+        for reason in _backend_reasons(name, config.backends[name])
+    )
 
 
 def _backend_reasons(name: str, backend: Backend) -> Iterator[Reason]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fourseven.compiler.hello import hello_routes, looks_at_hello
-from fourseven.compiler.layer import decide
+from fourseven.compiler.layer import backends_need_hello, decide
 from fourseven.compiler.routes import body_prefix, compile_routes
 from fourseven.compiler.tls import compile_tls
 from fourseven.errors import Problem
@@ -58,7 +58,7 @@ def compile_listener(config: Config, name: str, problems: list[Problem]) -> List
         logged=config.access_log is not None and listener.access_log,
         protocols=_protocols(listener, decision.mode),
         tls=compile_tls(config, name, problems),
-        hello=looks_at_hello(listener, decision.need),
+        hello=looks_at_hello(listener, decision.need, backends_need_hello(config, listener)),
         hello_routes=hello_routes(listener),
         proxies=listener.proxy_protocol.from_ if listener.proxy_protocol else (),
         relax=sum(RELAX[rule] for rule in set(listener.relax)),

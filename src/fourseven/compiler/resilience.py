@@ -16,8 +16,8 @@ from pathlib import Path
 from fourseven.forms_resilience import FAILURES, Breaker, Persistence, Queue, Retry
 from fourseven.model import Backend
 from fourseven.persistence.cookie import SECRET_MIN
-from fourseven.plan import PersistencePlan, ResiliencePlan
-from fourseven.snapshot.layout import BreakerOf, Fallback, PersistenceKind
+from fourseven.plan import LoadPlan, LocalityPlan, PersistencePlan, ResiliencePlan
+from fourseven.snapshot.layout import BreakerOf, Fallback, LoadWord, PersistenceKind
 
 FALLBACKS = {
     "rebalance": Fallback.FALLBACK_REBALANCE,
@@ -29,6 +29,7 @@ BREAKERS = {
     "backend": int(BreakerOf.BREAKER_BACKEND),
     "both": int(BreakerOf.BREAKER_SERVER | BreakerOf.BREAKER_BACKEND),
 }
+LOAD_WORDS = {"x-load": int(LoadWord.LOAD_X), "orca": int(LoadWord.LOAD_ORCA)}
 SECRETS_MAX = 4  # one that signs and three that are on their way out
 SECRETS_SIZE = 64 * 1024
 
@@ -63,6 +64,9 @@ def compile_resilience(backend: Backend) -> ResiliencePlan | None:
         plan = _breaker(plan, backend.breaker)
     if backend.failover is not None:
         plan = replace(plan, tier_percent=backend.failover.below)
+    if backend.load_reports is not None:
+        words = sum(LOAD_WORDS[word] for word in set(backend.load_reports.from_))
+        plan = replace(plan, load_words=words, load_passes=backend.load_reports.pass_)
     return plan if plan != ResiliencePlan() else None
 
 
@@ -99,6 +103,20 @@ def _breaker(plan: ResiliencePlan, breaker: Breaker) -> ResiliencePlan:
         breaker_window_ms=breaker.window_ms,
         breaker_open_ms=breaker.open_ms,
     )
+
+
+def compile_locality(backend: Backend, zone: str | None) -> LocalityPlan | None:
+    """ValueError where nobody can be near: we do not know where we are."""
+    if backend.locality is None:
+        return None
+    if zone is None:
+        raise ValueError("locality: where are we? Give the file a zone: name of its own")
+    return LocalityPlan(zone, backend.locality.spill)
+
+
+def compile_load(backend: Backend) -> LoadPlan | None:
+    said = backend.load_reports
+    return LoadPlan(said.expires_ms, said.least * 10) if said is not None else None
 
 
 def compile_persistence(name: str, said: Persistence | None) -> PersistencePlan | None:

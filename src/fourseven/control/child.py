@@ -4,7 +4,7 @@ Starts `python -m fourseven.control.engine` with one end of a channel, answers i
 and says when it has ended. What is said on the channel:
 
     to the engine                           from the engine
-    load   id file content words            open     id wants          (listener, bind, copies)
+    load   id file content words secret     open     id wants          (listener, bind, copies)
     opened id problems shares + sockets     loaded   id wants problems ... the file is in force
     drain  deadline_ms keep                 refused  id kind problems  the old one stays in force
     reopen                                  draining                   it takes no new connections
@@ -13,7 +13,8 @@ and says when it has ended. What is said on the channel:
 
 `wants` names every socket of the file; `shares` names those that come with the message, which are
 the ones that this engine does not have yet. `words` is what an operator has said of servers: an
-engine hands it out at each change, and takes it from its first `load`.
+engine hands it out at each change, and takes it from its first `load`. `secret` signs cookies where
+the file has none.
 
 Laws: a question has one answer, `loaded`, `refused`, or the engine's end. An engine has its own
 session, so that a Ctrl-C in a terminal reaches the supervisor alone.
@@ -38,13 +39,20 @@ ANSWER_TIMEOUT_S = 100.0
 
 
 class Child:
-    """A running engine. `ended` is called once, with the child, after its end."""
+    """A running engine. `ended` is called once, with the child, after its end; `told` when it hands
+    out what an operator has said."""
 
     def __init__(
-        self, command: Sequence[str], sockets: Sockets, ended: Callable[[Child], None]
+        self,
+        command: Sequence[str],
+        sockets: Sockets,
+        ended: Callable[[Child], None],
+        told: Callable[[Child], None] = lambda _: None,
     ) -> None:
         self._sockets = sockets
         self._ended = ended
+        self._told = told
+        self.secret = ""  # of cookies, in hexadecimal digits
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Message] | None = None
         self._question = 0
@@ -88,7 +96,7 @@ class Child:
         self._question += 1
         content = raw.decode("latin-1")  # every byte has a character, and JSON carries those
         load = {"type": "load", "id": self._question, "file": file, "content": content}
-        self.channel.send({**load, "words": self.words})
+        self.channel.send({**load, "words": self.words, "secret": self.secret})
         before = self.wants, set(self._has)
         try:
             answer = await asyncio.wait_for(self._answer, ANSWER_TIMEOUT_S)
@@ -124,6 +132,7 @@ class Child:
                 self.draining.set()
             case "words":
                 self.words = message["words"]
+                self._told(self)
             case "pong":
                 self.pong.set()
 

@@ -11,6 +11,7 @@ a plan names stay open until a later plan has been published and `reclaim` says 
 import os
 import signal
 import threading
+import time
 from array import array
 
 import cython
@@ -245,6 +246,27 @@ class DataPlane:
             for i in range(3):
                 window[3 * at + i] = window[3 * at + i] * kept + (counted[i] - before[3 * at + i])
                 before[3 * at + i] = counted[i]
+
+    def loads(self, slots: cython.uint[::1], expires_ms: cython.longlong) -> list:
+        """How busy each server says it is (1: as much as it can do); None: it says nothing, or has
+        not for this time."""
+        at: cython.Py_ssize_t
+        heard_ms: cython.longlong
+        slot: cython.pointer[Slot]
+        now_ms: cython.longlong = time.monotonic_ns() // 1_000_000
+        found: list = []
+        for at in range(slots.shape[0]):
+            slot = cython.address(self.cell.shared.slots[slots[at]])
+            heard_ms = load_relaxed(cython.address(slot.load_at_ms))
+            if heard_ms == 0 or heard_ms + expires_ms < now_ms:
+                found.append(None)
+            else:
+                found.append(load_relaxed_u32(cython.address(slot.load)) / 1024)
+        return found
+
+    def use_secret(self, secret: bytes) -> None:
+        """What signs cookies where the file has no secret; before the first plan."""
+        self.numbers.secrets = (secret,)
 
     def rotate_tickets(self) -> None:
         """A new key for TLS tickets; those of the last two stay good."""

@@ -34,6 +34,7 @@ from fourseven.features import Source
 from fourseven.plan import BackendPlan, Plan, ServerPlan
 
 RETRY_FIRST_S, RETRY_MAX_S = 1.0, 30.0
+TIER_MAX = 7
 JITTER = 0.1  # of a wait: balancers that started together do not ask together
 
 Place = tuple[Source, str]  # a source and the folder that its paths are relative to
@@ -153,6 +154,8 @@ class Discovery:
                 max_in_flight=(
                     model.max_in_flight if one.max_in_flight is None else one.max_in_flight
                 ),
+                tier=min(model.tier + one.rank, TIER_MAX),
+                zone=one.zone or model.zone,
                 name=one.name,
                 known_as=one.known_as,
             )

@@ -41,6 +41,7 @@ from fourseven.control.health import Key
 from fourseven.control.host import facts_for
 from fourseven.control.kernel import KernelPlanes, merged
 from fourseven.control.key_sets import KeySets
+from fourseven.control.load import Loads
 from fourseven.control.servers import Servers
 from fourseven.control.sockets import Want
 from fourseven.control.spans import Exporter, Reader
@@ -84,6 +85,8 @@ class Plane(Protocol):
     def tally(
         self, slots: array[int], before: array[int], window: array[float], kept: float
     ) -> None: ...
+    def loads(self, slots: array[int], expires_ms: int) -> list[float | None]: ...
+    def use_secret(self, secret: bytes) -> None: ...
     def reclaim(self) -> int: ...
     def rotate_tickets(self) -> None: ...
     def drain(self) -> None: ...
@@ -120,6 +123,7 @@ class Engine:
         self._channel = Channel(sock, self._received, self._orphaned)
         self._plane: Plane | None = None
         self._workers = 0
+        self._secret = b""  # of cookies, where the file has none: the supervisor's
         self._fds: dict[str, list[int]] = {}  # by Want.key; open while a plan in force needs them
         self._loading: tuple[int, Plan] | None = None
         self._read: tuple[bytes, str] = (b"", "")  # the file of the last load, and its name
@@ -131,6 +135,7 @@ class Engine:
         self._log = Target()
         self._spans = Exporter()
         self._ejection = Ejection(self.servers.eject)
+        self._loads = Loads(self.servers.burden)
         self._stapling = Stapling(self.reweigh)
         self._keys = KeySets(self.reweigh, self._unknown_keys)
         self._out: set[Key] = set()  # servers without new work
@@ -175,6 +180,7 @@ class Engine:
         try:
             if self._plan is None:
                 self.servers.recall(message.get("words", ()))
+                self._secret = bytes.fromhex(message.get("secret", ""))
             self._read = message["content"].encode("latin-1"), message["file"]
             plan = self._read_plan(*self._read)
         except ConfigErrors as errors:
@@ -275,6 +281,8 @@ class Engine:
         """Puts the plan in force with the sockets that it needs."""
         if self._plane is None:
             self._plane = self._new_plane(self._workers)
+            if self._secret:
+                self._plane.use_secret(self._secret)
             self._loop.add_reader(self._plane.fatal_fd, self._fatal)
             self._plane.start()
             self._loop.call_later(CERTIFICATES_LOOK_S, self._look_at_certificates)
@@ -303,6 +311,7 @@ class Engine:
         self._keys.use(plan)
         self.servers.use(found)
         self._ejection.use(found, self._plane)
+        self._loads.use(found, self._plane)
         self._out, self._cut, self._tenths = set(), set(), {}
         self.tell(self.servers.orders)  # to each: a slot may remember an earlier life
 
@@ -469,6 +478,7 @@ class Engine:
             logs.warn("drain.cut", connections=busy)
         self._discovery.use(None)
         self._ejection.stop()
+        self._loads.stop()
         self.servers.stop()
         self._kernel.close(remove=True)
         if self._plane is not None:

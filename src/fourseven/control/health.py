@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from fourseven.control import logs
 from fourseven.health.connect import Target, why
-from fourseven.health.inward import Ways
+from fourseven.health.inward import Ways, check_of
 from fourseven.health.schedule import Pace, Schedule
 from fourseven.health.state import Judgement, State
 from fourseven.plan import HealthPlan, Plan
@@ -139,11 +139,12 @@ def _asks_alike(one: HealthPlan, other: HealthPlan | None) -> bool:
 
 
 def _pace(check: HealthPlan) -> Pace:
-    return Pace(check.interval_ms / 1000, check.fast_interval_ms / 1000)
+    return Pace(check.interval_ms / 1000, check.fast_interval_ms / 1000, check.jitter_percent / 100)
 
 
 def _checks(plan: Plan) -> Iterator[tuple[Key, HealthPlan]]:
     for backend in plan.backends:
-        if backend.health is not None:
-            for server in backend.servers:
-                yield (backend.name, server.address), backend.health
+        for server in backend.servers:
+            check = check_of(backend, server)
+            if check is not None:
+                yield (backend.name, server.address), check

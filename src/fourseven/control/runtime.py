@@ -4,26 +4,36 @@
     admin.sock      the admin API (docs/admin.md); the supervisor's socket, an engine answers
     pid             the supervisor's number; held locked as long as it lives
     last-good.json  the file that was last in force, byte for byte, and its name
+    words.json      what an operator has said of servers, and was to be kept
+    cookie.key      what signs cookies of persistence where the file has no secret
 
 The directory is the first that fits: --runtime-dir, systemd's RuntimeDirectory=,
 $XDG_RUNTIME_DIR/fourseven, /run/fourseven, /tmp/fourseven-<uid>.
 
 Laws: it is ours alone (owner, 0700, no symbolic link), or we do not use it: who can write there
-could tell us what to serve. A clean end removes all of them, so a last-good file that is found
-at the start means that the one before us was killed.
+could tell us what to serve. A clean end removes all of them but the key, so a last-good file that
+is found at the start means that the one before us was killed. Files are made with mode 0600, and
+replaced whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import re
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fourseven.addresses import UNIX_PATH_MAX
 from fourseven.errors import FoursevenError
+
+SECRET = re.compile(r"[0-9a-f]{64}")
+SAID = {"enable", "drain", "maintenance"}  # health.standing.Said, which the supervisor can spare
 
 
 def candidates(chosen: str | None) -> Iterator[Path]:
@@ -47,6 +57,8 @@ class Runtime:
         self.admin = path / "admin.sock"
         self._pid = path / "pid"
         self._good = path / "last-good.json"
+        self._words = path / "words.json"
+        self._key = path / "cookie.key"
         self._lock = -1
 
     def claim(self) -> None:
@@ -68,7 +80,7 @@ class Runtime:
 
     def release(self) -> None:
         """A clean end: nothing is left."""
-        for file in (self.control, self._good, self._pid):
+        for file in (self.control, self._good, self._words, self._pid):
             file.unlink(missing_ok=True)
         if self._lock >= 0:
             os.close(self._lock)
@@ -76,11 +88,66 @@ class Runtime:
 
     def remember(self, raw: bytes, file: Path) -> None:
         """Keeps what is in force; the old one stays until the new one is whole."""
-        fresh = self._good.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._write(self._good, {"file": str(file), "content": raw.decode("latin-1")})
+
+    def _write(self, file: Path, content: Any) -> None:
+        fresh = file.with_suffix(".new")
+        descriptor = os.open(
+            fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
         with open(descriptor, "w") as stream:
-            json.dump({"file": str(file), "content": raw.decode("latin-1")}, stream)
-        fresh.rename(self._good)
+            json.dump(content, stream)
+        fresh.rename(file)
+
+    def keep_words(self, words: Sequence[Sequence[Any]], file: Path) -> None:
+        """Keeps those of control.servers' words that are to be kept, for the next supervisor."""
+        to_1970 = time.time() - time.monotonic()
+        kept = [
+            [*one[:3], None if one[3] is None else one[3] + to_1970, *one[4:]]
+            for one in words
+            if one[-1] is True
+        ]
+        self._write(self._words, {"file": str(file), "words": kept})
+
+    def words(self, file: Path) -> list[list[Any]]:
+        """What was said under this name of a file when a supervisor was killed."""
+        to_1970 = time.time() - time.monotonic()
+        try:
+            kept = json.loads(self._words.read_text())
+            if kept["file"] != str(file):
+                return []
+            return [
+                [
+                    str(backend),
+                    str(server),
+                    str(word),
+                    until and until - to_1970,
+                    weight,
+                    bool(keep),
+                ]
+                for backend, server, word, until, weight, keep in kept["words"]
+                if word in SAID and (weight is None or isinstance(weight, int))
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def secret(self) -> str:
+        """The key of cookies, in hexadecimal digits; made when it is first asked for."""
+        try:
+            with open(os.open(self._key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)) as stream:
+                kept = stream.read(256).strip()
+                private = not os.fstat(stream.fileno()).st_mode & 0o077
+            if private and SECRET.fullmatch(kept):
+                return kept
+        except OSError:
+            pass
+        made = os.urandom(32).hex()
+        with contextlib.suppress(OSError):  # a full disk: it holds as long as we live
+            self._key.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            with open(os.open(self._key, flags, 0o600), "w") as stream:
+                stream.write(made + "\n")
+        return made
 
     def remembered(self, file: Path) -> bytes | None:
         """What was in force under this name when a supervisor was killed."""

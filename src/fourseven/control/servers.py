@@ -254,6 +254,13 @@ class Servers:
             row.ejections += bool(why)
             self._settle(key, row)
 
+    def burden(self, key: Key, share: int) -> None:
+        """The share of a server, per mille, that follows from how busy it says it is."""
+        row = self._row(key)
+        if row is not None and row.burden != share:
+            row.burden = share
+            self._order(key, row, self._groups[key[0]].panic)
+
     def _judged(self, key: Key) -> None:
         """A check has changed what is thought of a server."""
         row = self._row(key)
@@ -326,7 +333,7 @@ class Servers:
         taken_out = {key for key, row in self._restive() if row.word.said is not Said.ENABLE}
         busy = self._outlet.in_flight(taken_out) if taken_out else {}
         for key, row in list(self._restive()):
-            if row.began is not None and row.share(now) >= WHOLE:
+            if row.began is not None and row.grown(now) >= WHOLE:
                 row.began = None
             if key in taken_out:
                 self._drained(key, row, busy.get(key, 0) == 0)

@@ -5,7 +5,8 @@ almost nothing: it starts an engine, hands it the sockets, and starts another wh
 that connect meanwhile wait in the kernel's queue and are served by the next engine.
 
     start      a file that is wrong ends us (exit code 78), unless our predecessor was killed:
-               then what it had in force is used, and we say so
+               then what it had in force is used, and we say so; what an operator had said of
+               servers, and was to be kept, holds again
     reload     SIGHUP, `fourseven reload`: a wrong file changes nothing
     reopen     SIGUSR1: the access log is opened anew, after somebody has moved its file away
     upgrade    SIGUSR2, `fourseven upgrade`: a new engine (new code) takes over, the old one drains
@@ -75,6 +76,7 @@ class Supervisor:
         self._children: set[Child] = set()
         self._current: Child | None = None
         self._good: bytes = b""
+        self._secret = ""  # of cookies; every engine gets the same
         self._words: list[Any] = []  # an operator's, of the engine that was the last current one
         self._deadline_ms = 30_000
         self._crashes = 0
@@ -116,8 +118,11 @@ class Supervisor:
 
     async def _start(self) -> int | None:
         """Puts the file in force. An exit code when that cannot be."""
+        self._secret = self._runtime.secret()
         async with self._lock:
             kept = self._runtime.remembered(self._place)
+            if kept is not None:
+                self._words = self._runtime.words(self._place)
             patience_s = LETS_GO_S if kept is not None else 0.0
             answer = await self._install_patiently(self._read(), patience_s)
             if answer.get("kind") == "config" and kept is not None:
@@ -177,6 +182,12 @@ class Supervisor:
             self._tell("upgrade.refused", answer)
         return answer
 
+    def _keep_words(self, child: Child) -> None:
+        """What an operator has said outlives us too, where it was to be kept."""
+        if child is self._current:
+            with contextlib.suppress(OSError):  # a full disk: the engines still hand them on
+                self._runtime.keep_words(child.words, self._place)
+
     def _read(self) -> bytes | Message:
         """The file's bytes, or a refusal."""
         try:
@@ -189,7 +200,8 @@ class Supervisor:
         """Starts an engine with this file and makes it the current one."""
         if not isinstance(raw, bytes):
             return raw
-        child = Child(self._command, self._sockets, self._ended)
+        child = Child(self._command, self._sockets, self._ended, self._keep_words)
+        child.secret = self._secret
         if self._current is None:
             child.words = self._words
         else:  # an upgrade loads the file anew: what was said until then is over

@@ -1,9 +1,9 @@
 """Servers by DNS: the addresses of a name, or the targets of a service.
 
 Every address counts: A and AAAA of a name, each with the port of the file; or SRV, where each
-target has its port and its weight. Of SRV's priorities the lowest is used, for the others are spare
-ones by their definition (RFC 2782), and a backend has no spare set. The answer's TTL, the least of
-all records that led to it, says when to ask again, within `ttl_min` and `ttl_max`.
+target has its port and its weight. Of SRV's priorities the lowest is the backend's first tier, and
+each further one a tier behind it: spare ones by definition (RFC 2782). The answer's TTL, the least
+of all records that led to it, says when to ask again, within `ttl_min` and `ttl_max`.
 
 An answer that is no answer (timeout, SERVFAIL) leaves the set as it was. So does one that is empty
 (NXDOMAIN, no records): that mostly is somebody's mistake, and servers that are really gone are what
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ASKED_AT_ONCE = 32  # targets of a service; a resolver that is asked more at once drops some
 DNS_PORT = 53
+TIERS = 8  # that a backend may have
 FAMILIES = {"both": ("A", "AAAA"), "ipv4": ("A",), "ipv6": ("AAAA",)}
 
 
@@ -52,7 +53,8 @@ class Dns(Source):
 
     `dns: web.internal:8080` takes every A and AAAA record of the name, with this port. With
     `type: srv` the name is that of a service, and each target has its own port and weight; those
-    of the lowest priority are used. `resolver` names other resolvers than the system's.
+    of the lowest priority are the first tier, the others its spare ones (`failover`).
+    `priorities: first` takes no others. `resolver` names other resolvers than the system's.
 
     An answer that fails or is empty leaves the servers as they were; `when_empty: empty` believes
     an empty one. A name that cannot be resolved at the start is a warning, and the backend has no
@@ -75,6 +77,7 @@ class Dns(Source):
     ttl_max_ms: Wait = Field(60_000, alias="ttl_max")
     timeout_ms: Wait = Field(5_000, alias="timeout")
     when_empty: Literal["keep", "empty"] = "keep"
+    priorities: Literal["tiers", "first"] = "tiers"
 
     @classmethod
     def from_file(cls, value: Any) -> Any:
@@ -124,8 +127,10 @@ class Dns(Source):
         """Of the service's targets."""
         asking = Asking(self.asked(), self.family)
         records = await asking.records(self.name, "SRV")
-        first = min((one.priority for one in records), default=0)
-        chosen = [one for one in records if one.priority == first and one.port]
+        ranks = {said: rank for rank, said in enumerate(sorted({r.priority for r in records}))}
+        most = 0 if self.priorities == "first" else TIERS - 1
+        chosen = [one for one in records if one.port and ranks[one.priority] <= most]
+        chosen.sort(key=lambda one: int(one.priority))  # an address counts where it is preferred
         names = [one.target.to_text(omit_final_dot=True).lower() for one in chosen]
         all_hosts = await asyncio.gather(*(asking.hosts(name) for name in names))
         found: dict[str, Found] = {}
@@ -133,7 +138,10 @@ class Dns(Source):
             for host in hosts:
                 address = address_of(host, record.port)
                 # A weight of 0 is "a very small chance" (RFC 2782), not none.
-                found.setdefault(address, Found(address, max(record.weight, 1), name=name))
+                rank = ranks[record.priority]
+                found.setdefault(
+                    address, Found(address, max(record.weight, 1), name=name, rank=rank)
+                )
         return self.looked(tuple(found[address] for address in sorted(found)), asking)
 
     def looked(self, servers: tuple[Found, ...], asking: Asking) -> Look:

@@ -16,6 +16,8 @@ class Found:
     weight: int | None = None  # None: as the file says of the source
     max_in_flight: int | None = None
     name: str = ""  # the host name behind the address: that its certificate stands for
+    zone: str = ""  # where it stands; empty: as the file says
+    rank: int = 0  # how many ranks its source prefers to it: so many tiers further
     known_as: str = ""  # what a hash orders it by; empty: its address
 
 

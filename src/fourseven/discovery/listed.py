@@ -39,6 +39,7 @@ class Listed(BaseModel):
     address: ServerAddress
     weight: Annotated[int, Field(strict=True, ge=0, le=WEIGHT_MAX)] | None = None
     max_in_flight: Annotated[int, Field(strict=True, ge=0)] | None = None
+    zone: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]{1,64}$")] = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -54,8 +55,9 @@ LIST = TypeAdapter(Annotated[list[Listed], FailFast()])
 class File(Source):
     """The servers that a file lists, JSON or YAML, read again whenever it changes.
 
-    The file is a list of addresses, or of {address, weight, max_in_flight}; its path is relative
-    to the configuration's folder. While it is wrong or missing, the servers stay as they were.
+    The file is a list of addresses, or of {address, weight, max_in_flight, zone}; its path is
+    relative to the configuration's folder. While it is wrong or missing, the servers stay as they
+    were.
 
         servers: [{file: servers.yaml}]
     """
@@ -99,7 +101,10 @@ class File(Source):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise Unfound(f"{path}: {where or 'the file'}: {first['msg']}") from None
-        found = {one.address: Found(one.address, one.weight, one.max_in_flight) for one in listed}
+        found = {
+            one.address: Found(one.address, one.weight, one.max_in_flight, zone=one.zone)
+            for one in listed
+        }
         return tuple(found.values())
 
 

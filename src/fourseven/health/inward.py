@@ -19,7 +19,14 @@ from collections.abc import AsyncIterator, Hashable
 from typing import Any
 
 from fourseven.health.connect import Target, Unwell, connected
-from fourseven.plan import BackendPlan, CertificatePlan, OutwardPlan, Plan
+from fourseven.plan import (
+    BackendPlan,
+    CertificatePlan,
+    HealthPlan,
+    OutwardPlan,
+    Plan,
+    ServerPlan,
+)
 
 VERSIONS = {0x0303: ssl.TLSVersion.TLSv1_2, 0x0304: ssl.TLSVersion.TLSv1_3}
 
@@ -42,15 +49,16 @@ class Ways:
         return {
             (backend.name, server.address): self._target(backend, number)
             for backend in plan.backends
-            if backend.health is not None
             for number, server in enumerate(backend.servers)
+            if check_of(backend, server) is not None
         }
 
     def _target(self, backend: BackendPlan, number: int) -> Target:
-        assert backend.health is not None
-        address = backend.servers[number].address
-        if backend.health.port:
-            return Target(address, backend.health.port)
+        server = backend.servers[number]
+        check, address = check_of(backend, server), server.address
+        assert check is not None
+        if check.port:
+            return Target(address, check.port)
         if backend.tls is None:
             return Target(address, proxy=backend.proxy_protocol, http2=backend.http2)
         peer = backend.tls.peers[number]
@@ -69,6 +77,13 @@ def _alpn(backend: BackendPlan) -> str:
     """What a check wants, or what requests speak."""
     assert backend.health is not None
     return backend.health.check.alpn or ("h2" if backend.http2 else "")
+
+
+def check_of(backend: BackendPlan, server: ServerPlan) -> HealthPlan | None:
+    """How this server is checked; None: it is not."""
+    if backend.health is None or server.unchecked:
+        return None
+    return server.health or backend.health
 
 
 def _settings(said: OutwardPlan, alpn: str) -> Hashable:

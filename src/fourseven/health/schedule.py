@@ -6,7 +6,7 @@
 
 The first checks are spread by a low-discrepancy sequence (the golden ratio: any number of servers,
 in any order of arrival, stands evenly), a few of them within moments and thousands over their whole
-interval; each later one comes an interval after the last began, give or take a tenth, so that
+interval; each later one comes an interval after the last began, give or take a little, so that
 balancers which started together drift apart. Checks run side by side, at most RUNNING_MAX of them;
 a slow one delays no other.
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 GOLDEN = 0.618_033_988_749_894_9
-JITTER = 0.1  # of the interval, both ways
+JITTER = 0.1  # where nobody says otherwise
 FIRST = 0.01  # seconds for each new server, within which all of them have their first check
 RUNNING_MAX = 512  # each is a socket; a net that has gone silent must not use up all of them
 
@@ -33,6 +33,7 @@ class Pace:
 
     interval: float
     fast: float  # while in doubt
+    jitter: float = JITTER  # of it, both ways
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class Schedule:
         turn.running = False
         self.running -= 1
         pace = turn.pace.fast if in_doubt else turn.pace.interval
-        pace *= 1 + JITTER * (2 * self.chance.random() - 1)
+        pace *= 1 + turn.pace.jitter * (2 * self.chance.random() - 1)
         self._queue(key, turn, max(now, turn.began + pace))
 
     def due(self, now: float) -> float | None:

@@ -4,6 +4,7 @@
     active checks   up, going down, down, coming up             then
     ejection        how it does with real requests              then
     slow start      a server that is new or back gets its share by and by
+    its own word    how busy it says it is makes its share smaller or larger
 
 What follows for the data planes is an Order of four parts:
 
@@ -75,6 +76,7 @@ class Row:
     ejected: str = ""  # why; empty: it is not
     ejections: int = 0  # so far
     began: float | None = None  # its slow start; None: it has its whole share
+    burden: int = WHOLE  # per mille: the share that follows from how busy it says it is
     idle: bool = False  # it drains, and nothing is in flight at it
     counted: tuple[bool, bool] = (False, False)  # (asked_for, able) as its backend has counted them
     order: Order = field(default_factory=Order)
@@ -97,7 +99,11 @@ class Row:
         return self.asked_for and self.well and not self.ejected
 
     def share(self, now: float) -> int:
-        """Grows evenly over the slow start."""
+        """Grows evenly over the slow start, and follows its own word on how busy it is."""
+        return max(1, self.grown(now) * self.burden // WHOLE)
+
+    def grown(self, now: float) -> int:
+        """The share of a slow start."""
         if self.began is None:
             return WHOLE
         grown = WHOLE * (now - self.began) * 1000 / self.slow_start_ms

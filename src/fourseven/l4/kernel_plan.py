@@ -139,6 +139,8 @@ def unfit(
     if len(listener.routes) != 1 or len(listener.routes[0].backends) != 1:
         return "routes by address and backends by weight are the relay's"
     route = listener.routes[0]
+    if route.fallback:
+        return "fallback to another backend is the relay's"
     if route.request_actions or route.response_actions or getattr(route.match, "parts", None) != ():
         return "a match by address is the relay's"
     if listener.connections_max:
@@ -171,6 +173,11 @@ def _unfit_counts(backend: BackendPlan) -> str:
         return "max_in_flight is counted by the relay"
     if backend.persistence is not None:
         return "persistence is the relay's; balance: source_hash is what it can do"
+    said = backend.resilience
+    if said is not None and (said.requests_max or said.connections_max):
+        return "limits are counted by the relay"
+    if said is not None and said.breaker_of:
+        return "a breaker is the relay's; health and ejection are what it can do"
     return "failover to another tier is the relay's" if backend.tiers else ""
 
 
@@ -249,6 +256,10 @@ def _picked(backend: BackendPlan, down: Collection[tuple[str, str]]) -> Picked:
     """The servers, and the table by which one is picked."""
     servers = tuple(found for s in backend.servers if (found := end(s.address)) is not None)
     out = {i for i, s in enumerate(backend.servers) if (backend.name, s.address) in down}
+    for tier in backend.tiers:  # found by discovery: those of the first tier that has any
+        if used := set(tier.members) - out:
+            out = set(range(len(servers))) - used
+            break
     pick = PICKS[backend.algorithm]
     if pick == BY_LOAD:  # looks at each
         usable = (i for i, server in enumerate(backend.servers) if server.weight and i not in out)

@@ -9,6 +9,9 @@ for: in many protocols the server speaks first. A server
 that does not take the connection in time is followed by another one, as often as the backend
 allows; after that nobody else is tried, for bytes may have been seen.
 
+A client whose own server cannot be had may have to wait for it (l4.owner); nothing is read of it
+meanwhile.
+
 A FIN is passed on alone (half close), a reset as a reset. Whoever is refused (the limit, no
 server, nobody took the connection) gets a reset at once: an orderly end would look like an empty
 answer. A TLS client whose name no route takes is told so by an alert.
@@ -25,10 +28,13 @@ two reads and two writes for a question and its answer, and epoll is told nothin
 import cython
 from cython.cimports.fourseven.balancing.ewma import ewma_update
 from cython.cimports.fourseven.l4.choose import (
+    LEASE_LATER,
+    LEASE_TAKEN,
     backend_now,
     exhausted,
     lease_connect,
     lease_end,
+    lease_said,
     lease_take,
     route_address,
 )
@@ -76,7 +82,6 @@ from cython.cimports.fourseven.worker.arrival import (
     tls_alert,
 )
 from cython.cimports.fourseven.worker.introduce import introduce
-from cython.cimports.fourseven.worker.judged import server_did
 from cython.cimports.fourseven.worker.local import to_address
 from cython.cimports.fourseven.worker.secure import (
     HANDSHAKE_FAILED,
@@ -326,9 +331,19 @@ def try_server(worker, session, backend):
     """Begins to connect to a server that was not tried yet; the last way out is a reset."""
     server: cython.pointer[Side] = cython.address(session.server)
     fd: int32_t
-    while session.lease.tried_count <= backend.retries and not lease_take(
-        worker, backend, cython.address(session.address), cython.address(session.lease)
-    ):
+    taken: int32_t
+    while session.lease.tried_count <= backend.retries:
+        taken = lease_take(
+            worker,
+            backend,
+            cython.address(session.address),
+            session.arrived,
+            cython.address(session.lease),
+        )
+        if taken == LEASE_LATER and await_owner(worker, session, backend):
+            return
+        if taken != LEASE_TAKEN:
+            break
         session.connect_began_ns = worker.now_ns
         fd = lease_connect(worker, cython.address(session.lease), SOCK_STREAM)
         if fd >= 0:
@@ -352,9 +367,37 @@ def try_server(worker, session, backend):
             count(cython.address(worker.counters.memory_refused), 1)
             break
         count(cython.address(worker.slot_counters[session.lease.slot].connect_errors), 1)
-        server_did(worker, session.lease.slot, False)
+        lease_said(worker, cython.address(session.lease), False)
         lease_end(worker, cython.address(session.lease))
     cut(worker, session)
+
+
+def await_owner(worker, session, backend):
+    """The client's own server cannot be had yet: it is asked again soon, as long as the file says.
+    No connect has begun, so its time tells since when."""
+    passed_ms: uint64_t
+    wait_ms: uint64_t = backend.persistence.wait_ms
+    if session.connect_began_ns == 0:
+        session.connect_began_ns = worker.now_ns
+    passed_ms = (worker.now_ns - session.connect_began_ns) // 1000000
+    if passed_ms >= wait_ms:
+        count(cython.address(worker.backend_counters[backend.number].persisted_refused), 1)
+        return False
+    timer_set(
+        worker,
+        cython.address(session.timer),
+        worker.now_ms + min(wait_ms - passed_ms, cython.cast(uint64_t, OWNER_POLL_MS)),
+    )
+    return True
+
+
+def look_again(worker, session):
+    """For the client's own server."""
+    backend: cython.pointer[cython.const[Backend]] = backend_now(worker, session.lease.backend)
+    if backend is cython.NULL or backend.persistence is cython.NULL:
+        cut(worker, session)
+        return
+    try_server(worker, session, backend)
 
 
 def secure_server(worker, session, backend, fd):
@@ -374,7 +417,7 @@ def drop_server_tls(session):
 def try_another(worker, session):
     """The connect failed; the lease ends, and another server may be tried."""
     backend: cython.pointer[cython.const[Backend]] = backend_now(worker, session.lease.backend)
-    server_did(worker, session.lease.slot, False)
+    lease_said(worker, cython.address(session.lease), False)
     lease_end(worker, cython.address(session.lease))
     unwatch(worker, cython.address(session.server.source))
     drop_server_tls(session)
@@ -392,7 +435,7 @@ def connected(worker, session):
     count(cython.address(session.counters.requests), 1)
     count(cython.address(worker.slot_counters[slot].connects), 1)
     count(cython.address(worker.slot_counters[slot].requests), 1)
-    server_did(worker, slot, True)
+    lease_said(worker, cython.address(session.lease), True)
     count(cython.address(worker.slot_counters[slot].latency_ns), took_ns)
     ewma_update(
         cython.address(worker.shared.slots[slot]),
@@ -524,6 +567,9 @@ def expired(worker, timer):
         count(cython.address(worker.counters.tls_failed), 1)
         count(cython.address(worker.counters.tls_faults[cython.cast(cython.int, TLS_TIME)]), 1)
         cut(worker, session)
+        return
+    if session.connecting and session.server.source.fd < 0:
+        look_again(worker, session)
         return
     if session.connecting:
         count(cython.address(worker.slot_counters[session.lease.slot].timeouts), 1)

@@ -472,7 +472,11 @@ def reply_path(relay, flow, at):
 def take_server(worker, flow, backend):
     fd: int32_t
     while flow.lease.tried_count <= backend.retries and not lease_take(
-        worker, backend, cython.address(flow.client), cython.address(flow.lease)
+        worker,
+        backend,
+        cython.address(flow.client),
+        cython.NULL,
+        cython.address(flow.lease),
     ):
         fd = lease_connect(worker, cython.address(flow.lease), SOCK_DGRAM)
         if fd >= 0:

@@ -105,7 +105,7 @@ def next_server(worker, session, pick):
             return number
     pick.random = random_next(worker)
     if backend.tier_count:
-        backend = tier_of(backend, worker, pick)
+        backend = tier_of(backend, worker, pick, stream.tried_count)
     number = backend.pick(backend, pick)
     return number if number >= 0 else nobody(worker, stream, backend)
 
@@ -115,7 +115,7 @@ def search(worker, stream, backend, pick):
     at: uint32_t
     i: uint32_t
     if backend.tier_count:
-        backend = tier_of(backend, worker, pick)
+        backend = tier_of(backend, worker, pick, stream.tried_count)
     start: uint32_t = cython.cast(uint32_t, pick.random >> 32)
     for i in range(backend.server_count):
         at = (start + i) % backend.server_count

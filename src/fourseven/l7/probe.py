@@ -1,4 +1,4 @@
-"""The window through which tests and measurements look at limits and codings.
+"""The window through which tests and measurements look at limits, codings and reports of load.
 
 A RateProbe owns a table of rate_table as a gate's state would hold it, and takes from it at times
 that the caller names: virtual time for rules, real threads for what many workers do at once.
@@ -10,6 +10,7 @@ Laws: it asks exactly the function that the gate asks. Nothing here is used to s
 """
 
 import cython
+from cython.cimports.fourseven.l7.load import load_read
 from cython.cimports.fourseven.l7.rate_table import (
     BUCKET,
     LOCKS,
@@ -38,6 +39,7 @@ from cython.cimports.fourseven.protocols.coding import (
     coder_new,
     coder_run,
 )
+from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.hashing import hash_number
 from cython.cimports.fourseven.snapshot.layout import GATE_HEAD
 from cython.cimports.fourseven.snapshot.siphash import siphash13
@@ -195,3 +197,9 @@ def cost(calls, keys):
     clock_gettime(CLOCK_MONOTONIC, cython.address(ended))
     took_ns = (ended.tv_sec - begun.tv_sec) * 1_000_000_000 + ended.tv_nsec - begun.tv_nsec
     return took_ns / calls
+
+
+def load(text: bytes, word: int) -> int:
+    """What a report says, in 1/1024; -1: it cannot be read. `word`: snapshot.layout.LoadWord."""
+    value: Span = Span(at=text, size=len(text))
+    return load_read(cython.address(value), word)

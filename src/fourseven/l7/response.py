@@ -30,6 +30,7 @@ from cython.cimports.fourseven.l7.compressed import (
 )
 from cython.cimports.fourseven.l7.heads import HeadContext, write_response_head
 from cython.cimports.fourseven.l7.hedge import hedge_answered
+from cython.cimports.fourseven.l7.load import load_heard
 from cython.cimports.fourseven.l7.pace import pace_allow, pace_spend
 from cython.cimports.fourseven.l7.persist import persist_answer
 from cython.cimports.fourseven.l7.records import (
@@ -213,6 +214,8 @@ def begin_response(worker, session):
     server_did(worker, stream.slot, response.status < 500)
     if stream.backend.resilience is not cython.NULL:
         breaker_said(worker, stream, response.status < 500)
+        if stream.backend.resilience.load_words:
+            load_heard(worker, session)
         if retry_answer(worker, session):
             return
         hedge_answered(worker, session)

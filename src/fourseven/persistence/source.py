@@ -18,15 +18,15 @@ class Source(Kept):
     """The client's address: its first server stays its server.
 
     `prefix_v4` and `prefix_v6` say how many bits of the address count. Behind a trusted proxy, on
-    Layer 7, the address is the client's as X-Forwarded-For gives it. The table is kept for HTTP; at
-    Layer 4 `balance: source_hash` does the like without one.
+    Layer 7, the address is the client's as X-Forwarded-For gives it. At Layer 4 the relay keeps the
+    table; the planes in the kernel keep none, and `balance: source_hash` does the like there.
 
         persistence: source
         persistence: {source: {ttl: 1h, prefix_v4: 24}}
     """
 
     key: ClassVar[str] = "source"
-    need: ClassVar[Need] = Need.REQUEST
+    need: ClassVar[Need] = Need.ADDRESS
 
     prefix_v4: Annotated[int, Field(ge=0, le=32)] = PREFIX_V4
     prefix_v6: Annotated[int, Field(ge=0, le=128)] = PREFIX_V6

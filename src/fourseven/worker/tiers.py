@@ -15,13 +15,13 @@ Source: Envoy, "Locality weighted load balancing", "Priority levels".
 """
 
 import cython
-from cython.cimports.fourseven.native.atomics import count, load_relaxed_u32
+from cython.cimports.fourseven.native.atomics import count, load_relaxed, load_relaxed_u32
 from cython.cimports.fourseven.snapshot.hashing import hash_number
-from cython.cimports.fourseven.snapshot.layout import Backend
+from cython.cimports.fourseven.snapshot.layout import BREAKER_SERVER, Backend, Slot
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 
 
-def tier_of(backend, worker, pick):
+def tier_of(backend, worker, pick, failed):
     at: uint32_t
     usable: uint64_t
     tier: cython.pointer[cython.const[Backend]]
@@ -31,7 +31,7 @@ def tier_of(backend, worker, pick):
         wanted = backend.resilience.tier_percent
     for at in range(backend.tier_count):
         tier = cython.address(backend.tiers[at])
-        usable = usable_weight(worker, tier)
+        usable = usable_weight(worker, tier, pick, failed)
         if usable == 0:
             continue
         if tier.spill_percent:
@@ -47,13 +47,32 @@ def tier_of(backend, worker, pick):
     return some if some is not cython.NULL else cython.address(backend.tiers[0])
 
 
-def usable_weight(worker, tier):
+def usable_weight(worker, tier, pick, failed):
+    """Without those that have failed this stream: another tier may still have it."""
     i: uint32_t
+    at: uint32_t
+    weight: uint64_t
     usable: uint64_t = 0
+    failed = min(failed, pick.tried_count)
     for i in range(tier.server_count):
-        if load_relaxed_u32(cython.address(worker.shared.slots[tier.slots[i]].usable)):
-            usable += tier.weights[i]
+        if not is_used(worker, tier, tier.slots[i]):
+            continue
+        weight = tier.weights[i]
+        for at in range(failed):
+            if pick.tried[at] == tier.slots[i]:
+                weight = 0
+        usable += weight
     return usable
+
+
+def is_used(worker, tier, number):
+    """May it have work? One whose circuit is open may not, until that time is over."""
+    slot: cython.pointer[Slot] = cython.address(worker.shared.slots[number])
+    if not load_relaxed_u32(cython.address(slot.usable)):
+        return False
+    if tier.resilience is cython.NULL or not tier.resilience.breaker_of & BREAKER_SERVER:
+        return True
+    return load_relaxed(cython.address(slot.circuit.open_until_ms)) <= worker.now_ms
 
 
 def takes(tier, usable, pick):
