@@ -9,7 +9,6 @@ from fourseven.worker.worker cimport (
 )
 
 cdef enum:
-    OWNER_POLL_MS = 50      # how often a server that is waited for is looked at again
     ACCEPTS_MAX = 8         # connections taken in a turn; more, and one worker would take a whole burst
 
 cdef struct Session:
@@ -68,8 +67,6 @@ cdef bint enter(WorkerListener *listener) noexcept nogil
 cdef void begin(Worker *worker, WorkerListener *listener, int32_t fd, const Address *client) noexcept nogil
 cdef Session *session_new(Worker *worker, WorkerListener *listener, int32_t fd, const Address *client) noexcept nogil
 cdef void try_server(Worker *worker, Session *session, const Backend *backend) noexcept nogil
-cdef bint await_owner(Worker *worker, Session *session, const Backend *backend) noexcept nogil
-cdef void look_again(Worker *worker, Session *session) noexcept nogil
 cdef void try_another(Worker *worker, Session *session) noexcept nogil
 cdef void connected(Worker *worker, Session *session) noexcept nogil
 cdef void ready "fourseven_relay_ready"(Worker *worker, Source *source, uint32_t events) noexcept nogil

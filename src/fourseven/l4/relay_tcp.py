@@ -9,9 +9,6 @@ for: in many protocols the server speaks first. A server
 that does not take the connection in time is followed by another one, as often as the backend
 allows; after that nobody else is tried, for bytes may have been seen.
 
-A client whose own server cannot be had may have to wait for it (l4.owner); nothing is read of it
-meanwhile.
-
 A FIN is passed on alone (half close), a reset as a reset. Whoever is refused (the limit, no
 server, nobody took the connection) gets a reset at once: an orderly end would look like an empty
 answer. A TLS client whose name no route takes is told so by an alert.
@@ -35,9 +32,9 @@ from cython.cimports.fourseven.l4.choose import (
     lease_connect,
     lease_end,
     lease_said,
-    lease_take,
     route_address,
 )
+from cython.cimports.fourseven.l4.owner_wait import look_again, relay_lease
 from cython.cimports.fourseven.l4.pump import (
     BROKEN,
     Side,
@@ -333,14 +330,8 @@ def try_server(worker, session, backend):
     fd: int32_t
     taken: int32_t
     while session.lease.tried_count <= backend.retries:
-        taken = lease_take(
-            worker,
-            backend,
-            cython.address(session.address),
-            session.arrived,
-            cython.address(session.lease),
-        )
-        if taken == LEASE_LATER and await_owner(worker, session, backend):
+        taken = relay_lease(worker, session, backend)
+        if taken == LEASE_LATER:
             return
         if taken != LEASE_TAKEN:
             break
@@ -370,34 +361,6 @@ def try_server(worker, session, backend):
         lease_said(worker, cython.address(session.lease), False)
         lease_end(worker, cython.address(session.lease))
     cut(worker, session)
-
-
-def await_owner(worker, session, backend):
-    """The client's own server cannot be had yet: it is asked again soon, as long as the file says.
-    No connect has begun, so its time tells since when."""
-    passed_ms: uint64_t
-    wait_ms: uint64_t = backend.persistence.wait_ms
-    if session.connect_began_ns == 0:
-        session.connect_began_ns = worker.now_ns
-    passed_ms = (worker.now_ns - session.connect_began_ns) // 1000000
-    if passed_ms >= wait_ms:
-        count(cython.address(worker.backend_counters[backend.number].persisted_refused), 1)
-        return False
-    timer_set(
-        worker,
-        cython.address(session.timer),
-        worker.now_ms + min(wait_ms - passed_ms, cython.cast(uint64_t, OWNER_POLL_MS)),
-    )
-    return True
-
-
-def look_again(worker, session):
-    """For the client's own server."""
-    backend: cython.pointer[cython.const[Backend]] = backend_now(worker, session.lease.backend)
-    if backend is cython.NULL or backend.persistence is cython.NULL:
-        cut(worker, session)
-        return
-    try_server(worker, session, backend)
 
 
 def secure_server(worker, session, backend, fd):
