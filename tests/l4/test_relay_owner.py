@@ -134,6 +134,7 @@ def test_its_server_is_full(relay, serve):
     assert who(through) == mine
     refuse = persisting(Fallback.FALLBACK_REFUSE)
     through.publish(servers, max_in_flight=1, backend={"persistence": refuse})
+    until(lambda: through.in_flight() == 0)
     with through.client() as first:
         assert first.recv(10).decode() == mine
         assert who(through) == ""
