@@ -41,6 +41,7 @@ SERVICES_MAX = 4096
 SOURCES_MAX = 4096  # addresses to masquerade with
 PLACES_MAX = 1 << 21  # 32 Maglev tables of 65,537; 8 MB
 PENDING_MAX = 1 << 17  # handshakes at once; a flood of a million SYNs/s leaves each 130 ms
+PLACEMENT = b"side by side, by the client's end"  # of a flow's rows: slots.py; no other fits
 BUCKET = 4  # places where one handshake may stand: the oldest makes room
 ANSWERS_MAX = 1 << 17
 
@@ -250,8 +251,9 @@ class Tables:
 
 
 def fingerprint(maps: Iterable[Map]) -> str:
-    """Changes with every change of a table's form: what is pinned fits, or is another version's."""
-    digest = hashlib.sha256()
+    """Changes with every change of a table's form, and of where a flow's row stands in it: what is
+    pinned fits, or is another version's."""
+    digest = hashlib.sha256(PLACEMENT)
     for one in sorted(maps, key=lambda one: one.name):
         digest.update(
             repr((one.name, one.type, one.size, one.key.fields, one.value.fields)).encode()
