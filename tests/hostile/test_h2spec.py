@@ -3,7 +3,7 @@
 `expected` says what RFC 9113 and 7541 permit: OK (the next request on the connection is answered),
 or the codes with which the stream or the connection may end. Where h2spec follows RFC 7540 in what
 RFC 9113 has given up (a stream that depends on itself; frames that come late, 5.1), a connection
-that goes on is right as well; a stream below the last one counts as closed (5.1.1).
+that goes on is right as well.
 
 Laws: each of its cases stands here, under its name or in the row that says the same; whatever a
 case does to its connection, the balancer goes on.
@@ -129,7 +129,7 @@ CASES = {
     "http2/5.1/9 reset: HEADERS": (post() + frame(RESET, 0, 1, number(8)) + ask(), {CLOSED, OK}),
     "http2/5.1/10 reset: CONTINUATION": (post() + frame(RESET, 0, 1, number(8)) + frame(CONTINUATION, WHOLE, 1, SPLIT), AFTER),
     "http2/5.1.1/1 an even stream": (ask(2), {PROTOCOL}),
-    "http2/5.1.1/2 a lower stream": (ask(5) + ask(3), {PROTOCOL, OK}),
+    "http2/5.1.1/2 a lower stream": (ask(5) + ask(3), {PROTOCOL}),
     "http2/5.1.2 too many streams": (b"".join(post(stream=at) for at in range(1, 200, 2)), {PROTOCOL, REFUSED}),
     "http2/5.3.1/1 HEADERS depends on itself": (frame(HEADERS, END | WHOLE | PRIORITISED, 1, b"\0\0\0\1\x0f" + SPLIT), {PROTOCOL, OK}),
     "http2/5.3.1/2 PRIORITY depends on itself": (frame(PRIORITY, 0, 1, b"\0\0\0\1\x0f"), {PROTOCOL, OK}),

@@ -210,6 +210,9 @@ def on_begin_frame(inner, head, data):
     if head.type == NGHTTP2_PRIORITY and head.stream_id == 0:
         http2.fault = NGHTTP2_PROTOCOL_ERROR  # the library, which ignores priorities, lets it pass
         return NGHTTP2_ERR_CALLBACK_FAILURE
+    if head.type == NGHTTP2_HEADERS and not http2.outward and passed_over(http2, head.stream_id):
+        http2.fault = NGHTTP2_PROTOCOL_ERROR  # to the library it is one that is closed
+        return NGHTTP2_ERR_CALLBACK_FAILURE
     if head.type > NGHTTP2_CONTINUATION:
         points = 2
     elif head.flags & NGHTTP2_FLAG_ACK and (
@@ -223,6 +226,22 @@ def on_begin_frame(inner, head, data):
     else:
         points = COSTS[head.type]
     return spend(http2, points)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def passed_over(http2: cython.pointer[Http2], id: int32_t) -> cython.bint:
+    """Notes a new stream. Is it one below the newest that never was? By beginning a higher one, a
+    client has given up those between (RFC 9113 5.1.1); the latest gap is remembered."""
+    due: int32_t = http2.newest + 2 if http2.newest > 0 else 1
+    if id <= http2.newest:
+        return http2.passed[0] <= id <= http2.passed[1]
+    if id > due:
+        http2.passed[0] = due
+        http2.passed[1] = id - 1
+    http2.newest = id
+    return False
 
 
 def on_begin_headers(inner, frame, data):

@@ -347,6 +347,8 @@ cdef struct Http2:
     Lane **ready_end
     uint32_t lane_count
     uint32_t requests
+    int32_t newest              # of the client's streams
+    int32_t passed[2]           # first and last of those that it passed over latest
     uint32_t debt               # of the fault budget
     uint64_t debt_ms            # when it was last counted
     uint32_t fault              # the error code that ends the connection; 0: none
