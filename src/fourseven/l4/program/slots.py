@@ -26,7 +26,8 @@ some ten thousand.
                       `publish`; `answers`: 1 if it is one of answers, whose client they go to
     drop(place)       the row leaves
 
-Who finds no place takes that of the flow that was used longest ago, of those at the first home.
+Who finds no place takes that of the flow that was used longest ago, of those at both homes; among
+flows of the last two seconds, one of UDP first, for anybody can make those up.
 
 Several processors do this at once, and the control plane takes rows out (`scan`). Laws: a row is
 written between taking its place (BUSY, by one atomic step that only one can win) and publishing it;
@@ -44,6 +45,7 @@ Source: Herlihy, Shavit, Tzafrir 2008 (hopscotch hashing), without its moving of
 from __future__ import annotations
 
 from fourseven.l4.bpf.build import Map, Program
+from fourseven.l4.bpf.kernel import hertz
 from fourseven.l4.bpf.layout import U32, U64, Array, Struct
 from fourseven.l4.bpf.values import Condition, Local, Pointer, Value
 from fourseven.l4.headers import ENDS
@@ -69,6 +71,7 @@ STREET_BITS = 7  # ports that live in one street: Linux gives a client's connect
 WINDOW = 7  # places where a row may stand, from its home on: a bit each of a byte
 ANY = (1 << WINDOW + 1) - 1
 SPILLED = 1 << WINDOW  # the bit that is left: there are rows at second homes
+EVER = 1 << 32  # longer than any time
 TRIES = 2  # to take a row out whose state others change: each has its FIN or RST to say
 NUMBERS = {  # a whole key
     family: Struct(f"numbers{family}", words=Array(U64, KEYS[family].size // 8)) for family in WORDS
@@ -433,23 +436,29 @@ class Slots:
         self.tell(home, bit, at, True)
 
     def _idlest(self) -> None:
-        """idlest(key, answers): of the places at its home the one that was used longest ago."""
+        """idlest(key, answers): of the places at its homes the one to be given up: that of the
+        longest silence; but while nobody was silent for two seconds, UDP goes before TCP, whose
+        clients have shown that their address is theirs."""
         p = self.p
         with p.function(f"idlest{self.family}", KEYS[self.family], U64) as (key, answers):
             at = p.stack("at", INDEX)
-            home = self.home_of(key, answers)
+            first, second = self.home_of(key, answers), p.let("second", self.home(self.hash(key)))
             now = p.let("now", p.call("jiffies64", name="jiffies").to(U32))
-            best, which = p.let("best", 0), p.let("which", 0)
-            for i in range(WINDOW):
+            best, which = p.let("best", 0), p.let("which", first)
+            for place in [home + i for home in (first, second) for i in range(WINDOW)]:
                 with p.scope():
-                    row = self.row("row", (home + i) & self.mask, at)
+                    row = self.row("row", place & self.mask, at)
                     with p.when(row.missing):
                         p.exit(NOWHERE)
                     since = p.let("since", (now - row.checked).to(U64))
+                    with p.when(since > 2 * hertz()):
+                        p.set(since, since + 2 * EVER)
+                    with p.otherwise(), p.when((row.state & IS_UDP) != 0):
+                        p.set(since, since + EVER)
                     with p.when(since >= best):
                         p.set(best, since)
-                        p.set(which, i)
-            p.exit(((home + which) & self.mask).to(U32))
+                        p.set(which, place)
+            p.exit((which & self.mask).to(U32))
 
     def _drop(self) -> None:
         p, layout = self.p, ENDS[self.family]
