@@ -1,17 +1,20 @@
-"""What every test stands on: which build is under test, and how hypothesis behaves.
+"""What every test stands on: which build is under test, how hypothesis behaves, and the stage.
 
-Nothing else is shared by all; a fixture lives beside the tests that use it.
+Any other fixture lives beside the tests that use it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 import fourseven
+from support.front import Stage
+from support.tls import Authority
 
 hypothesis.settings.register_profile(
     "fourseven",
@@ -40,3 +43,21 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_report_header() -> str:
     mode = os.environ.get("FOURSEVEN_SANITIZER", "release")
     return f"fourseven {fourseven.__version__} ({mode}) from {Path(fourseven.__file__).parent}"
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """Balancers and servers that are gone when the test ends; `verify`: they live until then, and no
+    server has got anything that it could read in two ways."""
+    stage = Stage()
+    try:
+        yield stage
+        stage.verify()
+    finally:
+        stage.strike()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs the certificates of all tests."""
+    return Authority(tmp_path_factory.mktemp("tls"))

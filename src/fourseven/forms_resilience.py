@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from fourseven import units
 from fourseven.forms import Form, NotEmpty, Persisting
-from fourseven.scalars import Count, Percent, Text, Time, Wait, listed
+from fourseven.scalars import Count, HeaderName, Percent, Text, Time, Wait, listed
 
 Zone = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]{1,64}$")]
 STATUSES_MAX = 8  # those that may be worth another try are 408, 425, 429 and 500 to 504
@@ -139,18 +139,11 @@ class Queue(Form):
         100, description="Requests that may wait at once, over all workers."
     )
     timeout_ms: Wait = Field(5_000, alias="timeout", description="How long one waits.")
-    priority_header: str | None = Field(
+    priority_header: HeaderName | None = Field(
         None,
         description="A request header that says who goes first: high, normal (or anything else),"
         " low. Set or remove it by a filter where clients are not to choose.",
     )
-
-    @field_validator("priority_header")
-    @classmethod
-    def is_name(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value, re.ASCII):
-            raise ValueError(f"{value!r} is no header name; write e.g. X-Priority")
-        return value
 
 
 class Limits(Form):

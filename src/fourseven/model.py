@@ -33,7 +33,6 @@ In the terms of Kubernetes' Gateway API:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -41,7 +40,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     PrivateAttr,
-    field_validator,
     model_validator,
 )
 
@@ -76,6 +74,7 @@ from fourseven.scalars import (
     Bind,
     Count,
     ForwardedHeader,
+    HeaderName,
     HttpVersion,
     Interface,
     IpAddress,
@@ -329,7 +328,7 @@ class Listener(Form):
     access_log: Annotated[bool, L7] = Field(
         True, description="Whether its requests stand in the access log, where the file has one."
     )
-    request_id: Annotated[str | bool, L7] = Field(
+    request_id: Annotated[HeaderName | bool, L7] = Field(
         False,
         description="true, or the header's name: each request gets an id unless it brings one.",
     )
@@ -392,13 +391,6 @@ class Listener(Form):
     relax: Annotated[tuple[Relaxed, ...], BeforeValidator(listed), L7] = Field(
         (), description="Defences that are switched off, by name; check warns of each."
     )
-
-    @field_validator("request_id")
-    @classmethod
-    def header_name(cls, value: str | bool) -> str | bool:
-        if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value, re.ASCII):
-            raise ValueError(f"{value!r} is no header name; write e.g. X-Request-Id")
-        return value
 
     @model_validator(mode="after")
     def leads_somewhere(self) -> Listener:

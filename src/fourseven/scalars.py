@@ -20,6 +20,9 @@ NAME = re.compile(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", re.ASCII
 )  # a label in metrics and in a shell
 
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110 5.6.2
+HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)  # of one that we write or ask for
+
 
 class NeedOf:
     """Annotation: setting this option makes its listener need this much."""
@@ -40,6 +43,18 @@ def listed(value: Any) -> Any:
 def version(value: Any) -> Any:
     """A version looks like a number to YAML."""
     return str(value) if isinstance(value, float | int) else value
+
+
+def token_name(value: str) -> str:
+    if not TOKEN.fullmatch(value) or len(value) > 64:
+        raise ValueError(f"{value!r} is no name; use letters, digits, _ and -, 64 at most")
+    return value
+
+
+def header_name(value: str) -> str:
+    if not HEADER_NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no header name; use letters, digits and -, 64 at most")
+    return value
 
 
 def checked_name(value: str) -> str:
@@ -88,6 +103,8 @@ Share = Annotated[
 ]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 Name = Annotated[str, AfterValidator(checked_name)]
+HeaderName = Annotated[str, AfterValidator(header_name)]
+TokenName = Annotated[str, AfterValidator(token_name)]  # of anybody's header or cookie
 Text = Annotated[str, Field(strict=True)]
 Bind = Annotated[str, BeforeValidator(addresses.canonical_bind), WithJsonSchema({"type": "string"})]
 Network = Annotated[

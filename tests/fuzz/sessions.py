@@ -20,7 +20,8 @@ import tempfile
 
 import cython
 from cython.cimports.fourseven.control.dataplane import DataPlane
-from cython.cimports.fourseven.l7.records import Http, Lane, Session, Upstream, http_of
+from cython.cimports.fourseven.l7.http import spares_drop
+from cython.cimports.fourseven.l7.records import http_of
 from cython.cimports.fourseven.l7.session import session_open
 from cython.cimports.fourseven.native.atomics import fetch_add_i64
 from cython.cimports.fourseven.native.linux import (
@@ -38,7 +39,6 @@ from cython.cimports.fourseven.protocols.http1 import read_request, read_respons
 from cython.cimports.fourseven.worker.tools import buffers_drop
 from cython.cimports.fourseven.worker.worker import start, turn, worker_wake
 from cython.cimports.libc.stdint import int32_t, uint32_t
-from cython.cimports.libc.stdlib import free
 from cython.cimports.libc.string import memcpy, memset, strlen
 from cython.cimports.sessions import (
     AF_UNIX,
@@ -267,22 +267,7 @@ def step(stage):
 
 def return_spares(worker):
     """Records and buffers that wait for their next use, to the system: it sees who still reads them."""
-    http: cython.pointer[Http] = http_of(worker)
-    session: cython.pointer[Session]
-    lane: cython.pointer[Lane]
-    upstream: cython.pointer[Upstream]
-    while http.free_sessions is not cython.NULL:
-        session = http.free_sessions
-        http.free_sessions = session.next
-        free(session)
-    while http.free_lanes is not cython.NULL:
-        lane = http.free_lanes
-        http.free_lanes = lane.next
-        free(lane)
-    while http.free_upstreams is not cython.NULL:
-        upstream = http.free_upstreams
-        http.free_upstreams = upstream.next
-        free(upstream)
+    spares_drop(http_of(worker))
     buffers_drop(worker)
 
 

@@ -6,33 +6,17 @@ import hashlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from support.balancer import Balancer, Config
-from support.front import Stage
 from support.tls import Authority, self_made
 
 PATIENCE_S = 20.0
 NAME = "server.example"
 Talk = Callable[[socket.socket], None]
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    try:
-        yield stage
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 @dataclass

@@ -14,16 +14,6 @@ from support.recorder import Conversation
 from support.wire import EndedError, Message, chunked
 
 
-@pytest.fixture
-def stage():
-    stage = Stage()
-    try:
-        yield stage
-        stage.verify()
-    finally:
-        stage.strike()
-
-
 def routed(stage: Stage, **routes) -> Front:
     """One route for each name, below that path."""
     server = stage.server()

@@ -16,16 +16,6 @@ from support.recorder import Conversation
 from support.wire import Message
 
 
-@pytest.fixture
-def stage():
-    stage = Stage()
-    try:
-        yield stage
-        stage.verify()
-    finally:
-        stage.strike()
-
-
 def limited(stage: Stage, *filters, workers: int = 1) -> Front:
     server = stage.server()
     routes = [{"backend": "all", "filters": list(filters)}]

@@ -17,16 +17,6 @@ MS = 1_000_000
 S = 1000 * MS
 
 
-@pytest.fixture
-def stage():
-    stage = Stage()
-    try:
-        yield stage
-        stage.verify()
-    finally:
-        stage.strike()
-
-
 @pytest.mark.parametrize(
     "text, value",
     [  # of CPython 3.11 with PYTHONHASHSEED=0, whose keys are 0 and 0; of Rust's DefaultHasher

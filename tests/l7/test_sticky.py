@@ -9,16 +9,6 @@ from fourseven.model import Route
 from support.front import Stage
 
 
-@pytest.fixture
-def stage():
-    stage = Stage()
-    try:
-        yield stage
-        stage.verify()
-    finally:
-        stage.strike()
-
-
 def canary(stage: Stage, sticky, weights=(3, 1)):
     names = ("stable", "canary")
     servers = {name: {"servers": [stage.server(name).address]} for name in names}

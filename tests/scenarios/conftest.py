@@ -1,9 +1,5 @@
-"""The stage of a scenario: balancers and servers that are gone when it ends, and the checks then.
-
-`stage.front()` gives a balancer with one server behind it; one with the default configuration is
-shared by all scenarios that ask for no option of their own. When a scenario ends, every balancer is
-alive, and no server has got anything that it could read in two ways.
-"""
+"""What scenarios share: one balancer, with the default configuration and one server behind it, for all
+of them that ask for no option of their own."""
 
 from __future__ import annotations
 
@@ -12,16 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from support.front import Front, Stage
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    try:
-        yield stage
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 @pytest.fixture(scope="session")

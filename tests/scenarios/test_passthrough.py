@@ -69,16 +69,6 @@ class TlsServer:
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    try:
-        yield stage
-        stage.verify()
-    finally:
-        stage.strike()
-
-
-@pytest.fixture
 def server(authority: Authority) -> Iterator[Callable[[str], TlsServer]]:
     made: list[TlsServer] = []
 

@@ -26,16 +26,6 @@ SEEDS = 60
 MOODS = [b"/whole", b"/chunks", b"/large", b"/early", b"/cut", b"/close", b"/wrong", b"/gone"]
 
 
-@pytest.fixture
-def stage():
-    stage = Stage()
-    try:
-        yield stage
-        stage.verify()
-    finally:
-        stage.strike()
-
-
 def moods(front: Front) -> None:
     large = bytes(range(256)) * 700
 

@@ -32,16 +32,6 @@ from support.wire import AnswerError, EndedError
 SEEDS = 40
 
 
-@pytest.fixture
-def stage():
-    stage = Stage()
-    try:
-        yield stage
-        stage.verify()
-    finally:
-        stage.strike()
-
-
 class Mood:
     """One server's: a die, and what each face of it does."""
 

@@ -8,10 +8,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fourseven.features import Filter, Need
-from fourseven.filters.values import TOKEN
 from fourseven.matching.text import listed
 from fourseven.plan import Action, GatePlan
-from fourseven.scalars import Time
+from fourseven.scalars import TOKEN, Time
 from fourseven.snapshot.layout import ActionKind, GateKind
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]{0,31}://(\*\.)?[a-z0-9.-]{1,253}(:[0-9]{1,5})?", re.ASCII)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fourseven.features import Filter, Need
 from fourseven.filters.keys import CountedBy
 from fourseven.plan import GatePlan
-from fourseven.scalars import Share, Wait
+from fourseven.scalars import HeaderName, Share, Wait
 from fourseven.snapshot.layout import GateKind
 
 STATUSES = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)  # those with a text of ours
@@ -67,9 +67,7 @@ class Fault(Filter):
     by: CountedBy | None = Field(
         None, description="client, host, path, method, {header: …}: the same one, the same fault."
     )
-    header: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = Field(
-        None, description="Only requests with this header."
-    )
+    header: HeaderName | None = Field(None, description="Only requests with this header.")
 
     @model_validator(mode="after")
     def does_something(self) -> Fault:

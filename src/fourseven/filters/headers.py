@@ -10,8 +10,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from fourseven.filters.values import TOKEN, Place, parse
+from fourseven.filters.values import Place, parse
 from fourseven.plan import Action
+from fourseven.scalars import TOKEN
 from fourseven.snapshot.layout import ActionKind
 
 NEVER = {

@@ -11,11 +11,10 @@ from fourseven.features import Filter, Need, Reader
 from fourseven.filters.basic_auth import REALM
 from fourseven.filters.headers import Name
 from fourseven.filters.token_keys import ALGORITHMS, Row, bits, identity, keys_in, of_secret
-from fourseven.filters.values import TOKEN
 from fourseven.matching.records import Field as Looks
 from fourseven.matching.text import listed
 from fourseven.plan import Action, GatePlan, KeySource
-from fourseven.scalars import Time, Wait
+from fourseven.scalars import TOKEN, Time, Wait
 from fourseven.snapshot.layout import ActionKind, GateKind
 
 CLAIM = re.compile(r"[^\x00-\x1f\"\\]{1,200}")

@@ -18,6 +18,7 @@ from enum import Enum
 from fourseven.errors import did_you_mean
 from fourseven.plan import Part
 from fourseven.protocols.message import CertificateFact
+from fourseven.scalars import TOKEN
 from fourseven.snapshot.layout import PartKind
 
 VARIABLES = {
@@ -68,7 +69,6 @@ MEANINGS = {
 
 _VARIABLE = re.compile(r"\{\{|\{([A-Za-z][A-Za-z0-9._-]*)\}", re.ASCII)
 _GROUP = re.compile(r"\\([0-9])|\\(\\)", re.ASCII)
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110 5.6.2
 VALUE_MAX = 4096  # bytes of literals in one header value or URL: a head of 32 KiB holds eight
 BODY_MAX = 32 * 1024  # bytes: a page, not a download; with variables it fits a buffer of 68 KiB
 PARTS_MAX = 64

@@ -22,6 +22,7 @@ from fourseven.features import Check
 from fourseven.health.call import Call
 from fourseven.health.connect import Target, Unwell
 from fourseven.health.inward import talking
+from fourseven.scalars import TOKEN
 
 HEAD_MAX = 16 * 1024  # bytes until the head must have ended
 BODY_MAX = 256 * 1024  # bytes in which the wanted text is looked for
@@ -29,7 +30,7 @@ LINGER_MAX = 64 * 1024  # bytes that a server may still say when all is known
 LINGER_S = 0.25
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 CODES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
-TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # RFC 9110 5.6.2
+NAME = f"^{TOKEN.pattern}$"
 VALUE = r"^[\t\x20-\x7e]*$"
 
 
@@ -64,9 +65,9 @@ class Http(Check):
     shorthand: ClassVar[str | None] = "path"
 
     path: Annotated[str, Field(pattern=r"^/[\x21-\x7e]*$")] = "/"
-    method: Annotated[str, Field(pattern=TOKEN)] = "GET"
+    method: Annotated[str, Field(pattern=NAME)] = "GET"
     host: Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")] = ""
-    headers: dict[Annotated[str, Field(pattern=TOKEN)], Annotated[str, Field(pattern=VALUE)]] = (
+    headers: dict[Annotated[str, Field(pattern=NAME)], Annotated[str, Field(pattern=VALUE)]] = (
         Field(default_factory=dict)
     )
     status: Codes = ("200-399",)

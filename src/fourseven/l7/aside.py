@@ -62,6 +62,7 @@ from cython.cimports.fourseven.l7.session import (
 )
 from cython.cimports.fourseven.l7.stream import stream_rest, stream_take, stream_unpin
 from cython.cimports.fourseven.l7.upstream import (
+    server_head,
     upstream_drop,
     upstream_flush,
     upstream_read,
@@ -80,7 +81,6 @@ from cython.cimports.fourseven.protocols.chunked import (
     chunked_read,
     chunked_start,
 )
-from cython.cimports.fourseven.protocols.http1 import HeadLimits, read_response
 from cython.cimports.fourseven.protocols.message import (
     FRAMING_CHUNKED,
     FRAMING_CLOSE,
@@ -96,7 +96,7 @@ from cython.cimports.fourseven.worker.tools import (
     timer_set,
     unwatch,
 )
-from cython.cimports.fourseven.worker.worker import BUFFER_LARGE, Buffer
+from cython.cimports.fourseven.worker.worker import Buffer
 from cython.cimports.libc.stdint import int32_t, int64_t, uint32_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memmove, memset
@@ -314,26 +314,12 @@ def look(worker, aside, ended):
 
 def head(worker, aside):
     """Bytes of a head, 0: it is not whole, below 0: it is none. 1xx are passed over."""
-    limits = cython.declare(HeadLimits)
     stream: cython.pointer[Stream] = aside.session.stream
     upstream: cython.pointer[Upstream] = stream.upstream
     buffer: cython.pointer[Buffer] = upstream.in_.buffer
-    size: int32_t
-    limits.head_max = BUFFER_LARGE - 4096
-    limits.headers_max = 256
-    limits.target_max = 0
-    limits.relax = 0
-    size = read_response(
-        buffer.at + buffer.start,
-        buffer.end - buffer.start,
-        cython.address(upstream.scanned),
-        cython.address(limits),
-        stream.method_id,
-        cython.address(aside.response),
-    )
+    size: int32_t = server_head(upstream, stream.method_id, cython.address(aside.response))
     if size <= 0:
         return size
-    upstream.scanned = 0
     if aside.response.status < 200:
         buffer.start += size
         return size

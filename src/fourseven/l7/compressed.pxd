@@ -57,6 +57,5 @@ cdef bint varies_already(const Response *response) noexcept nogil
 cdef bint code_piece(Worker *worker, Session *session) noexcept nogil
 cdef void put_chunk(Shape *shape, uint32_t size) noexcept nogil
 cdef bint put_end(Shape *shape) noexcept nogil
-cdef bint take_raw(Worker *worker, Session *session) noexcept nogil
 cdef int32_t send_out(Worker *worker, Session *session) noexcept nogil
 cdef bint pause(Worker *worker, Session *session) noexcept nogil

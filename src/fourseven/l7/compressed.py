@@ -48,9 +48,8 @@ from cython.cimports.fourseven.l7.pace import pace_allow, pace_spend
 from cython.cimports.fourseven.l7.records import TAG_MAX, Shape, Stream, http_of
 from cython.cimports.fourseven.l7.response import (
     chunk_head,
-    cook_response,
     read_response_body,
-    too_large,
+    take_raw,
 )
 from cython.cimports.fourseven.l7.session import session_send, session_write
 from cython.cimports.fourseven.l7.shape import coder_release, coder_take, shape_wake
@@ -87,7 +86,6 @@ from cython.cimports.fourseven.protocols.message import (
 from cython.cimports.fourseven.snapshot.layout import Gate
 from cython.cimports.fourseven.worker.tools import buffer_large, buffer_small, run_again
 from cython.cimports.fourseven.worker.worker import (
-    REASON_ANSWER_SIZE,
     REASON_OURS,
     SKIPS_MAX,
     Buffer,
@@ -373,20 +371,6 @@ def compressed_body(worker, session):
     if read_response_body(worker, session):
         return True
     return pause(worker, session)
-
-
-def take_raw(worker, session):
-    """Off its framing; true when something was there, or it is broken."""
-    stream: cython.pointer[Stream] = session.stream
-    window = cython.address(stream.upstream.in_)
-    if cook_response(worker, session) < 0:
-        session.broken = 1
-        return True
-    if too_large(stream, 0):
-        stream.reason = REASON_ANSWER_SIZE
-        session.broken = 1
-        return True
-    return window.ready > 0 or stream.response.done or window.raw == window.buffer.end
 
 
 def send_out(worker, session):

@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t, uint64_t
 
+from fourseven.l7.records cimport Http
 from fourseven.worker.worker cimport Arrived, Plane, Worker, WorkerListener
 
 cdef const Plane *http_plane() noexcept nogil
@@ -16,4 +17,5 @@ cdef void shut(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void drain(Worker *worker) noexcept nogil
 cdef uint64_t busy(Worker *worker) noexcept nogil
 cdef void stop(Worker *worker) noexcept nogil
+cdef void spares_drop "fourseven_spares_drop"(Http *http) noexcept nogil
 cdef void drop(Worker *worker) noexcept nogil

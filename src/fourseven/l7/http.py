@@ -213,14 +213,12 @@ def stop(worker):
     pipes_drop(http)
 
 
-def drop(worker):
-    http: cython.pointer[Http] = http_of(worker)
+def spares_drop(http):
+    """Records that wait for their next use, to the system."""
     session: cython.pointer[Session]
     lane: cython.pointer[Lane]
     stream: cython.pointer[Stream]
     upstream: cython.pointer[Upstream]
-    if http is cython.NULL:
-        return
     while http.free_sessions is not cython.NULL:
         session = http.free_sessions
         http.free_sessions = session.next
@@ -238,6 +236,13 @@ def drop(worker):
         http.free_upstreams = upstream.next
         free(upstream)
     shapes_drop(http)
+
+
+def drop(worker):
+    http: cython.pointer[Http] = http_of(worker)
+    if http is cython.NULL:
+        return
+    spares_drop(http)
     free(http.idle)
     free(http.idle_count)
     free(http.idle_counted)

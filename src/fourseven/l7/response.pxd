@@ -2,7 +2,6 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fourseven.l7.heads cimport HeadContext
 from fourseven.l7.records cimport Session, Stream, Upstream
-from fourseven.protocols.message cimport Request
 from fourseven.snapshot.layout cimport Backend, Listener, Route
 from fourseven.worker.worker cimport Buffer, Worker
 
@@ -19,6 +18,7 @@ cdef void answered_after(Worker *worker, const Stream *stream, uint64_t took_ns)
 cdef void frame_response(Session *session) noexcept nogil
 cdef bint until_close(const Stream *stream) noexcept nogil
 cdef int32_t part_trailers(Worker *worker, Session *session, uint32_t data) noexcept nogil
+cdef bint take_raw(Worker *worker, Session *session) noexcept nogil
 cdef int32_t cook_response(Worker *worker, Session *session) noexcept nogil
 cdef int32_t cook_until_close(
     Worker *worker, Session *session, uint32_t most, bint last

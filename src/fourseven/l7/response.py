@@ -69,9 +69,7 @@ from cython.cimports.fourseven.l7.stream import (
     stream_unpin,
 )
 from cython.cimports.fourseven.l7.tunnel import tunnel_begin
-from cython.cimports.fourseven.l7.upstream import (
-    upstream_read,
-)
+from cython.cimports.fourseven.l7.upstream import server_head, upstream_read
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.linux import (
     MSG_NOSIGNAL,
@@ -86,7 +84,6 @@ from cython.cimports.fourseven.protocols.chunked import (
     chunked_read,
     chunked_start,
 )
-from cython.cimports.fourseven.protocols.http1 import HeadLimits, read_response
 from cython.cimports.fourseven.protocols.message import (
     FRAMING_CHUNKED,
     FRAMING_CLOSE,
@@ -100,7 +97,6 @@ from cython.cimports.fourseven.worker.judged import server_did
 from cython.cimports.fourseven.worker.latency import latency_class
 from cython.cimports.fourseven.worker.tools import acknowledge, buffer_free, timer_put_off
 from cython.cimports.fourseven.worker.worker import (
-    BUFFER_LARGE,
     FAULTS_MAX,
     REASON_ANSWER_SIZE,
     Buffer,
@@ -136,23 +132,10 @@ def response_head(worker, session):
     stream: cython.pointer[Stream] = session.stream
     upstream: cython.pointer[Upstream] = stream.upstream
     buffer: cython.pointer[Buffer] = upstream.in_.buffer
-    limits = cython.declare(HeadLimits)
     size: int32_t = 0
     if buffer is not cython.NULL and buffer.start < buffer.end:
-        limits.head_max = BUFFER_LARGE - 4096
-        limits.headers_max = 256
-        limits.target_max = 0
-        limits.relax = 0
-        size = read_response(
-            buffer.at + buffer.start,
-            buffer.end - buffer.start,
-            cython.address(upstream.scanned),
-            cython.address(limits),
-            stream.method_id,
-            worker.response,
-        )
+        size = server_head(upstream, stream.method_id, worker.response)
     if size > 0:
-        upstream.scanned = 0
         buffer.start += size
         if worker.response.status < 200:
             return interim(worker, session)
@@ -410,14 +393,7 @@ def response_body(worker, session):
             # A chunk may not take all of the buffer: the rest is the next step's.
             session.broken |= cook_until_close(worker, session, size, False) < 0
             return True
-        if cook_response(worker, session) < 0:
-            session.broken = 1
-            return True
-        if too_large(stream, 0):
-            stream.reason = REASON_ANSWER_SIZE
-            session.broken = 1
-            return True
-        if window.ready > 0 or stream.response.done or window.raw == window.buffer.end:
+        if take_raw(worker, session):
             return True
     elif (
         stream.response.framing == FRAMING_LENGTH
@@ -435,6 +411,20 @@ def response_body(worker, session):
         sent = splice_body(worker, session)
         return sent > 0
     return read_response_body(worker, session)
+
+
+def take_raw(worker, session):
+    """Off its framing; true when something was there, or it is broken."""
+    stream: cython.pointer[Stream] = session.stream
+    window = cython.address(stream.upstream.in_)
+    if cook_response(worker, session) < 0:
+        session.broken = 1
+        return True
+    if too_large(stream, 0):
+        stream.reason = REASON_ANSWER_SIZE
+        session.broken = 1
+        return True
+    return window.ready > 0 or stream.response.done or window.raw == window.buffer.end
 
 
 def cook_response(worker, session):

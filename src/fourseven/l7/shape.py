@@ -136,3 +136,4 @@ def shapes_drop(http):
             coder = http.coders[at]
             http.coders[at] = coder.next
             coder_drop(coder)
+        http.coder_count[at] = 0

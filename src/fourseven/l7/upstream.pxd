@@ -1,6 +1,7 @@
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
 from fourseven.l7.records cimport Session, Stream, Upstream
+from fourseven.protocols.message cimport Response
 from fourseven.worker.worker cimport Dead, Source, Timer, Worker
 
 cdef extern from *:
@@ -23,6 +24,10 @@ cdef void upstream_drop "fourseven_upstream_drop"(Worker *worker, Upstream *upst
 
 # As session_read, session_send, session_write and session_flush.
 cdef int32_t upstream_read "fourseven_upstream_read"(Worker *worker, Upstream *upstream) noexcept nogil
+# The head at the beginning of what came; bytes, 0: not whole yet, below 0: it is none.
+cdef int32_t server_head "fourseven_server_head"(
+    Upstream *upstream, uint16_t method_id, Response *response
+) noexcept nogil
 cdef int32_t upstream_send "fourseven_upstream_send"(
     Worker *worker, Upstream *upstream, const char *at, uint32_t size
 ) noexcept nogil

@@ -66,6 +66,7 @@ from cython.cimports.fourseven.native.linux import (
     send,
     shutdown,
 )
+from cython.cimports.fourseven.protocols.http1 import HeadLimits, read_response
 from cython.cimports.fourseven.snapshot.layout import SLOTS_MAX
 from cython.cimports.fourseven.tls.outward import TlsOutward, outward_identity
 from cython.cimports.fourseven.worker.introduce import introduce
@@ -92,7 +93,7 @@ from cython.cimports.fourseven.worker.tools import (
     timer_set,
     unwatch,
 )
-from cython.cimports.fourseven.worker.worker import Buffer
+from cython.cimports.fourseven.worker.worker import BUFFER_LARGE, Buffer
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
@@ -445,6 +446,28 @@ def upstream_read(worker, upstream):
     if errno == EINTR:
         return READ_LATER
     return READ_BROKEN
+
+
+def server_head(upstream, method_id, response):
+    """Bytes of the head at the beginning of what came, 0: it is not whole, below 0: it is none."""
+    buffer: cython.pointer[Buffer] = upstream.in_.buffer
+    limits = cython.declare(HeadLimits)
+    size: int32_t
+    limits.head_max = BUFFER_LARGE - 4096
+    limits.headers_max = 256
+    limits.target_max = 0
+    limits.relax = 0
+    size = read_response(
+        buffer.at + buffer.start,
+        buffer.end - buffer.start,
+        cython.address(upstream.scanned),
+        cython.address(limits),
+        method_id,
+        response,
+    )
+    if size > 0:
+        upstream.scanned = 0
+    return size
 
 
 def read_secure(worker, upstream):

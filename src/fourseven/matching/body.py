@@ -8,11 +8,11 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from fourseven.features import Match, Need
-from fourseven.matching.method import TOKEN
 from fourseven.matching.records import Field as Looks
 from fourseven.matching.records import Test
 from fourseven.matching.text import Plain, Regex, Sought, TextTest, listed, lower_named
 from fourseven.plan import All, Any_, Condition, Expression, Not
+from fourseven.scalars import TOKEN
 from fourseven.units import format_size, size_bytes
 
 WITHIN = 16 * 1024  # bytes: what decides (a plan, a kind, a tenant) stands early

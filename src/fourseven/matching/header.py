@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fourseven.features import Match
-from fourseven.matching.method import TOKEN
 from fourseven.matching.named import Named
 from fourseven.matching.records import Field as Looks
+from fourseven.scalars import TOKEN
 
 
 class Header(Named, Match):

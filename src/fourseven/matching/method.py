@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -13,8 +12,7 @@ from fourseven.matching.records import Test
 from fourseven.matching.rows import pack_list
 from fourseven.matching.text import Plain, listed
 from fourseven.plan import Condition, Expression
-
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110 5.6.2
+from fourseven.scalars import TOKEN
 
 
 def canonical_method(text: str) -> str:

@@ -1,5 +1,5 @@
-/* The compression libraries: zlib always, brotli and zstd where the build found their headers. What
-   was not found is a stub that no caller reaches (protocols.coding asks FOURSEVEN_HAS_* first). */
+/* The compression libraries: zlib always, brotli and zstd where the build found their headers. Of
+   what was not found the names stand here alone: protocols.coding asks FOURSEVEN_HAS_* first. */
 #ifndef FOURSEVEN_CODINGS_H
 #define FOURSEVEN_CODINGS_H
 #include <stddef.h>

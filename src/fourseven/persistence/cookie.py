@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
@@ -11,9 +10,9 @@ from fourseven import units
 from fourseven.features import Need, Persistence
 from fourseven.matching.table import Field as Seen
 from fourseven.plan import KeyPlan, PersistencePlan
+from fourseven.scalars import TokenName
 from fourseven.snapshot.layout import PersistenceKind
 
-NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 6265 4.1.1: a token
 SECRET_MIN = 16  # characters; beyond guessing over a network
 SECURE = {False: 0, "auto": 1, True: 2}
 
@@ -41,7 +40,7 @@ class Cookie(Persistence):
     key: ClassVar[str] = "cookie"
     need: ClassVar[Need] = Need.REQUEST
 
-    name: str | None = None
+    name: TokenName | None = None
     secure: Literal["auto"] | bool = "auto"
     http_only: bool = True
     same_site: Literal["lax", "strict", "none"] = "lax"
@@ -55,13 +54,6 @@ class Cookie(Persistence):
     ] = 0
     secret: Annotated[str, Field(min_length=SECRET_MIN, max_length=512)] | None = None
     secret_file: Annotated[str, Field(min_length=1)] | None = None
-
-    @field_validator("name")
-    @classmethod
-    def is_token(cls, name: str | None) -> str | None:
-        if name is not None and not NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a cookie; use letters, digits, _ and -")
-        return name
 
     @field_validator("max_age", mode="before")
     @classmethod

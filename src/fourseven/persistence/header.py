@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import field_validator
-
 from fourseven.features import Need
 from fourseven.matching.table import Field as Seen
-from fourseven.persistence.cookie import NAME
 from fourseven.persistence.kept import Kept
 from fourseven.plan import KeyPlan, PersistencePlan
+from fourseven.scalars import TokenName
 from fourseven.snapshot.layout import PersistenceKind
 
 
@@ -30,14 +28,7 @@ class Header(Kept):
     need: ClassVar[Need] = Need.REQUEST
     shorthand: ClassVar[str | None] = "name"
 
-    name: str
-
-    @field_validator("name")
-    @classmethod
-    def is_token(cls, name: str) -> str:
-        if not NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no header name; write e.g. X-Tenant")
-        return name
+    name: TokenName
 
     def lower(self) -> PersistencePlan:
         key = KeyPlan(field=int(Seen.FIELD_HEADER), name=self.name.encode())

@@ -301,9 +301,10 @@ class Decision:
         before = p.fetch_or("before", row.state, mark)
         after = p.let("after", before | mark)
         with p.when(alive(before) & ended(after)):
-            self.count_end(row)
+            self.count_flow(row, "ended")
 
-    def count_end(self, row: Pointer) -> None:
+    def count_flow(self, row: Pointer, what: str) -> None:
+        """One more that `began` or `ended`, of its server and of its listener."""
         p = self.p
         for table, number in (
             (self.tables.load, row.server),
@@ -312,7 +313,7 @@ class Decision:
             p.set(self.at.number, number)
             counts = p.lookup(table, "counts", self.at)
             with p.when(counts.present):
-                p.add(counts.ended, 1)
+                p.add(getattr(counts, what), 1)
 
     def forget(self, flow: Pointer, place: Local) -> None:
         """A client's row makes room for a new flow; so does the other, if it is this one's."""

@@ -319,14 +319,7 @@ class Handshakes:
             entry = self.entry(place)
             with p.when(entry.present):  # done: it must not make the flow again once that is gone
                 p.set(entry.waits, 0)
-            for table, number in (
-                (self.tables.load, row.server),
-                (self.tables.listeners, row.listener),
-            ):
-                p.set(self.at.number, number)
-                counts = p.lookup(table, "counts", self.at)
-                with p.when(counts.present):
-                    p.add(counts.began, 1)
+            self.d.count_flow(row, "began")
 
     # ---- entries ----
 
