@@ -20,7 +20,7 @@ from fourseven.l4.bpf.kernel import TCX_INGRESS, XDP, Loaded, Table
 from fourseven.l4.bpf.layout import BE16, BE32, U8, Array, Struct
 from fourseven.l4.kernel_plan import End
 from fourseven.l4.program.skb import SkbWire
-from fourseven.l4.program.wire import HOP, To
+from fourseven.l4.program.wire import HOP, INDEX, NO_TX, To
 from fourseven.l4.program.xdp import TX, XdpWire
 from support.network import own_network, why_not
 from support.packets_l4 import RECIPE, packet
@@ -241,6 +241,14 @@ def plain(stage, v4=True, size=0, hops=64) -> bytes:
 def test_the_way_back_is_where_it_came_from(stage, v4):
     back = TX if stage.wire is XdpWire else SkbWire.SENT
     assert stage.run(plain(stage, v4), stage.left)[0] == back
+
+
+@pytest.mark.parametrize("v4", [True, False], ids=["v4", "v6"])
+def test_an_interface_that_takes_nothing_back_gets_it_like_any_other(stage, v4):
+    number, known = INDEX.pack(number=stage.left), INDEX.pack(number=NO_TX)
+    stage.tables["short"].put(number, known)
+    for _ in range(2):  # asked of the routing table, and remembered
+        assert stage.run(plain(stage, v4), stage.left)[0] == stage.wire.SENT
 
 
 @pytest.mark.parametrize("v4", [True, False], ids=["v4", "v6"])

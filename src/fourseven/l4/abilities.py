@@ -38,9 +38,7 @@ EBPF = Ability(  # one decision, two wires
 )
 ABILITIES: dict[str, Ability] = {  # in the order in which they are preferred
     "tcx": EBPF,
-    # Not direct: its packets go back by the interface that they came from (XDP_TX), and a veth, the
-    # only interface that can be tested here, drops such frames unless its other end has a program.
-    "xdp": Ability(EBPF.picks, frozenset({ROUTED, MASQUERADE})),
+    "xdp": EBPF,
     "nftables": Ability(
         frozenset({IN_TURN, AT_RANDOM, BY_HASH}),
         frozenset({ROUTED, MASQUERADE}),

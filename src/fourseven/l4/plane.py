@@ -33,13 +33,13 @@ from fourseven.errors import FoursevenError
 from fourseven.l4 import host, netlink, pins
 from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.kernel import TCX_INGRESS, XDP, BpfError, Hook, Link, Loaded, Table
-from fourseven.l4.datapath import DataPath
+from fourseven.l4.datapath import DataPath, held
 from fourseven.l4.kernel_plan import MAPPED, End, KernelPlan, Service
 from fourseven.l4.kernel_plane import FlowFilter, FlowRecord, Home, PlaneCounts
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
 from fourseven.l4.program.tables import PLACES_MAX, fingerprint
-from fourseven.l4.program.wire import INDEX, INTERFACES_MAX, Wire
+from fourseven.l4.program.wire import INDEX, INTERFACES_MAX, NO_TX, SHORT, Wire
 from fourseven.l4.program.xdp import XdpWire
 
 HOOKS: dict[str, tuple[tuple[Hook, type[Wire]], ...]] = {  # the one that is met last comes first
@@ -227,7 +227,7 @@ class BpfPlane:
     def stand(self, interfaces: Sequence[str]) -> list[str]:
         """Before these interfaces and no others; says where that cannot be."""
         links = netlink.links()
-        self._shorten(links)
+        self._tell(links)
         there = {one.name: one for one in links}
         wanted = {there[name].number: name for name in interfaces if name in there}
         problems = [f"there is no interface {name!r}" for name in interfaces if name not in there]
@@ -243,17 +243,25 @@ class BpfPlane:
                     problems.append(f"{name}: {self.name} cannot stand there: {error.strerror}")
         return problems
 
-    def _shorten(self, links: Sequence[netlink.Interface]) -> None:
-        """Packets go straight to the other ends of these."""
+    def _tell(self, links: Sequence[netlink.Interface]) -> None:
+        """What the program must know of some interfaces."""
         if "short" not in self.tables:
             return
-        wanted = {INDEX.pack(number=number) for number in host.short(links)}
+        straight = set(host.short(links))
+        wanted = {
+            INDEX.pack(number=one.number): INDEX.pack(
+                number=NO_TX | (SHORT if one.number in straight else 0)
+            )
+            for one in links
+            if one.kind == "veth"
+        }
         table = self.tables["short"]
-        there = set(table.keys())
-        for key in there - wanted:
+        there = dict(held(table, INDEX.size))
+        for key in there.keys() - wanted.keys():
             table.remove(key)
-        for key in sorted(wanted - there)[:INTERFACES_MAX]:
-            table.put(key, key)
+        for key in sorted(wanted)[:INTERFACES_MAX]:
+            if there.get(key) != wanted[key]:
+                table.put(key, wanted[key])
 
     def _lost(self, key: tuple[int, str]) -> bool:
         return self.links[key].interface() != key[0]

@@ -7,8 +7,8 @@ the kernel rewritten, which knows what to do.
 
 Where the next interface is one end of a veth whose other end is in another network namespace (a
 container), a plain packet goes straight there, as though it had arrived: it saves a turn through
-the queue between the two. Whoever fills the table `short` sees to it that nothing stands on that
-interface's way out which such a packet would pass by.
+the queue between the two. Whoever says SHORT of an interface sees to it that nothing stands on its
+way out which such a packet would pass by.
 
 Not here: packets with a VLAN tag. The kernel takes it off and gives them to the VLAN's interface,
 before which the program stands too; so they go on untouched.
@@ -25,7 +25,7 @@ from fourseven.l4.bpf.values import Local, Pointer, Value
 from fourseven.l4.headers import IPV4, LINK, NEXT, SKB, UDP_HEADER
 from fourseven.l4.program.errors import LONGEST
 from fourseven.l4.program.refusals import Refusals
-from fourseven.l4.program.wire import ODD, PLAIN, SHORT, UNKNOWN, Wire
+from fourseven.l4.program.wire import NUMBER, ODD, PLAIN, SHORT, UNKNOWN, Wire
 
 PSEUDO, KEEP_NONE = 0x10, 0x20  # BPF_F_PSEUDO_HDR, BPF_F_MARK_MANGLED_0: UDP without a checksum
 TCP_SUM, UDP_SUM = 16, 6  # where the checksum stands in the header
@@ -125,10 +125,10 @@ class SkbWire(Wire):
             self.address(row)
             self.age()
             with p.when((row.out & SHORT) != 0):
-                p.exit(p.call("redirect_peer", row.out & (SHORT - 1), 0, kind=U32))
-            p.exit(p.call("redirect", row.out, 0, kind=U32))
+                p.exit(p.call("redirect_peer", row.out & NUMBER, 0, kind=U32))
+            p.exit(p.call("redirect", row.out & NUMBER, 0, kind=U32))
         with p.when(self.plain == UNKNOWN):
             self.age()
-            out = row.out & (SHORT - 1)
+            out = row.out & NUMBER
             p.exit(p.call("redirect_neigh", out, self.next.address, NEXT.size, 0, kind=U32))
         self.leave()

@@ -64,17 +64,19 @@ FOUND, NO_NEIGHBOUR = 0, 7  # BPF_FIB_LKUP_RET: a way is known, its neighbour pe
 ANY_LENGTH = 1  # asked of the routing table, so that it tells what fits
 PLAIN, UNKNOWN, ODD = 0, 1, 2  # a way: as remembered; its neighbour is not known; the kernel's
 
-SHORT = 1 << 31  # beside an interface's number: straight to its other end
+# Beside an interface's number: straight to its other end; it takes no frame back by XDP_TX.
+SHORT, NO_TX = 1 << 31, 1 << 30
+NUMBER = NO_TX - 1  # … without that
 HOP: dict[str, Kind | Array] = {  # a way to somewhere, in a row that remembers it; all 0 is none
     "hop": Array(U32, 3),  # hardware addresses, in the order of an Ethernet header
-    "out": U32,  # the interface, and SHORT
+    "out": U32,  # the interface, SHORT, NO_TX
     "checked": U32,  # the tick when the routing table said so
     "mtu": U16,  # the longest packet, without the Ethernet header; 0: ask, whatever the time
     "beside": U16,  # nothing
 }
 WAY = Struct("way", **HOP)
 INDEX = Struct("index", number=U32)
-INTERFACES_MAX = 4096  # to whose other ends packets go straight; those beyond are sent as usual
+INTERFACES_MAX = 4096  # of which SHORT or NO_TX is known; those beyond are cards to the program
 
 
 class To(NamedTuple):
@@ -100,7 +102,7 @@ class Wire:
         self.v4 = False
         self.second = hertz()
         self.fragments = Fragments(self, HOP)
-        self.short = p.map("short", HASH, INDEX, INDEX, INTERFACES_MAX)
+        self.known = p.map("short", HASH, INDEX, INDEX, INTERFACES_MAX)  # SHORT, NO_TX
         self.error: Callable[[], None] | None = None
         self.about: Errors | None = None  # the error that is being written about
         self.undo: Callable[[], None] | None = None  # what a packet that is left has not done
@@ -361,8 +363,9 @@ class Wire:
         with p.when(found == FOUND):
             number = p.stack("number", INDEX)
             p.set(number.number, fib.interface)
-            with p.when(p.lookup(self.short, "short", number).present):
-                p.set(row.out, fib.interface | SHORT)
+            known = p.lookup(self.known, "known", number)
+            with p.when(known.present):
+                p.set(row.out, fib.interface | known.number)
             frame = p.stack("frame", FRAME)
             p.copy(frame.to, fib.neighbour)
             p.copy(frame.source, fib.near)

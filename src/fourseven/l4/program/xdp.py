@@ -7,6 +7,10 @@ too.
 
 A frame carries its checksums whole, and they are changed by difference (RFC 1624).
 
+What leaves by the interface that it came from, as where servers answer past us, goes by XDP_TX, the
+cheapest way: the card sends the very page. A veth (NO_TX) would let such a frame lie until the next
+one comes, unless its other end has a program, too; there it is redirected like any other.
+
 Law: the interface that a frame is sent to takes frames from xdp (a card's driver, or a veth whose
 other end has an xdp program or GRO): whoever attaches the program sees to that.
 """
@@ -17,7 +21,7 @@ from fourseven.l4.bpf import checksums
 from fourseven.l4.bpf.layout import U32, U64
 from fourseven.l4.bpf.values import Local, Pointer, Value
 from fourseven.l4.headers import LINK, UDP_HEADER, XDP_MD
-from fourseven.l4.program.wire import PLAIN, SHORT, Wire
+from fourseven.l4.program.wire import NO_TX, NUMBER, PLAIN, Wire
 
 TX = 3  # XDP_TX: back by the interface that it came from
 
@@ -74,7 +78,7 @@ class XdpWire(Wire):
         p = self.p
         self.address(row)
         self.age()
-        out = p.let("out", row.out & (SHORT - 1))
-        with p.when(out == self.ingress):
+        out = p.let("out", row.out & NUMBER)
+        with p.when(out == self.ingress), p.when((row.out & NO_TX) == 0):
             p.exit(TX)
         p.exit(p.call("redirect", out, 0, kind=U32))
