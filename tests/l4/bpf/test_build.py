@@ -114,6 +114,18 @@ def outlived(p):
     p.let("y", x)
 
 
+def outlived_struct(p):
+    with p.scope():
+        key = p.stack("key", KEY)
+    p.set(key.number, 1)  # somebody else's place by now
+
+
+def outlived_address(p):
+    with p.when(p.context.len == 1):
+        row = p.stack("row", ROW)
+    p.do("skb_pull_data", p.context, row.hits.address)
+
+
 def stack_full(p):
     for i in range(70):
         p.stack(f"s{i}", KEY)
@@ -167,6 +179,8 @@ REFUSED = [
     (unreachable, "never reached: the program has left before"),
     (runs_off, "test runs off its end; the last statement is an exit"),
     (outlived, "x ended with the block that it was made in"),
+    (outlived_struct, "key ended with the block that it was made in"),
+    (outlived_address, "row.hits ended with the block that it was made in"),
     (stack_full, "the stack has 512 bytes"),
     (lonely_otherwise, "otherwise() stands right after a when(…) block"),
     (unwritten_function, "the function grow is not written yet"),

@@ -184,12 +184,24 @@ class Program(Emitter):
 
     def stack(self, name: str, struct: Struct) -> Pointer:
         """A struct on the stack, all zero."""
-        size = (struct.size + 7) // 8 * 8
-        at = self._take(name, size)
-        for offset in range(0, size, 8):
-            text = f"{name}+{offset} = 0"
-            self._emit(code.ST | code.WIDTHS[8], to=code.FRAME, offset=at + offset, text=text)
-        return Pointer(struct, name, "stack", None, at, 0)
+        made = self.room(name, struct)
+        self.clear(made)
+        return made
+
+    def room(self, name: str, struct: Struct) -> Pointer:
+        """A place for a struct on the stack, in which nothing stands yet: `clear` it where it is
+        used, and the ways that do not use it pay nothing."""
+        at = self._take(name, (struct.size + 7) // 8 * 8)
+        return Pointer(struct, name, "stack", None, at, self._blocks[-1].number)
+
+    def clear(self, made: Pointer) -> None:
+        """A struct on the stack becomes all zero."""
+        place = made.address
+        self._alive(made, place.block)
+        for offset in range(0, made._struct.size, 8):
+            text = f"{made}+{offset} = 0"
+            at = place.offset + offset
+            self._emit(code.ST | code.WIDTHS[8], to=code.FRAME, offset=at, text=text)
 
     def copy(self, to: Any, source: Any) -> None:
         """An array field into another of the same length."""

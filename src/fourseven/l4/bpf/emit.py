@@ -199,7 +199,7 @@ class Emitter:
         self._emit(opcode, to=to, source=source, text=text)
 
     def _assign(self, target: Local, value: Value) -> None:
-        self._alive(target)
+        self._alive(target, target.block)
         if target.register is not None and not _reads(value, target):
             self._value(value, target.register, SCRATCH)
             return
@@ -216,14 +216,16 @@ class Emitter:
             opcode = code.STX | code.WIDTHS[8]
             self._emit(opcode, to=code.FRAME, source=register, offset=target.stack, text=text)
 
-    def _alive(self, local: Local) -> None:
-        if all(block.number != local.block for block in self._blocks):
-            raise BuildError(f"{_here()}: {local} ended with the block that it was made in")
+    def _alive(self, one: object, made_in: int) -> None:
+        """Its place is still its own."""
+        if all(block.number != made_in for block in self._blocks):
+            raise BuildError(f"{_here()}: {one} ended with the block that it was made in")
 
     def _base(self, pointer: Pointer, scratch: int) -> int:
         """The register through which a pointer's fields are reached."""
         self._close()
         if pointer._region == "stack":
+            self._alive(pointer, pointer._taken)
             return code.FRAME
         if pointer._region == "packet" and pointer._taken != self._moves:
             raise BuildError(
@@ -234,7 +236,7 @@ class Emitter:
             raise BuildError(f"{_here()}: {pointer} may be missing; ask {pointer}.present first")
         local = pointer._local
         assert local is not None
-        self._alive(local)
+        self._alive(local, local.block)
         if local.register is not None:
             return local.register
         opcode = code.LDX | code.WIDTHS[8]
@@ -261,7 +263,7 @@ class Emitter:
             case Address():
                 self._place(value, to, text)
             case Local():
-                self._alive(value)
+                self._alive(value, value.block)
                 if value.register is None:
                     opcode = code.LDX | code.WIDTHS[8]
                     self._emit(opcode, to=to, source=code.FRAME, offset=value.stack, text=text)
@@ -286,6 +288,8 @@ class Emitter:
                 raise BuildError(f"{value!r} is no value of a program")
 
     def _place(self, value: Address, to: int, text: str) -> None:
+        if value.pointer is None:
+            self._alive(value.name, value.block)
         base = code.FRAME if value.pointer is None else self._base(value.pointer, to)
         self._emit(code.ALU64 | code.MOV | code.REGISTER, to=to, source=base, text=text)
         if value.offset:
@@ -304,7 +308,7 @@ class Emitter:
         if isinstance(right, Const) and right.number < 1 << (32 if half else 31):
             self._emit(opcode, to=to, number=right.number, text=text)
         elif isinstance(right, Local) and right.register is not None:
-            self._alive(right)
+            self._alive(right, right.block)
             self._emit(opcode | code.REGISTER, to=to, source=right.register, text=text)
         else:
             if not spare:

@@ -172,6 +172,7 @@ class Address(Value):
     name: str
     offset: int  # from the frame's end, or into what the pointer points to
     pointer: Pointer | None = None  # None: on the stack
+    block: int = 0  # on the stack: the block in which it lives
     kind: Kind = U64
 
     def __str__(self) -> str:
@@ -210,7 +211,7 @@ class Load(Value):
     def address(self) -> Address:
         """Where the field stands."""
         whole = self.pointer.address
-        return Address(str(self), whole.offset + self.offset, whole.pointer)
+        return Address(str(self), whole.offset + self.offset, whole.pointer, whole.block)
 
 
 class Fields:
@@ -225,7 +226,7 @@ class Fields:
         """Where the array begins."""
         pointer, name, offset, _ = self._of
         whole = pointer.address
-        return Address(f"{pointer}.{name}", whole.offset + offset, whole.pointer)
+        return Address(f"{pointer}.{name}", whole.offset + offset, whole.pointer, whole.block)
 
     def __getitem__(self, i: int) -> Load:
         pointer, name, offset, kind = self._of
@@ -241,7 +242,8 @@ class Pointer:
     _local: Local | None  # where the address is kept; None: on the stack
     _stack: int
     _region: str  # packet, map, stack, context
-    _taken: int  # packet: how often the packet had been moved when this was taken
+    # When it was taken. Packet: how often that had been moved; stack: the block in which it lives.
+    _taken: int
 
     def __init__(  # noqa: PLR0917 - only the builder makes one
         self, struct: Struct, name: str, region: str, local: Local | None, stack: int, taken: int
@@ -264,7 +266,7 @@ class Pointer:
         if self._region == "context":
             raise BuildError(f"{self} is given to a helper as it is, without .address")
         if self._region == "stack":
-            return Address(self._name, self._stack)
+            return Address(self._name, self._stack, None, self._taken)
         return Address(self._name, 0, self)
 
     def seen_as(self, struct: Struct) -> Pointer:

@@ -327,10 +327,12 @@ class Handshakes:
         """The first of the places where a client's handshake may stand; neighbouring ports have
         neighbouring buckets, as their flows have homes (`slots`)."""
         p = self.p
-        number = p.let("number", port.host().to(U64))
-        mixed = mix(p, [*words(address), number >> STREET_BITS << 16 | self.key.protocol])
-        p.set(mixed, (mixed >> 64 - BUCKETS_BITS ^ number >> 1 & STREET - 1) * BUCKET)
-        return mixed
+        found = p.let("bucket", 0)
+        with p.scope():
+            number = p.let("number", port.host().to(U64))
+            mixed = mix(p, [*words(address), number >> STREET_BITS << 16 | self.key.protocol])
+            p.set(found, (mixed >> 64 - BUCKETS_BITS ^ number >> 1 & STREET - 1) * BUCKET)
+        return found
 
     def ports(self, port: Value) -> Value:
         """A port and the protocol, in one number."""

@@ -336,6 +336,7 @@ class Wire:
         its way the sender may be told, who knows it by its beginning. `undo` is written where the
         packet is left to a program of ours that decides anew."""
         p = self.p
+        self.next = p.room("next", NEXT)  # until the packet is forwarded, far behind this block
         with p.when(((now - row.checked) > self.second) | (row.mtu == 0)):
             if refreshed is not None:
                 with p.scope():
@@ -376,7 +377,7 @@ class Wire:
             p.set(self.plain, ODD)
             with p.when(found == NO_NEIGHBOUR):
                 p.set(self.plain, UNKNOWN)
-                self.next = p.stack("next", NEXT)  # a gateway, or `destination`, whom a packet
+                p.clear(self.next)  # a gateway, or `destination`, whom a packet
                 p.set(self.next.family, fib.family)  # on its way past us may not name
                 p.copy(self.next.hop, fib.destination)
         p.set(row.checked, now)
@@ -410,10 +411,11 @@ class Wire:
             return
         addresses: list[tuple[Value, Value]] = []
         ports: list[tuple[Value, Value]] = []
-        ip = self.network()
-        self.remember(ip, source, destination, towards)
+        before = self.network() if self.v4 else None  # of IPv6 it stands elsewhere
+        self.remember(before, source, destination, towards)
         if source is None and destination is None:
             return
+        ip = before or self.network()
         header = p.packet("ports", self.l4, PORTS, self.PASS)
         for name, to in (("source", source), ("destination", destination)):
             if to is None:
@@ -429,12 +431,16 @@ class Wire:
         self.sums(change, checksums.difference(p, "ports_change", ports), ports)
 
     def remember(
-        self, ip: Pointer, source: To | None, destination: To | None, towards: Fields | None
+        self,
+        ip: Pointer | None,  # of IPv4
+        source: To | None,
+        destination: To | None,
+        towards: Fields | None,
     ) -> None:
         """If this is the first fragment, the others go there too."""
         p = self.p
         ends = (source and source.address, destination and destination.address, towards)
-        if self.v4:
+        if ip is not None:
             with p.when((ip.fragment & 0x2000) != 0):
                 self.fragments.remember(*ends, ip.id)
         else:
