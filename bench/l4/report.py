@@ -22,8 +22,14 @@ work on packets included: it is the cost of the whole path from end to end. Plai
 without NAT; nftables by hand is one rule with jhash and conntrack; haproxy is
 in TCP mode with splicing. `tcx`, `xdp` and `nftables` rewrite addresses only, and the servers route
 back through the balancer; `tcx masquerade` also rewrites the client's. The congestion control is
-the same everywhere. A **ratio** is between medians, ours over theirs: of rates at least so much, of
-times at most. A round with an error does not count.
+the same everywhere.
+
+A **ratio** is ours over theirs: of rates at least so much, of times at most. It is the median of
+the rounds' own ratios, each between two measurements of half a second that were made within a few
+seconds, and not the ratio between the medians above: what slows the machine for a while slows both
+and falls out. The **range** is that of the middle half of those ratios: a bar inside it could have
+been met or missed by luck. Ways that answer no bar in a work take part in its first rounds alone. A
+round with an error does not count.
 """
 
 
@@ -74,7 +80,7 @@ def figures(results: Results, measured: list[Work]) -> str:
 
 
 def verdicts(results: Results) -> str:
-    rows = ["| work | ours | against | ratio | bar | |", "|---|---|---|---:|---:|---|"]
+    rows = ["| work | ours | against | ratio | range | bar | |", "|---|---|---|---:|---|---:|---|"]
     for bar in BARS:
         if bar.work not in results.rounds:
             continue
@@ -82,8 +88,8 @@ def verdicts(results: Results) -> str:
         ratio = results.ratio(bar)
         said = f"{ratio:.2f}" if ratio else ""
         bound = f"{'≥' if work.more_is_better else '≤'} {bar.bound:.2f}"
-        cells = [work.title, bar.ours, bar.other, said, bound, results.verdict(bar)]
-        rows.append("| " + " | ".join(cells) + " |")
+        cells = [work.title, bar.ours, bar.other, said, results.range(bar), bound]
+        rows.append("| " + " | ".join([*cells, results.verdict(bar)]) + " |")
     return "\n".join(rows)
 
 

@@ -1,13 +1,18 @@
 """What a run found, and whether it is enough: medians over rounds, bars, verdicts.
 
-Laws: pure. A round with an error does not count; a ratio is taken between medians; a bar of which
-one side has no valid round is not met, and says so.
+A ratio is the median of the rounds' own ratios, each between two measurements that stood next to
+each other in time. What slows the machine for some seconds slows both alike and falls out; taken
+between medians it stays in, for those may come from different minutes. On a busy machine a ratio
+of requests scattered by a third less so, on a quiet one it is the same.
+
+Laws: pure. A round in which either side has an error does not count for a ratio; a bar of which no
+round counts is not met, and says so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median, quantiles
 
 from bench.l4.works import BARS, WORKS, Bar, Work
 
@@ -18,6 +23,7 @@ MET, MISSED, UNKNOWN = "met", "**missed**", "not measured"
 class Round:
     """One measurement of one way."""
 
+    turn: int  # measurements of one turn stood next to each other in time
     value: float
     error: str = ""  # why it does not count; empty: it does
 
@@ -44,8 +50,13 @@ class Results:
     def add(self, work: str, way: str, one: Round) -> None:
         self.rounds.setdefault(work, {}).setdefault(way, []).append(one)
 
+    def counted(self, work: str, way: str) -> dict[int, float]:
+        """The values that count, by their round."""
+        rounds = self.rounds.get(work, {}).get(way, [])
+        return {one.turn: one.value for one in rounds if not one.error and one.value}
+
     def values(self, work: str, way: str) -> list[float]:
-        return [one.value for one in self.rounds.get(work, {}).get(way, []) if not one.error]
+        return list(self.counted(work, way).values())
 
     def middle(self, work: str, way: str) -> float | None:
         values = self.values(work, way)
@@ -56,9 +67,22 @@ class Results:
         values = self.values(work, way)
         return 100 * (max(values) - min(values)) / median(values) if values else 0.0
 
+    def ratios(self, bar: Bar) -> list[float]:
+        """Of each round in which both count."""
+        ours, other = (self.counted(bar.work, way) for way in (bar.ours, bar.other))
+        return [ours[turn] / other[turn] for turn in sorted(ours.keys() & other.keys())]
+
     def ratio(self, bar: Bar) -> float | None:
-        ours, other = self.middle(bar.work, bar.ours), self.middle(bar.work, bar.other)
-        return ours / other if ours and other else None
+        ratios = self.ratios(bar)
+        return median(ratios) if ratios else None
+
+    def range(self, bar: Bar) -> str:
+        """The middle half of the rounds' ratios."""
+        ratios = self.ratios(bar)
+        if len(ratios) < 2:
+            return ""
+        low, _, high = quantiles(ratios, n=4, method="inclusive")
+        return f"{low:.2f} to {high:.2f}"
 
     def verdict(self, bar: Bar) -> str:
         ratio = self.ratio(bar)
@@ -69,10 +93,10 @@ class Results:
 
     def invalid(self) -> list[tuple[str, str, int, str]]:
         return [
-            (work, way, at + 1, one.error)
+            (work, way, one.turn + 1, one.error)
             for work, ways in self.rounds.items()
             for way, rounds in ways.items()
-            for at, one in enumerate(rounds)
+            for one in rounds
             if one.error
         ]
 

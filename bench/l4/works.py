@@ -1,7 +1,7 @@
 """The rows of the table: what is sent, how it is counted, and what the issue asks for.
 
-A bar is a ratio of medians between a way of ours and another's: rates must be at least so many
-times the other's, times at most. Laws: a row is data; nothing here starts or measures.
+A bar is a ratio between a way of ours and another's: rates must be at least so many times the
+other's, times at most. Laws: a row is data; nothing here starts or measures.
 """
 
 from __future__ import annotations
@@ -73,6 +73,12 @@ BARS = (
     *bars(TCX_MANY, TCX, requests=0.91, connections=0.91, ping=1.1),  # a cost of 1.1 at most
     *bars(TCX_MANY, TCX, pps_64=0.91, pps_16k=0.91, pps_new=0.91),
 )
+
+
+def judged_in(work: str) -> set[str]:
+    """The ways that a bar of a work is about."""
+    return {way for bar in BARS if bar.work == work for way in (bar.ours, bar.other)}
+
 
 EXTRAS = {  # measured by themselves: extras.py
     "rest": "the control plane at rest",

@@ -6,7 +6,8 @@ import pytest
 from bench.l4 import report, works
 from bench.l4.frames import TCP, UDP, base, feeder, folded
 from bench.l4.results import MET, MISSED, UNKNOWN, Extra, Results, Round
-from bench.l4.works import BARS, ROUTING, TCX, WORKS, Bar
+from bench.l4.session import SHOWN_ROUNDS, order
+from bench.l4.works import BARS, BY_HAND, HAPROXY, RELAY, ROUTING, TCX, WORKS, Bar
 
 from fourseven.l4.bpf.kernel import XDP, Loaded, Table
 from support.network import why_no_lab, why_not
@@ -15,19 +16,35 @@ from support.network import why_no_lab, why_not
 def results(**figures: tuple[float, float]) -> Results:
     found = Results({"kernel": "Linux"})
     for work, (ours, other) in figures.items():
-        for factor in (0.9, 1.0, 1.2):
-            found.add(work, TCX, Round(ours * factor))
-            found.add(work, ROUTING, Round(other * factor))
-        found.add(work, TCX, Round(ours * 100, "it failed"))
+        for turn, factor in enumerate((0.9, 1.0, 1.2)):
+            found.add(work, TCX, Round(turn, ours * factor))
+            found.add(work, ROUTING, Round(turn, other * factor))
+        found.add(work, TCX, Round(3, ours * 100, "it failed"))
+        found.add(work, ROUTING, Round(3, other))
     return found
 
 
-def test_a_ratio_is_between_medians_of_rounds_that_count():
+def test_a_ratio_is_of_measurements_that_stood_side_by_side():
     found = results(requests=(105.0, 100.0))
+    bar = Bar("requests", TCX, ROUTING, 1.03)
     assert found.middle("requests", TCX) == 105.0
-    assert found.ratio(Bar("requests", TCX, ROUTING, 1.03)) == 1.05
+    assert found.ratio(bar) == 1.05
     assert found.invalid() == [("requests", TCX, 4, "it failed")]
     assert round(found.spread("requests", TCX)) == 30
+    for turn, slow in ((4, 0.5), (5, 0.3)):  # a slow minute, for both
+        found.add("requests", TCX, Round(turn, 105.0 * slow))
+        found.add("requests", ROUTING, Round(turn, 100.0 * slow))
+    assert found.ratio(bar) == 1.05
+    assert found.range(bar) == "1.05 to 1.05"
+
+
+def test_a_way_that_answers_no_bar_takes_part_in_the_first_rounds_only():
+    names = [ROUTING, BY_HAND, HAPROXY, TCX, RELAY]
+    ping = next(work for work in WORKS if work.name == "ping")
+    assert order(ping, names, 0) == names
+    assert order(ping, names, 1) == [ROUTING, RELAY, TCX, HAPROXY, BY_HAND]  # turned round
+    assert set(names) - set(order(ping, names, SHOWN_ROUNDS)) == {RELAY}
+    assert order(ping, [], 0) == []
 
 
 @pytest.mark.parametrize(
@@ -58,8 +75,8 @@ def test_the_report_says_bars_failures_and_what_is_left_out(tmp_path):
     found.absent["xdp"] = "not here"
     found.extras.append(Extra("a change", "9 ms", "≤ 50 ms", MET))
     said = report.write(found, tmp_path / "out").read_text()
-    assert "| tcx | plain routing | 1.02 | ≥ 1.03 | **missed** |" in said
-    assert "| tcx | plain routing | 0.90 | ≤ 0.95 | met |" in said
+    assert "| tcx | plain routing | 1.02 | 1.02 to 1.02 | ≥ 1.03 | **missed** |" in said
+    assert "| tcx | plain routing | 0.90 | 0.90 to 0.90 | ≤ 0.95 | met |" in said
     assert "- xdp: not here" in said
     assert "| a change | 9 ms | ≤ 50 ms | met |" in said
     assert "- requests, tcx, round 4: it failed" in said

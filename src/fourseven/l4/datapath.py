@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import secrets
 import struct
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from fourseven.errors import FoursevenError
-from fourseven.l4 import netlink
+from fourseven.l4 import netlink, places
 from fourseven.l4.bpf.kernel import Table
 from fourseven.l4.kernel_plan import IN_TURN, MAPPED, MASQUERADE, End, KernelPlan, Service
 from fourseven.l4.kernel_plane import Counts, FlowFilter, FlowRecord, ListenerCounts, PlaneCounts
@@ -74,6 +75,7 @@ class DataPath:
         self.own: dict[tuple[int, bytes], int] = {}  # (family, address): its listener, or SEVERAL
         self.left: list[tuple[int, int]] = []  # regions that a packet may still read
         self._adopt()
+        self.places = tables["places"].memory()
         self.sweep = Sweep(tables, self.families)
 
     def _adopt(self) -> None:
@@ -109,6 +111,7 @@ class DataPath:
     def close(self) -> None:
         """Lets go; the tables are their owner's."""
         self.sweep.close()
+        self.places.close()
 
     # ---- writing a plan ----
 
@@ -128,8 +131,7 @@ class DataPath:
         # From here on nothing is refused.
         self.backends, self.listeners, self.used = backends, names, used
         for content in fresh:
-            first, length = regions[content]
-            self.tables["places"].fill(first, content, length)
+            places.spread(content, self.places, regions[content][0])
         for number, raw in servers.items():
             if self.rows.get(number) != raw:
                 self.tables["servers"].put(INDEX.pack(number=number), raw)
@@ -198,9 +200,10 @@ class DataPath:
             same = (id(service.table), id(service.servers), service.backend)
             if same not in made:
                 backend = name_hash(service.backend)
-                ids = [self.numbers[backend, server] for server in service.servers]
-                picked = [ids[at] for at in service.table]
-                made[same] = struct.pack(f"={len(picked)}I", *picked)
+                ids = array("I", [self.numbers[backend, server] for server in service.servers])
+                picked = array("I", bytes(4 * len(service.table)))
+                places.gather(service.table, ids, picked)
+                made[same] = picked.tobytes()
             found[i] = made[same]
         return found
 

@@ -36,14 +36,7 @@ NUMBERS = {
 }
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT, PROG_LOAD = 0, 1, 2, 3, 4, 5
 OBJECT_PIN, OBJECT_GET, TEST_RUN, OBJECT_INFO, PROG_QUERY = 6, 7, 10, 15, 16
-LOOKUP_BATCH, UPDATE_BATCH, DELETE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = (
-    24,
-    26,
-    27,
-    28,
-    29,
-    34,
-)
+LOOKUP_BATCH, DELETE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 24, 27, 28, 29, 34
 ATTRIBUTES = 128  # bytes of union bpf_attr that we know; the kernel takes a shorter one as zeros
 LOG = 1 << 20  # bytes; enough for the trace of a few thousand instructions
 LOG_MAX = 1 << 26  # a branching program's trace can be long; the kernel gives no more than 1 GB
@@ -235,15 +228,6 @@ class Table(Descriptor):
             (done,) = struct.unpack_from("=I", after, 32)
             yield from range(at, at + done)
             at += done + (result < 0)  # the one after them had none
-
-    def fill(self, first: int, values: bytes, count: int) -> None:
-        """Writes `count` rows of an array from `first` on, in one call."""
-        if not count:
-            return
-        names, rows = room(struct.pack(f"={count}I", *range(first, first + count))), room(values)
-        places = (ctypes.addressof(names), ctypes.addressof(rows), count, self.number, 0, 0)
-        attributes = struct.pack("=QQQQIIQQ", 0, 0, *places)
-        bpf(UPDATE_BATCH, attributes, f"filling the map {self.form.name}")
 
     def memory(self) -> mmap.mmap:
         """The rows of a SHARED array themselves: what is written there is so at once, for both."""

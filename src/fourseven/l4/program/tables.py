@@ -12,9 +12,10 @@ its row, which of IPv4 is one cache line: no other table is asked. What is asked
 stands apart (`births`). How rows are found and taken is told in `slots`.
 
 The rows of flows are memory that the control plane sees as well, and takes rows out of by the same
-rules. Of every other table a row is written by one side only, since a whole row is written at once
-there, and what was counted meanwhile would be lost. So what the control plane knows about flows
-that ended unseen (`settled`) stands beside what the kernel counted (`load`).
+rules; it writes `places` so, too, where no packet looks. Of every other table a row is written by
+one side only, since a whole row is written at once there, and what was counted meanwhile would be
+lost. So what the control plane knows about flows that ended unseen (`settled`) stands beside what
+the kernel counted (`load`).
 
 Laws: a server and a listener keep their numbers as long as the tables live. A change of any layout
 here changes `fingerprint`, and then pinned tables of an older version are not adopted.
@@ -237,7 +238,7 @@ class Tables:
                 f"pending{family}", ARRAY, INDEX, PENDING[family], PENDING_MAX
             )
         self.seed = p.map("seed", ARRAY, INDEX, SEED, 1)
-        self.places = p.map("places", ARRAY, INDEX, INDEX, places)
+        self.places = p.map("places", ARRAY, INDEX, INDEX, places, SHARED)
         self.servers = p.map("servers", ARRAY, INDEX, SERVER, SERVERS_MAX)
         self.names = p.map("names", ARRAY, INDEX, NAME, LISTENERS_MAX)
         self.ways = p.map("ways", ARRAY, INDEX, WAY, SERVERS_MAX)
@@ -255,9 +256,8 @@ def fingerprint(maps: Iterable[Map]) -> str:
     pinned fits, or is another version's."""
     digest = hashlib.sha256(PLACEMENT)
     for one in sorted(maps, key=lambda one: one.name):
-        digest.update(
-            repr((one.name, one.type, one.size, one.key.fields, one.value.fields)).encode()
-        )
+        fields = one.key.fields, one.value.fields
+        digest.update(repr((one.name, one.type, one.size, one.flags, *fields)).encode())
     return digest.hexdigest()[:16]
 
 
