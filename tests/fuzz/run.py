@@ -57,9 +57,11 @@ ENGINE += [f"fourseven.l7.{name}" for name in ("session", "stream", "trunk", "tu
 ENGINE += [f"fourseven.l7.{name}" for name in ("waits", "websocket")]
 # And what a stranger shows to come in: tokens and their parts.
 ENGINE += ["fourseven.protocols.base64", "fourseven.matching.json", "fourseven.l7.gate_token"]
+ENGINE += ["fourseven.protocols.accept_encoding", "fourseven.l7.load"]
 TARGETS = ["request", "response", "chunked", "client_hello", "proxy", "path"]
 SESSIONS = ["http2", "http2_servers"]
 TOKENS = ["token", "base64", "json"]
+WORDS = ["accept", "load"]
 SANITIZE = "-fsanitize=address,undefined"
 FLAGS = ["-g", "-O1", "-std=gnu11", "-UNDEBUG", "-fno-sanitize-recover=undefined", "-w"]
 FLAGS += ["-DPCRE2_CODE_UNIT_WIDTH=8", "-fno-sanitize=null"]  # for offsets, as in setup.py
@@ -82,11 +84,23 @@ SHOWN = {
         b'\x01/a\n{"a":"\\u00e4\\ud83d\\ude00\\n"}',
         b'\x00/a\n{"b":[[{"c":-0.10e+2}]],"a":1',
     ],
+    "accept": [
+        b"\x1egzip;q=0.8, br, *;q=0",
+        b"\x39identity;q=1 ; q=0, x-gzip\t;\tq=0.001 ,zstd",
+        b"\x00*;q=1.000,GZIP;q=0.999,br;q=0.12345,zstd;q=2",
+    ],
+    "load": [
+        b"\x0235%",
+        b"\x020.5e-1",
+        b"\x02123456789012345678e-18",
+        b"\x01TEXT rps=100, application_utilization=0,cpu_utilization=0.25",
+        b'\x01JSON {"applicationUtilization": 1e-3, "cpu_utilization": 0.5}',
+    ],
 }
 
 
 def source(module: str) -> Path:
-    if module in ("targets", "sessions", "tokens"):
+    if module in ("targets", "sessions", "tokens", "words"):
         return HERE / f"{module}.py"
     return ROOT / "src" / Path(*module.split(".")).with_suffix(".py")
 
@@ -159,7 +173,7 @@ def seeds(target: str) -> list[bytes]:
     """The rows of the unit tests; before them the byte that chooses no option."""
     if target in SESSIONS:
         return scripts.CLIENTS if target == "http2" else scripts.SERVERS
-    if target in TOKENS:
+    if target in SHOWN:
         return SHOWN[target]
     sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
     from protocols import (
@@ -199,12 +213,14 @@ def plant(target: str) -> Path:
 def module_of(target: str) -> str:
     if target in TOKENS:
         return "tokens"
+    if target in WORDS:
+        return "words"
     return "sessions" if target in SESSIONS else "targets"
 
 
 def dictionary_of(target: str) -> Path:
-    if target in TOKENS:
-        return HERE / "token.dict"
+    if target in SHOWN:
+        return HERE / ("token.dict" if target in TOKENS else "words.dict")
     return HERE / ("http2.dict" if target in SESSIONS else "http.dict")
 
 
@@ -259,7 +275,7 @@ def fuzz(target: str, runs: int, seconds: int | None) -> bool:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    every = [*TARGETS, *SESSIONS, *TOKENS]
+    every = [*TARGETS, *SESSIONS, *TOKENS, *WORDS]
     arguments.add_argument("targets", nargs="*", metavar="target", help=", ".join(every))
     arguments.add_argument(
         "--runs", type=int, default=RUNS, help="executions of each reader (%(default)s)"
