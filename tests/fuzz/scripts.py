@@ -18,6 +18,11 @@ def zeros(stream: int, blocks: int, flags: int = 0) -> bytes:
     return bytes([ZEROS | DATA, flags, stream, blocks])
 
 
+def large(kind: int, stream: int, blocks: int, flags: int = 0) -> bytes:
+    """HEADERS or CONTINUATION with one field of so many times 64 bytes."""
+    return bytes([ZEROS | kind, flags, stream, blocks])
+
+
 def raw(data: bytes) -> bytes:
     return bytes([0x80 | len(data)]) + data
 
@@ -70,6 +75,16 @@ LIVES = [
     frame(PUSH, WHOLE, 1, bytes(4)),
     frame(SETTINGS, END) + UPDATE + frame(12, 0, 0, b"unknown") + raw(b"PRI * HTTP/2.0"),
     raw(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    frame(HEADERS, END, 1, head()) + large(CONTINUATION, 1, 250) + large(CONTINUATION, 1, 250, 4),
+    frame(HEADERS, END, 1, head()) + large(CONTINUATION, 1, 100, 4) + ask(3),
+    post(1) + zeros(1, 20) + large(HEADERS, 1, 250, END) + large(CONTINUATION, 1, 250, WHOLE),
+    post(1, b"/2") + zeros(1, 20) + large(HEADERS, 1, 200, END | WHOLE),
+    frame(HEADERS, END, 1, head()) + frame(RESET, 0, 1, bytes(4)),
+    post(1) + frame(HEADERS, END, 1, TRAILERS) + frame(CONTINUATION, WHOLE, 1, TRAILERS),
+    joined(post(1)) + joined(zeros(1, 255)) + joined(zeros(1, 255)) + zeros(1, 255, END),
+    frame(HEADERS, END, 1, head() + b"\x40\6cookie\x32" + b"a" * 50)
+    + frame(CONTINUATION, 0, 1, b"\xbe" * 200)
+    + frame(CONTINUATION, WHOLE, 1, b"\xbe" * 200),
 ]
 CLIENTS = [
     bytes([choices, mood]) + life
@@ -96,6 +111,11 @@ ANSWERS = [
     frame(PUSH, WHOLE, 1, b"\0\0\0\x02" + head()),
     frame(PING, 0, 0, bytes(8)) + frame(SETTINGS, END) + frame(HEADERS, END | WHOLE, 1, OK),
     raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    frame(HEADERS, WHOLE, 1, OK) + large(HEADERS, 1, 200, END) + large(CONTINUATION, 1, 200, 4),
+    frame(HEADERS, 0, 1, OK) + large(CONTINUATION, 1, 200) + large(CONTINUATION, 1, 200, WHOLE),
+    frame(HEADERS, 0, 1, OK) + large(CONTINUATION, 1, 50, WHOLE) + frame(DATA, END, 1, b"hello"),
+    frame(HEADERS, WHOLE, 1, OK) + frame(DATA, 0, 1, b"a") + large(HEADERS, 1, 9, END | WHOLE),
+    joined(frame(HEADERS, WHOLE, 3, OK)) + joined(zeros(3, 255)) * 3 + frame(RESET, 0, 3, bytes(4)),
 ]
 SERVERS = [
     bytes([choices, clients]) + answer

@@ -9,6 +9,12 @@ cdef extern from "<sys/socket.h>" nogil:
     int AF_UNIX, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC
     int socketpair(int domain, int kind, int protocol, int *ends)
 
+cdef extern from "<sanitizer/allocator_interface.h>" nogil:
+    size_t allocated "__sanitizer_get_current_allocated_bytes"()
+
+# What an input means: a life of one client or server, from its first byte to the last of it gone.
+ctypedef void (*life_fn)(const char *data, uint32_t size) noexcept nogil
+
 cpdef enum:
     PEERS_MAX = 16          # clients, and connections that the engine makes to servers
     HEARD_MAX = 4096        # of what a peer gets, kept to be judged
@@ -55,6 +61,10 @@ cdef HeadLimits LIMITS
 cdef void http2(const char *data, uint32_t size) noexcept nogil
 cdef void http2_servers(const char *data, uint32_t size) noexcept nogil
 
+cdef void lived(life_fn life, const char *data, uint32_t size) noexcept nogil
+cdef void client_life(const char *data, uint32_t size) noexcept nogil
+cdef void server_life(const char *data, uint32_t size) noexcept nogil
+cdef const char *field_of(uint32_t size) noexcept nogil
 cdef Peer *enter(Stage *stage, uint8_t kind) noexcept nogil
 cdef Peer *newest(Stage *stage, uint8_t kind) noexcept nogil
 cdef void step(Stage *stage) noexcept nogil

@@ -270,6 +270,8 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_has_pending(const SSL *ssl)
     int SSL_shutdown(SSL *ssl)
     int SSL_session_reused(const SSL *ssl)
+    int SSL_version(const SSL *ssl)
+    const int TLS1_3_VERSION
     int SSL_get_error(const SSL *ssl, int result)
     const char *SSL_get_servername(const SSL *ssl, int kind)
     X509 *SSL_get_certificate(const SSL *ssl)

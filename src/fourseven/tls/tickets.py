@@ -4,12 +4,14 @@ A client that comes back shows a ticket and skips the costly half of the handsha
 the session itself, encrypted by us, so no worker keeps anything, and any worker can take it up. The
 key is as good as every session it protects: it is made here, lives in memory alone, and is
 replaced every few hours. A ticket under the key before is still taken, and answered with a new one.
+In TLS 1.3 each is: there a client uses a ticket once, lest two connections be known as one client's
+(RFC 8446 C.4), and without a new one its next connection would be a full handshake again.
 
 Laws: a key is never changed once it is in the list, so workers walk it without a lock. What has
 left the accepted part stays for two more rotations (hours; a walk takes microseconds) and is then
 wiped.
 
-Source: RFC 5077 4 (the ticket's form), RFC 8446 4.6.1.
+Source: RFC 5077 4 (the ticket's form), RFC 8446 4.6.1 and C.4.
 """
 
 import cython
@@ -17,6 +19,7 @@ from cython.cimports.fourseven.native.openssl import (
     OSSL_MAC_PARAM_DIGEST,
     OSSL_MAC_PARAM_KEY,
     OSSL_PARAM,
+    TLS1_3_VERSION,
     EVP_CIPHER_fetch,
     EVP_CIPHER_free,
     EVP_DecryptInit_ex,
@@ -29,6 +32,7 @@ from cython.cimports.fourseven.native.openssl import (
     RAND_bytes,
     SSL_CTX_get_app_data,
     SSL_get_SSL_CTX,
+    SSL_version,
 )
 from cython.cimports.fourseven.tls.tickets import (
     KEY_NAME,
@@ -123,7 +127,7 @@ def ticket_key(ssl, name, iv, cipher, mac, encrypt):
         if memcmp(name, cython.address(key.name[0]), KEY_NAME) == 0:
             if begin(ring, key, iv, cipher, mac, 0) != 1:
                 return -1
-            return 1 if at == 0 else 2
+            return 1 if at == 0 and SSL_version(ssl) != TLS1_3_VERSION else 2
         key = key.older
         if key is cython.NULL:
             return 0
