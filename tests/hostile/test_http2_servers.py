@@ -151,6 +151,11 @@ def latin_head(*fields: tuple[bytes, bytes]) -> Script:
 OK = (":status", "200")
 BAD: dict[str, Script] = {
     "no status": raw(lambda call: head(call, ("x-a", "1"), end=True)),
+    "a length before any status": raw(lambda call: head(call, ("content-length", "5"))),
+    "a length behind an interim answer": raw(
+        lambda call: head(call, (":status", "103")),
+        lambda call: head(call, ("content-length", "5")),
+    ),
     "a status that is none": raw(lambda call: head(call, (":status", "abc"), end=True)),
     "a status of four digits": raw(lambda call: head(call, (":status", "2000"), end=True)),
     "an empty status": raw(lambda call: head(call, (":status", ""), end=True)),

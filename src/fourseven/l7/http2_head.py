@@ -369,7 +369,7 @@ def room_for(http2, lane, size):
 
 
 def answer_field(http2, lane, name, value):
-    """`:status` stands first (RFC 9113 8.3), and the library has seen to it."""
+    """`:status` stands first (RFC 9113 8.3); the library sees that nothing stands before it."""
     building: cython.pointer[Building] = cython.address(http2.building)
     if lane.refuse:
         return
@@ -389,6 +389,8 @@ def answer_field(http2, lane, name, value):
         elif says(value, b"204") or says(value, b"304"):
             building.has_length = 1
         return
+    if lane.session.in_.buffer is cython.NULL:
+        return  # no status stood before it, which the library notes at the head's end alone
     if not all_of(name, TOKEN, 65535) or frames(name):
         return
     if skip_field(
