@@ -73,8 +73,8 @@ class Health(HealthCheck):
     )
     on_down: Literal["keep", "cut"] = Field(
         _HEALTH.on_down,
-        description="What becomes of the flows of a server that goes down, in the kernel planes:"
-        " they may go on, or their clients get a reset and connect anew.",
+        description="What becomes of the connections and flows of Layer 4, in every plane, of a"
+        " server that goes down: they may go on, or their clients get a reset and connect anew.",
     )
     panic_percent: Percent = Field(
         _HEALTH.panic_percent,

@@ -285,7 +285,7 @@ class HealthPlan:
     fall: int = 3
     port: int = 0
     panic_percent: int = 0
-    on_down: Literal["keep", "cut"] = "keep"  # what becomes of its flows in the kernel planes
+    on_down: Literal["keep", "cut"] = "keep"  # what becomes of its flows at Layer 4
     jitter_percent: int = 10  # of each interval, both ways
 
 

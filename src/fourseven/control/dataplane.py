@@ -185,18 +185,26 @@ class DataPlane:
             memset(cython.address(slot.sockaddr[0]), 0, 112)
             memcpy(cython.address(slot.sockaddr[0]), at, len(raw))
             slot.sockaddr_size = len(raw)
+            store_relaxed_u32(cython.address(slot.cut), 0)
             store_release_u32(cython.address(slot.usable), usable)
         return 0
 
     def order(self, backend: str, address: str, order) -> None:
         """What a server of the current plan may do from now on (health.standing.Order); what runs
-        there goes on."""
+        there goes on, but for Layer 4's connections and flows where they are to be cut."""
         number = self.numbers.slots.taken[backend, address]
         slot: cython.pointer[Slot] = cython.address(self.cell.shared.slots[number])
         spared = 1024 - 1024 * order.share // 1000
         store_relaxed_u32(cython.address(slot.share), spared)
         store_relaxed_u32(cython.address(slot.persists), order.persists)
         store_release_u32(cython.address(slot.usable), order.usable)
+        if order.cut == load_relaxed_u32(cython.address(slot.cut)):
+            return
+        store_relaxed_u32(cython.address(slot.cut), order.cut)
+        if order.cut:
+            said = load_relaxed_u32(cython.address(self.cell.shared.cuts)) + 1
+            store_release_u32(cython.address(self.cell.shared.cuts), said & 0xFFFFFFFF)
+            self.wake()
 
     def in_flight(self, backend: str, address: str) -> int:
         """Requests (L7) or connections (L4) at a server just now; 0 for one that is not known."""

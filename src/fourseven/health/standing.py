@@ -11,7 +11,7 @@ What follows for the data planes is an Order of four parts:
     usable     new work may go there
     persists   sessions that were bound to it may go on coming, although it takes nothing new
     share      of the new work that would be its by weight, per mille
-    cut        flows in the kernel are ended
+    cut        connections and flows of Layer 4 are ended
 
 A server that drains is `drained` once nothing is in flight at it: the moment to pull the plug.
 

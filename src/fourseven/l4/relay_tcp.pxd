@@ -34,13 +34,14 @@ cdef struct Relay:          # of one worker
     Session *sessions
     uint64_t count
     Pipes pipes
+    uint32_t cuts           # how many of Shared.cuts were looked at (l4.relay_cut)
 
 cdef enum:
     RELAY_TCP = 1           # MODE_RELAY_TCP, as an index
 
 cdef Plane PLANE
 
-# ---- of relay_tcp.py alone ----
+# ---- of relay_tcp.py alone; owner_wait.py and relay_cut.py ask for some ----
 cdef int32_t start(Worker *worker) noexcept nogil
 cdef int32_t open(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void accept "fourseven_relay_accept"(Worker *worker, WorkerListener *listener) noexcept nogil

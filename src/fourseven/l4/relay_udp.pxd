@@ -43,6 +43,7 @@ cdef struct Batch:
 cdef struct RelayUdp:       # of one worker
     Batch batch
     uint64_t count          # flows
+    uint32_t cuts           # how many of Shared.cuts were looked at (l4.relay_cut)
 
 # What a listener has of its own.
 cdef struct Flows:
@@ -51,7 +52,7 @@ cdef struct Flows:
 
 cdef Plane PLANE
 
-# ---- of relay_udp.py alone ----
+# ---- of relay_udp.py alone; relay_cut.py ends flows, too ----
 cdef int32_t start(Worker *worker) noexcept nogil
 cdef int32_t open(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void accept "fourseven_udp_accept"(Worker *worker, WorkerListener *listener) noexcept nogil

@@ -7,6 +7,7 @@ typedef struct {
     Snapshot *current FOURSEVEN_LINE; /* control; atomic */
     uint64_t epoch;                   /* control; atomic: moves on at each publish */
     uint32_t draining;                /* control; atomic: 1 = accept nothing more, finish */
+    uint32_t cuts;                    /* control; atomic: how often a slot came to be `cut` */
     Slot *slots FOURSEVEN_LINE;       /* the bases; never change */
     BackendState *backends;
     ListenerState *listeners;

@@ -10,6 +10,7 @@ cdef extern from "fourseven/snapshot/cell.h" nogil:
         Snapshot *current
         uint64_t epoch
         uint32_t draining
+        uint32_t cuts
         Slot *slots
         BackendState *backends
         ListenerState *listeners

@@ -45,6 +45,7 @@ typedef struct FOURSEVEN_LINE {
     /* written by control, read by workers at each pick */
     uint32_t share;    /* of the work that it would get, what it is spared now, in 1/1024: slow start; 0: nothing */
     uint32_t persists; /* 1: those who persist may come although it is not usable (draining) */
+    uint32_t cut;      /* 1: what runs there at Layer 4 ends (l4.relay_cut); read when Shared.cuts moves on */
     /* written by every worker, atomically */
     FOURSEVEN_LINE int64_t connections; /* L7: open to it, idle ones too; exact over all workers */
     Circuit circuit;

@@ -178,6 +178,7 @@ cdef extern from "fourseven/snapshot/layout.h" nogil:
         uint32_t errors_row
         uint32_t share
         uint32_t persists
+        uint32_t cut
         int64_t connections
         Circuit circuit
         uint64_t load_at_ms
