@@ -94,6 +94,24 @@ def parse_wrk(text: str) -> dict[str, float]:
     return found
 
 
+def parse_s_time(text: str, mark: str, size: int) -> dict:
+    """Of openssl s_time, which prints a mark for each connection: * for a full handshake, r for a
+    resumed one. With a request each has read an answer of so many bytes, and its head."""
+    found = re.search(
+        r"^([*r]+)\s+(\d+) connections in .*\s+\2 connections in .*, (\d+) bytes read",
+        text,
+        re.MULTILINE,
+    )
+    if found is None:
+        raise ValueError(f"openssl s_time said {text[-300:]!r}")
+    count, read = int(found[2]), int(found[3])
+    other = count - found[1].count(mark)
+    errors = f"{other} handshakes were of the other kind" if other else ""
+    if mark == "*" and read <= size:
+        errors = errors or f"answers had {read} bytes"
+    return {"requests": count, "errors": errors}
+
+
 def parse_h2load(text: str, log: Iterable[str]) -> dict:
     """h2load's report, and its log for the times of the requests: a line has start, status, µs."""
     counts = re.search(r"requests: \d+ total, \d+ started, (\d+) done, .*", text)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 import ssl
@@ -21,12 +20,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
 from bench import certificate
-from bench.figures import parse_h2load, parse_wrk, wrk_errors
-from bench.works import GRPC, Work, route_target
+from bench.figures import parse_h2load, parse_s_time, parse_wrk, wrk_errors
+from bench.works import GRPC, RESUMED, Work, route_target
 from fourseven.demo.processes import Failed
 
 HERE = Path(__file__).parent
@@ -65,26 +65,33 @@ def wrk(
     return {**found, "errors": wrk_errors(found)}
 
 
-def resumed(port: int, seconds: float, cores: set[int]) -> dict:
-    """One handshake after the other, each resuming the first one, by openssl's own tool.
+def handshakes(port: int, work: Work, seconds: float, cores: set[int]) -> dict:
+    """A connection for each request, one after the other on each of `connections` processes of
+    openssl's own tool: none resumes another, or each the first one of its process.
 
-    No request follows: the tool knows HTTP/1.0 alone, without a Host. TLS 1.2, since there it
-    resumes by what the first handshake gave; the cost is of the same kind.
+    wrk is no tool for this: in TLS 1.3 it resumes whenever it was given a ticket. The tool knows
+    HTTP/1.0 alone, without a Host, so what it takes for a path is a request of ours, and the end of
+    its own becomes a field. Resumption is that of TLS 1.2, since there the tool resumes by what the
+    first handshake gave, and no request follows; the cost is of the same kind.
     """
-    command = ["openssl", "s_time", "-connect", f"{ADDRESS}:{port}", "-reuse"]
-    command += ["-tls1_2", "-time", str(max(1, round(seconds)))]
-    text = run(command, cores, seconds + TIMEOUT_SECONDS + 5, None)
-    found = re.search(r"(\d+) connections in (\d+) real seconds", text)
-    if found is None:
-        raise Failed(f"openssl s_time said {text[-300:]!r}")
-    count = int(found[1])
-    wait_us = 1e6 * int(found[2]) / max(count, 1)
-    again = text.count("r")  # it prints r for each that was resumed, * for each that was not
-    errors = "" if again >= count else f"{count - again} handshakes were not resumed"
+    asked = f"{work.path} HTTP/1.1\r\nHost: {certificate.HOST}\r\nConnection: close\r\nX-Rest:"
+    command = ["openssl", "s_time", "-connect", f"{ADDRESS}:{port}"]
+    again = work.tool == RESUMED
+    command += ["-reuse", "-tls1_2"] if again else ["-new", "-tls1_3", "-www", asked]
+    command += ["-time", str(max(1, round(seconds)))]
+    limit = seconds + TIMEOUT_SECONDS + 5
+    started = time.monotonic()
+    with ThreadPoolExecutor(work.connections) as pool:
+        texts = list(pool.map(lambda _: run(command, cores, limit, None), range(work.connections)))
+    duration_us = 1e6 * (time.monotonic() - started)
+    found = [parse_s_time(text, "r" if again else "*", work.size) for text in texts]
+    count = sum(each["requests"] for each in found)
+    wait_us = work.connections * duration_us / count
+    errors = next((each["errors"] for each in found if each["errors"]), "")
     return {
         "requests": count,
         "bytes": 0,
-        "duration_us": 1e6 * int(found[2]),
+        "duration_us": duration_us,
         "p50_us": wait_us,
         "p99_us": wait_us,
         "errors": errors,

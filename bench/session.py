@@ -27,6 +27,7 @@ from bench.peers import PEERS
 from bench.peers.peer import Peer, install
 from bench.works import (
     EVERYTHING,
+    FULL,
     GRPC,
     IDLE,
     RATE,
@@ -173,8 +174,8 @@ class Bench:
 
     def load(self, work: Work, proxy: Proxy, seconds: float, targets: Path | None) -> dict:
         port = proxy.port
-        if work.tool == RESUMED:
-            return loads.resumed(port, seconds, self.load_cores)
+        if work.tool in (FULL, RESUMED):
+            return loads.handshakes(port, work, seconds, self.load_cores)
         if work.tool == STREAMS:
             return loads.streams(port, work, seconds, self.load_cores)
         if work.setup.kind == EVERYTHING:

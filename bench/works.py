@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 HTTP, RELAY, ROUTES, GRPC = "http", "relay", "routes", "grpc"
 EVERYTHING = "everything"  # health checks, persistence, a rate limit, metrics, an access log
 THROUGHPUT, RATE, IDLE = "throughput", "rate", "idle"
-WRK, RESUMED, STREAMS = "wrk", "openssl s_time", "h2load"  # who makes the load of a throughput
+# Who makes the load of a throughput.
+WRK, STREAMS = "wrk", "h2load"
+FULL, RESUMED = "openssl s_time -new", "openssl s_time -reuse"
 
 ROUTES_FEW, ROUTES_MANY = 10, 10_000
 IDLE_CONNECTIONS = 10_000  # the descriptor limit of a common container is 20,000
@@ -105,10 +107,19 @@ WORKS = (
     Work(
         "tls-64KiB", "TLS: 64 KiB answers", SECURE, path="/65536", size=1 << 16, floor=1.0, aim=1.2
     ),
-    Work("tls-new", "TLS: a full handshake per request", SECURE, close=True, floor=1.0, aim=1.2),
+    Work(
+        "tls-new",
+        "TLS 1.3: a full handshake per request",
+        SECURE,
+        tool=FULL,
+        connections=4,
+        floor=1.0,
+        aim=1.2,
+    ),
+    Work("tls-return", "TLS 1.3: a resumed handshake per request", SECURE, close=True, floor=1.0),
     Work(
         "tls-resumed",
-        "TLS: a resumed handshake, no request",
+        "TLS 1.2: a resumed handshake, no request",
         SECURE,
         tool=RESUMED,
         connections=1,

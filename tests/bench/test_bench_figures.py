@@ -5,6 +5,7 @@ from bench.figures import (
     Sample,
     neighbours,
     parse_h2load,
+    parse_s_time,
     parse_wrk,
     ratio_to_better,
     rotated,
@@ -97,6 +98,7 @@ def test_every_bar_of_the_issue_stands_in_the_table():
         "tls-128B": (1.15, 1.3),
         "tls-64KiB": (1.0, 1.2),
         "tls-new": (1.0, 1.2),
+        "tls-return": (1.0, 0.0),
         "tls-resumed": (1.0, 0.0),
         "h2": (1.2, 1.5),
         "128B": (1.3, 1.5),
@@ -113,6 +115,33 @@ def test_a_process_that_is_gone_has_no_tree():
     beyond = 2**22 + 1  # above the kernel's largest process id
     assert stat(beyond) == []
     assert tree(beyond) == []
+
+
+S_TIME = (
+    "Collecting connection statistics for 1 seconds\n{marks}\n\n"
+    "3 connections in 0.02s; 150.00 connections/user sec, bytes read {all}\n"
+    "3 connections in 2 real seconds, {each} bytes read per connection\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("marks", "wanted", "each", "errors"),
+    [
+        ("***", "*", 213, ""),
+        ("rrr", "r", 0, ""),
+        ("*r*", "*", 213, "1 handshakes were of the other kind"),
+        ("***", "r", 0, "3 handshakes were of the other kind"),
+        ("***", "*", 128, "answers had 128 bytes"),  # without a head, it is none
+    ],
+)
+def test_s_time_is_read(marks, wanted, each, errors):
+    text = S_TIME.format(marks=marks, all=3 * each, each=each)
+    assert parse_s_time(text, wanted, 128) == {"requests": 3, "errors": errors}
+
+
+def test_s_time_without_connections_is_an_error():
+    with pytest.raises(ValueError, match="openssl s_time said"):
+        parse_s_time("Collecting connection statistics for 1 seconds\nERROR\n", "*", 128)
 
 
 H2LOAD = (
