@@ -19,7 +19,7 @@ from pathlib import Path
 SUPPRESSIONS = Path(__file__).resolve().with_name("tsan.supp")
 MODES = {
     "asan": {
-        # libcrypt too: the sanitizer puts itself before a function that it looks up at its own start.
+        # libcrypt too: crypt_r is wrapped, and looked up when the sanitizer starts.
         "preload": ("libasan.so", "libubsan.so", "libcrypt.so.1"),
         # CPython keeps memory until exit on purpose, so leaks are counted by tests instead.
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=1",
