@@ -24,6 +24,7 @@ from fourseven.l4.kernel_plan import (
 )
 
 TCP, UDP = 6, 17
+CHOICES = 4  # servers that are tried where a client's port is another flow's
 
 
 def fold(total: int) -> int:
@@ -368,10 +369,14 @@ class Model:
         if not service.table:
             self.refused[service.listener, "no_server"] += 1
             return None
-        server, source = self.pick(packet, service, seen), packet.source
-        if service.mode == ROUTED and self.taken(packet, server):
+        choices, source = self.choices(packet, service, seen), packet.source
+        if service.mode == ROUTED:
+            tried = choices[:1] if waits == "proof" else choices
+            choices = [one for one in tried if not self.taken(packet, one)]
+        if not choices:
             self.refused[service.listener, "taken"] += 1
             return None
+        server = choices[0]
         if service.mode == MASQUERADE:
             source = seen.source
             assert source is not None
@@ -397,8 +402,8 @@ class Model:
         ends = (back.source, back.destination) == (packet.destination, packet.source)
         return ends and not back.from_client
 
-    def pick(self, packet: Packet, service: Service, seen: Seen) -> End:
-        size, table = len(service.table), service.table
+    def choices(self, packet: Packet, service: Service, seen: Seen) -> list[End]:
+        """The servers that are tried, in their order."""
         if service.pick == BY_HASH:
             number = hash_of(packet.source.address & service.mask)
         elif service.pick == IN_TURN:
@@ -406,13 +411,19 @@ class Model:
             self.turns[packet.protocol, packet.destination] += 1
         else:
             return self.judged(packet, service, seen)
-        return service.servers[table[number % size]]
+        return self.places(service, number)
 
-    def judged(self, packet: Packet, service: Service, seen: Seen) -> End:
+    @staticmethod
+    def places(service: Service, number: int) -> list[End]:
+        table = service.table
+        return [service.servers[table[(number + i) % len(table)]] for i in range(CHOICES)]
+
+    def judged(self, packet: Packet, service: Service, seen: Seen) -> list[End]:
         """Chance has a say: any server of the table, or the least loaded one."""
         at = {service.servers[i]: i for i in set(service.table)}
+        every = [self.places(service, number) for number in range(len(service.table))]
         if service.mode == ROUTED and seen.destination == packet.destination:
-            return next(one for one in at if self.taken(packet, one))
+            return next(some for some in every if all(self.taken(packet, one) for one in some))
         assert seen.destination in at
         if service.pick == BY_LOAD:
             weights = service.weights or (1,) * len(service.servers)
@@ -421,8 +432,16 @@ class Model:
                 key = (service.backend, end)
                 return (self.began[key] - self.ended[key]) / weights[at[end]]
 
-            assert load(seen.destination) == min(load(end) for end in at)
-        return seen.destination
+            least = min(load(end) for end in at)
+            firsts = {
+                next((one for one in some if not self.taken(packet, one)), None)
+                if service.mode == ROUTED
+                else some[0]
+                for some in every
+                if load(some[0]) == least
+            }
+            assert seen.destination in firsts
+        return [seen.destination]
 
     @staticmethod
     def put(slots: list, entry: Entry) -> None:

@@ -192,7 +192,7 @@ class Decision:
             ):
                 p.set(other.checked, self.now)
                 p.set(other.mtu, 0)  # its way is as old as it was
-            with p.otherwise():
+            with p.otherwise(), p.when(alive(flow.state)):  # else its way may be another's by now
                 self.make_other(flow, place, key)
 
     def make_other(self, flow: Pointer, place: Local, key: Pointer) -> None:

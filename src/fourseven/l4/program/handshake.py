@@ -20,7 +20,10 @@ Masqueraded flows have a port of ours towards their server (`ports`). Their answ
 client, so `answers` says which entry they belong to, by a hash of both ends.
 
 When a client uses one port of its own towards two services, and both choose one server, the answers
-could not be told apart: the flow that was there first goes on, and the other is left to the kernel.
+could not be told apart: the flow that was there first goes on, and the other one gets the server of
+the next place in the picking table. A client that is many (a proxy, a network behind one address)
+does so all the time. Where a few places on all are taken as well, it is left to the kernel. (What is
+midway in its connection is left at once: no other server knows it.)
 
 Law: what is no handshake of ours is left untouched: direct connections to a server (health checks!)
 match neither a flow nor an entry.
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
 
 BACK = (1 << 64) - 1  # added to a counter: one less
 NOTHING, ENTRY, FLOW, PASSED = 0, 1, 2, 3  # what a client's packet makes; it goes on, no more
+CHOICES = 4  # servers that are tried for a client's port, one after the other in the table
 EMPTY, OURS = 1 << 33, 1 << 34  # older than any entry can be
 BUCKETS_BITS, ANSWERS_BITS = (PENDING_MAX // BUCKET).bit_length() - 1, ANSWERS_MAX.bit_length() - 1
 STATES = {ROUTED: NEW_DESTINATION, MASQUERADE: BOTH, DIRECT: 0}
@@ -135,7 +139,7 @@ class Handshakes:
             if TCP in self.d.protocols:
                 with p.when(waits == MIDWAY):
                     self.midway(service, mode)
-            self.begin(service, back, row, mode)
+            self.begin(service, back, row, mode, waits)
         turn(p, row, back)
         for one in sorted(self.modes):
             with p.when(mode == one):
@@ -228,14 +232,44 @@ class Handshakes:
         else:
             self.refuse(service, "no_flow")
 
-    def begin(self, service: Pointer, back: Pointer, row: Pointer, mode: Local) -> None:
+    def begin(  # noqa: PLR0917 - what is asked, and what is learnt
+        self, service: Pointer, back: Pointer, row: Pointer, mode: Local, waits: Local
+    ) -> None:
         """A server for what begins; the ends of its answers are then in `back`."""
         p, key = self.p, self.key
         with p.when(service.length == 0):
             self.refuse(service, "no_server")
-        number = p.let("number", 0)
+        number, taken = p.let("number", 0), p.let("taken", 0, U8)
         with p.scope():
             Picks(self.d).write(service, number)
+        with p.scope():
+            self.choose(service, number, back, row)
+        if MASQUERADE in self.modes:
+            with p.when(mode == MASQUERADE), p.scope():
+                server = p.lookup(self.tables.servers, "server", self.at)
+                with p.when(server.missing):
+                    self.wire.leave()
+                Ports(self, service, server, back).write()
+        with p.when(mode != MASQUERADE):
+            p.copy(back.destination, key.source)
+            p.set(back.destination_port, key.source_port)
+        if self.modes != {DIRECT}:
+            with p.when(mode != DIRECT):
+                self.free(back, taken)
+        if ROUTED in self.modes:
+            for _ in range(CHOICES - 1):
+                self.forget(taken)
+                with p.when((taken == 1) & (mode == ROUTED) & (waits != MIDWAY)):
+                    p.set(taken, 0)
+                    p.set(number, number + 1)
+                    self.choose(service, number, back, row)
+                    self.free(back, taken)
+        with p.when(taken == 1):
+            self.refuse(service, "taken")
+
+    def choose(self, service: Pointer, number: Local, back: Pointer, row: Pointer) -> None:
+        """The server of a place: its number into `row` and `at`, its end into `back`."""
+        p = self.p
         p.set(self.at.number, (service.first + number % service.length).to(U32))
         place = p.lookup(self.tables.places, "place", self.at)
         with p.when(place.missing):
@@ -249,19 +283,10 @@ class Handshakes:
         for i in range(words):
             p.set(back.source[i], server.target[4 - words + i])
         p.set(back.source_port, server.port)
-        if MASQUERADE in self.modes:
-            with p.when(mode == MASQUERADE):
-                Ports(self, service, server, back).write()
-        with p.when(mode != MASQUERADE):
-            p.copy(back.destination, key.source)
-            p.set(back.destination_port, key.source_port)
-        if self.modes != {DIRECT}:
-            with p.when(mode != DIRECT):
-                self.free(service, back)
 
-    def free(self, service: Pointer, back: Pointer) -> None:
+    def free(self, back: Pointer, taken: Local) -> None:
         """The way back is this packet's: a flow that has ended there makes room, a live one does
-        not."""
+        not: then it is `taken`."""
         p = self.p
         other, place = self.d.slots.find("other", back, self.at)
         with (
@@ -270,8 +295,9 @@ class Handshakes:
         ):
             patience = self.d.patience(place)
             with p.when(self.lives(other, patience)):
-                self.refuse(service, "taken")
-            self.d.slots.drop(place)
+                p.set(taken, 1)
+            with p.otherwise():
+                self.d.slots.drop(place)
 
     def lives(self, other: Pointer, patience: Value) -> Condition:
         """A row whose end its packet may not take."""
