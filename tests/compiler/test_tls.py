@@ -58,7 +58,7 @@ def test_what_is_right(authority: Authority):
         ({"certificates": ["f.yaml"]}, "holds no certificate in PEM"),
         ({"certificates": ["ca.pem"]}, "holds no private key"),
         ({"certificates": [{"certificate": "a.pem", "key": "b.pem"}]}, "is not the key of"),
-        ({"certificates": ["a.pem"], "alpn": ["h2"]}, "this version speaks http/1.1"),
+        ({"certificates": ["a.pem"], "alpn": ["h2"]}, "it belongs to a match"),
         ({"certificates": ["a.pem"], "ciphers": "NONSENSE"}, "OpenSSL knows no cipher"),
         ({"certificates": ["a.pem"], "curves": ["X25520"]}, "does not know the curve"),
         ({"certificates": ["a.pem"], "min_version": 1.1}, "is not known here"),

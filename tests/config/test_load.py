@@ -119,10 +119,24 @@ ERRORS = {
             "f.yaml:1:60: listeners.web.idle_timeout: 0 would wait for ever; every wait has an end, write e.g. 1h"
         ],
     ),
-    "what this version does not serve is said plainly": (
+    "a key that belongs elsewhere": (
         "listeners: {web: {bind: ':80', backend: web, health: {path: /}}}\n",
         [
-            "f.yaml:1:46: listeners.web.health: health checks are not served by this version; leave the key out"
+            "f.yaml:1:46: listeners.web.health: the key 'health' does not stand here; it belongs to a backend"
+        ],
+    ),
+    "what other balancers call it": (
+        "upstreams: {}\nlisteners: {web: {listen: ':80'}}\n",
+        [
+            "f.yaml:1:1: upstreams: the key 'upstreams' is not known here; here it is called 'backends'",
+            "f.yaml:2:18: listeners.web: the key 'bind' is missing; write e.g. bind: 0.0.0.0:8080",
+            "f.yaml:2:19: listeners.web.listen: the key 'listen' is not known here; here it is called 'bind'",
+        ],
+    ),
+    "a name that would move a terminal": (
+        "listeners: {\"a\\e[2J\\nb\": {bind: ':80', backend: web}}\n",
+        [
+            "f.yaml:1:13: listeners.a\\x1b[2J\\nb: 'a\\x1b[2J\\nb' is no name; use at most 63 letters, digits, _ . and -"
         ],
     ),
     "names": (
@@ -212,6 +226,16 @@ BACKEND_ERRORS = {
         [
             "f.yaml:2:52: backends.web.balance: the key 'round-robin' is not known here; did you mean 'round_robin'?"
         ],
+    ),
+    "an algorithm by another balancer's name": (
+        "backends: {web: {servers: ['1.2.3.4:80'], balance: leastconn}}\n",
+        [
+            "f.yaml:2:52: backends.web.balance: the key 'leastconn' is not known here; here it is called 'least_requests'"
+        ],
+    ),
+    "a value that is missing is said once": (
+        "backends:\n",
+        ["f.yaml:2:10: backends: there is no value here; give one, or leave the key out"],
     ),
     "two algorithms": (
         "backends: {web: {servers: ['1.2.3.4:80'], balance: {random: {}, maglev: {}}}}\n",

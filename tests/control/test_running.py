@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from support.api import Api
 from support.recorder import Conversation, Recorder
 from support.service import Service, answering, proxying, settled
 from support.wire import OPEN, Message, Wire
@@ -254,6 +255,12 @@ def refused(address: tuple[str, int]) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_an_engine_that_was_asked_ends_without_a_word_too_many():
+    """The admin API is loaded by its first caller, and must not keep the data plane too long."""
+    with Service(answering("a")) as service:  # its stop looks at the log
+        assert Api(service.runtime / "admin.sock").ask("GET", "/healthz").status == 200
 
 
 def test_the_deadline_of_a_stop_cuts(server: Recorder):

@@ -181,8 +181,9 @@ def test_dump_prints_the_program_of_a_file(tmp_path):
 def test_a_file_that_the_kernel_cannot_serve(tmp_path, arguments, monkeypatch):
     monkeypatch.setattr("signal.pthread_sigmask", lambda *_: None)
     file = tmp_path / "f.yaml"
-    lines = FILE.replace("10.9.0.1:5432, backend", "127.0.0.1:5432, backend").splitlines()
-    file.write_text("\n".join(line for line in lines if not line.startswith("  any:")))
+    here = FILE.replace("10.9.0.1:5432, backend", "127.0.0.1:5432, backend")
+    file.write_text(here.replace("any: {", "any: {protocol: http, "))
     refused = CliRunner().invoke(l4, [*arguments, str(file)])
     assert refused.exit_code == 1
+    assert "\n  any: protocol: http" in str(refused.exception)
     assert "pg: tcx: only this host itself comes to tcp://127.0.0.1:5432" in str(refused.exception)

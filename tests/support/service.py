@@ -178,8 +178,11 @@ class Service:
             except subprocess.TimeoutExpired:
                 self._cut(engines)
         self._notify.close()
+        log = self.log.read_text(errors="replace")
         if self._own is not None:
             self._own.cleanup()
+        assert "Traceback (most recent call last)" not in log, log
+        assert "Error in sys.excepthook" not in log, log  # of an object that Python's end found
 
     def _engines(self) -> list[int]:
         try:

@@ -47,7 +47,9 @@ def planned(file: str) -> KernelPlan:
     plan = compile_plan(config)
     found = kernel_plan(plan, "tcx", [address for _, address in netlink.addresses()])
     if not found.services:
-        reasons = "".join(f"\n  {one.name}: {'; '.join(one.refused)}" for one in plan.listeners)
+        reasons = "".join(
+            f"\n  {one.name}: {'; '.join(one.refused) or one.because}" for one in plan.listeners
+        )
         raise FoursevenError(f"the kernel can serve no listener of {file}{reasons}")
     return found
 

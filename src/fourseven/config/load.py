@@ -54,8 +54,10 @@ def loads(raw: bytes, file: str) -> Config:
 
 
 def _holds_one_of(problem: Problem, others: list[Problem]) -> bool:
-    """A part with a fault inside is not judged as a whole: that would be its echo."""
-    return any(other.path.startswith(f"{problem.path}.") for other in others)
+    """A part with a fault in it, or inside, is not judged as a whole: that would be its echo."""
+    return any(
+        other.path == problem.path or other.path.startswith(f"{problem.path}.") for other in others
+    )
 
 
 def read(raw: bytes, file: str) -> tuple[Document, list[Problem]]:

@@ -1,11 +1,13 @@
 """From pydantic's errors to ours: what is wrong, and what would be right, in the file's own words.
 
 One table, by the type of pydantic's error. What a ValueError of ours says is passed on as it is.
-A key that is not known is compared with those that are; so is a word out of a fixed set.
+A key that belongs elsewhere is sent there; one that is not known is compared with those that are,
+and so is a word out of a fixed set.
 """
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -16,15 +18,8 @@ from pydantic_core import ErrorDetails
 
 from fourseven.config.tree import Step
 from fourseven.errors import did_you_mean
-
-# Keys that people look for and that this version does not serve: an honest word, not "unknown".
-NOT_SERVED = {
-    "tls": "TLS towards servers is not served by this version; tls belongs to a listener",
-    "health": "health checks are not served by this version; leave the key out",
-    "persistence": "persistence is not served by this version; balance: source_hash keeps clients",
-    "sni": "the ClientHello is not matched on by this version; match host, on a listener with tls",
-    "alpn": "this version speaks http/1.1 behind TLS, and nothing else; leave the key out",
-}
+from fourseven.model import Backend, Listener, Route
+from fourseven.registry import FILTERS, MATCHES
 
 
 def words(error: ErrorDetails, model: type[BaseModel]) -> str:
@@ -41,10 +36,22 @@ def _plainly(message: str) -> str:
 
 def _unknown_key(error: ErrorDetails, model: type[BaseModel]) -> str:
     key = str(error["loc"][-1])
-    if key in NOT_SERVED:
-        return NOT_SERVED[key]
+    elsewhere = " or ".join(place for place, keys in _places() if key in keys)
+    if elsewhere:
+        return f"the key {key!r} does not stand here; it belongs to {elsewhere}"
     known = known_keys(model, error["loc"][:-1])
     return f"the key {key!r} is not known here; {did_you_mean(key, known)}"
+
+
+@functools.cache
+def _places() -> tuple[tuple[str, set[str]], ...]:
+    """Where a key may belong that stands in a wrong place. Each place knows all its keys itself."""
+    forms = (("a listener", Listener), ("a route", Route), ("a backend", Backend))
+    named = (("a match", MATCHES), ("filters", FILTERS))
+    return (
+        *((place, known_keys(form, ())) for place, form in forms),
+        *((place, {feature.key for feature in features}) for place, features in named),
+    )
 
 
 def _missing(error: ErrorDetails, _model: type[BaseModel]) -> str:

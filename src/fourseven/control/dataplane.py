@@ -30,6 +30,7 @@ from cython.cimports.fourseven.native.atomics import (
     store_relaxed_u32,
     store_release_u32,
 )
+from cython.cimports.fourseven.native.linux import close
 from cython.cimports.fourseven.snapshot.cell import Cell
 from cython.cimports.fourseven.snapshot.layout import (
     MODE_HTTP,
@@ -115,7 +116,7 @@ class DataPlane:
             worker_drop(self.workers[at])
         ring_drop(self.tickets)
         if self.fatal_fd > 0:
-            os.close(self.fatal_fd)
+            close(self.fatal_fd)  # the kernel's: at the program's end Python's modules are gone
 
     def start(self) -> None:
         """Starts the threads; they block every signal, for signals belong to control."""

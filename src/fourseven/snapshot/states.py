@@ -14,6 +14,7 @@ from cython.cimports.fourseven.native.pages import pages_drop, pages_new
 from cython.cimports.fourseven.snapshot.layout import GateState
 
 
+@cython.no_gc  # numbers alone are kept: no cycle, and nothing is cleared before __dealloc__
 @cython.cclass
 class States:
     """All of one data plane."""

@@ -14,7 +14,7 @@ from fourseven.control.admin.desk import Desk
 from fourseven.control.admin.differences import Diff, differences, running
 from fourseven.control.admin.refusals import Refusal
 from fourseven.control.question import asked, verdict_on
-from fourseven.errors import ConfigErrors, FoursevenError
+from fourseven.errors import ConfigErrors, FoursevenError, did_you_mean
 from fourseven.observe.exposition import MEDIA_TYPE, exposition
 from fourseven.observe.reading import Reading
 
@@ -61,7 +61,8 @@ async def show_backend(desk: Desk, call: Call) -> view.BackendState:
     for one in await show_backends(desk, call):
         if one["name"] == name:
             return one
-    raise Refusal("not-found", f"there is no backend {name!r}")
+    known = did_you_mean(name, [one["name"] for one in await show_backends(desk, call)])
+    raise Refusal("not-found", f"there is no backend {name!r}; {known}")
 
 
 async def show_server(desk: Desk, call: Call) -> view.ServerState:
@@ -69,9 +70,9 @@ async def show_server(desk: Desk, call: Call) -> view.ServerState:
     for server in backend["servers"]:
         if server["address"] == call.path["server"]:
             return server
-    raise Refusal(
-        "not-found", f"there is no server {call.path['server']!r} in {call.path['backend']!r}"
-    )
+    known = did_you_mean(call.path["server"], [one["address"] for one in backend["servers"]])
+    what = f"there is no server {call.path['server']!r} in {call.path['backend']!r}; {known}"
+    raise Refusal("not-found", what)
 
 
 async def show_config(desk: Desk, _: Call) -> dict[str, Any]:
