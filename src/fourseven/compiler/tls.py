@@ -81,26 +81,31 @@ def arrange(
     read: list[CertificatePlan],
 ) -> tuple[tuple[tuple[bytes, int], ...], tuple[tuple[int, ...], ...]]:
     """(name, its set) for each name, and the sets; the first set is shown by default."""
-    every = dict.fromkeys(name for one in read for name in one.names)
-    chosen = {name: _standing_for(name, read) for name in every}
+    holders: dict[str, list[int]] = {}  # a host may have ten thousand certificates
+    for number, one in enumerate(read):
+        for name in one.names:
+            holders.setdefault(name, []).append(number)
+    chosen = {name: _standing_for(name, holders, read) for name in holders}
     first = read[0].names
     default = chosen[first[0]] if first and chosen[first[0]][0] == 0 else (0,)
-    sets = list(dict.fromkeys([default, *chosen.values()]))
+    sets = dict.fromkeys([default, *chosen.values()])
+    places = {members: place for place, members in enumerate(sets)}
     names = tuple(
-        (name.removeprefix("*").encode("ascii", "ignore"), sets.index(members))
+        (name.removeprefix("*").encode("ascii", "ignore"), places[members])
         for name, members in chosen.items()
     )
     return names, tuple(sets)
 
 
-def _standing_for(name: str, read: list[CertificatePlan]) -> tuple[int, ...]:
+def _standing_for(
+    name: str, holders: dict[str, list[int]], read: list[CertificatePlan]
+) -> tuple[int, ...]:
     """One certificate of each kind of key, by number; one that says this very name goes first."""
     wildcard = "*." + name.partition(".")[2]
     found: dict[str, int] = {}
     for wanted in dict.fromkeys((name, wildcard)):
-        for number, one in enumerate(read):
-            if wanted in one.names:
-                found.setdefault(one.kind, number)
+        for number in holders.get(wanted, ()):
+            found.setdefault(read[number].kind, number)
     return tuple(sorted(found.values()))
 
 
