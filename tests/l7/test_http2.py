@@ -101,6 +101,21 @@ def test_the_trailers_of_a_request(stage: Stage):
     assert (came.body, came.trailers) == (b"body", [(b"x-sum", b"42")])
 
 
+@pytest.mark.parametrize("more", [(), (("trailer", "x-sum"),)], ids=["bare", "announced"])
+def test_the_trailers_of_a_request_behind_a_length_are_dropped(stage: Stage, more):
+    """HTTP/1.1 has no place for them; what follows is not taken for them either."""
+    front = front_of(stage)
+    with client(front) as http:
+        id = http.ask("POST", "/up", ("content-length", "4"), *more, end=False)
+        http.data(id, b"body")
+        http.send(http.head([("x-sum", "42")], id=id))
+        assert http.answer(id).status == 200
+        assert http.get("GET", "/next").status == 200
+    came, following = front.server.requests
+    assert (came.body, came.trailers, came.framing) == (b"body", [], "length")
+    assert following.target == b"/next"
+
+
 def test_crumbs_are_joined(stage: Stage):
     front = front_of(stage)
     crumbs = [("cookie", "a=1"), ("x-between", "1"), ("cookie", "b=2"), ("cookie", "c=3")]

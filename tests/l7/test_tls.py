@@ -183,6 +183,12 @@ def test_a_handshake_that_stops_is_closed(stage: Stage, leaf: str):
     front = tls_front(stage, leaf, head_timeout="300ms")
     with front.wire() as wire:
         assert wire.send(b"\x16\x03\x01\x02\x00\x01").ended()
+    with front.wire() as wire:
+        wire.send(b"\x16\x03\x01\x02\x00\x01")
+        wire.reset()
+    with front.wire() as wire:  # and what followed is over now
+        assert wire.send(b"GET / HTTP/1.1\r\n\r\n").read().status == 400
+    assert front.balancer.counters()["workers"]["tls_failed"] == 3
 
 
 def test_no_renegotiation(stage: Stage, authority: Authority, leaf: str):

@@ -58,7 +58,14 @@ from cython.cimports.fourseven.l7.stream import (
     stream_prefix,
     stream_rest,
 )
-from cython.cimports.fourseven.l7.tls import tls_flush, tls_open, tls_read, tls_send, tls_step
+from cython.cimports.fourseven.l7.tls import (
+    tls_flush,
+    tls_left,
+    tls_open,
+    tls_read,
+    tls_send,
+    tls_step,
+)
 from cython.cimports.fourseven.l7.trunk import trunk_handshake
 from cython.cimports.fourseven.l7.tunnel import tunnel_step
 from cython.cimports.fourseven.l7.upstream import upstream_drop
@@ -144,6 +151,8 @@ def session_close(worker, session):
         return
     if session.state in (SESSION_EXCHANGE, SESSION_TUNNEL, SESSION_GATE, SESSION_PREFIX):
         stream_abort(worker, session)
+    elif session.state == SESSION_HANDSHAKE and not session.outward:
+        tls_left(worker, session)
     elif session.tls is not cython.NULL and not session.broken:
         secure_finish(session.tls)
     if session.http2 is not cython.NULL:

@@ -11,6 +11,8 @@ cdef extern from "<strings.h>" nogil:
 cdef bint tls_open "fourseven_tls_open"(Worker *worker, Session *session) noexcept nogil
 # As a step of a session: goes on with the handshake; true when another step may follow.
 cdef bint tls_step "fourseven_tls_step"(Worker *worker, Session *session) noexcept nogil
+# A session is closed in the state of its handshake: counted as one that failed.
+cdef void tls_left "fourseven_tls_left"(Worker *worker, Session *session) noexcept nogil
 # What ALPN has chosen.
 cdef bint speaks_http2 "fourseven_tls_speaks_http2"(const Session *session) noexcept nogil
 # As session_read, session_send and session_flush.

@@ -34,6 +34,8 @@ from cython.cimports.fourseven.worker.secure import (
     HANDSHAKE_LATER,
     SECURE_BROKEN,
     SECURE_END,
+    TLS_RESET,
+    TLS_TIME,
     secure_accept,
     secure_empty,
     secure_flush,
@@ -82,6 +84,15 @@ def tls_step(worker, session):
     session.lingering = 1  # unread bytes would turn the close into a reset, and the alert be lost
     end(worker, session)
     return session.state == SESSION_LINGER
+
+
+def tls_left(worker, session):
+    """Closed amid its handshake, which has not failed by itself: by a reset, or by the time."""
+    fault: cython.int = TLS_RESET if session.broken else TLS_TIME
+    if session.tls.ready or session.tls.fault:
+        return
+    count(cython.address(worker.counters.tls_failed), 1)
+    count(cython.address(worker.counters.tls_faults[fault]), 1)
 
 
 def speaks_http2(session):
