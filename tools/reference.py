@@ -113,7 +113,9 @@ def table(form: type[BaseModel]) -> Iterator[str]:
     for name, field in fields.items():
         key = field.alias or name
         value = cell(kind(schemas["properties"][key]))
-        yield f"| `{key}` | {value} | {default(name, field)} | {cell(field.description or '')} |"
+        pattern = schemas["properties"][key].get("pattern", "")
+        left_out = default(name, field, pattern)
+        yield f"| `{key}` | {value} | {left_out} | {cell(field.description or '')} |"
     yield ""
 
 
@@ -130,6 +132,8 @@ def kind(schema: dict[str, Any]) -> str:
         return "a time"
     if schema.get("pattern") == units.SIZE_PATTERN:
         return "a size"
+    if str(schema.get("pattern")).endswith("%$"):
+        return "a percentage"
     if schema.get("type") == "array":
         inner = kind(schema.get("items", {}))
         return f"a list of: {inner}" if inner else "a list"
@@ -149,7 +153,7 @@ KINDS = {
 }
 
 
-def default(name: str, field: FieldInfo) -> str:
+def default(name: str, field: FieldInfo, pattern: str) -> str:
     if field.is_required():
         return "an error"
     value = field.get_default(call_default_factory=True)
@@ -161,6 +165,9 @@ def default(name: str, field: FieldInfo) -> str:
         return f"`{in_units(value, units.TIME.units)}`"
     if name in ("head_max", "target_max", "body_max"):
         return f"`{in_units(value, units.SIZE.units)}`"
+    if pattern.endswith("%$"):
+        part = units.SHARE.units["%"] if pattern == units.SHARE_PATTERN else 1
+        return f"`{value // part}%`"
     if isinstance(value, tuple):
         return f"`[{', '.join(map(str, value))}]`"
     return f"`{value}`"

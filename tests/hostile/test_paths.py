@@ -36,6 +36,8 @@ DENIED = [
     b"/x%2f../admin",
     b"/x%5c..%5cadmin",
     b"/x/..;/admin",
+    b"/;/admin",
+    b"/;v=1/admin",
     b"/x/..;a=b/admin",
     b"/x/%2e%2e;/admin",
     b"/.;/admin",

@@ -123,13 +123,17 @@ def test_what_the_server_gets(stage: Stage):
     assert came.get("transfer-encoding") is None
 
 
-def test_a_server_that_will_not(stage: Stage):
+# A 2xx to an extended CONNECT says that the tunnel stands (RFC 8441 5), and a server's 200 does not.
+@pytest.mark.parametrize(
+    "said, status", [(b"403 Forbidden", 403), (b"200 OK", 502), (b"302 Found", 302)]
+)
+def test_a_server_that_will_not(stage: Stage, said: bytes, status: int):
     front = front_of(stage)
-    scripted(front, b"/chat", lambda conversation, _: conversation.answer(b"no", b"403 Forbidden"))
+    scripted(front, b"/chat", lambda conversation, _: conversation.answer(b"no", said))
     with client(front) as http:
         id = http.ask(connect(), end=False)
         answer = http.answer(id)
-        assert (answer.status, answer.body) == (403, b"no")
+        assert (answer.status, answer.body) == (status, b"no")
         assert http.get("GET", "/").status == 200
 
 

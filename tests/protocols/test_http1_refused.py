@@ -171,6 +171,7 @@ REFUSED = [
     ("path .;", line(b"GET /.;/admin HTTP/1.1"), 400, "PATH_DOTS"),
     ("path %2e%2e;", line(b"GET /x/%2e%2E;/admin HTTP/1.1"), 400, "PATH_DOTS"),
     ("path ..%3b", line(b"GET /x/..%3b/admin HTTP/1.1"), 400, "PATH_DOTS"),
+    ("path / ;", line(b"GET /;/admin HTTP/1.1"), 400, "PATH_DOTS"),
     ("path ..; last", line(b"GET /x/..; HTTP/1.1"), 400, "PATH_DOTS"),
     ("path %2f, absolute", line(b"GET http://a/%2f HTTP/1.1"), 400, "PATH_SLASH"),
     # method and version

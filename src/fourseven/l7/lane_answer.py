@@ -270,6 +270,8 @@ def answer_head(lane, at, size):
         if not lane.connect:
             return -1
         memcpy(at + 9, b"200", 3)  # RFC 8441 5
+    elif lane.connect and status // 100 == 2:
+        memcpy(at + 9, b"502", 3)  # a 2xx would say that the tunnel stands, and it does not
     lane.answer = ANSWER_OPEN
     lane.answer_left = 0
     found = fields_of(lane, at, size, fields, False)

@@ -86,6 +86,8 @@ class Path(Match):
     must match. A `regex` is found anywhere in the path unless ^ and $ pin it.
 
     A segment's parameters do not hide it: /videos/ also takes /videos;v=2 (RFC 3986 3.3).
+    Those of an inner segment are part of its name: /a;v/admin is not below /a/admin/. Where servers
+    cut them off (Java's do), refuse them by a route before: {regex: ';.*/'} with respond: 400.
     Rules see one canonical path: dot segments removed, // merged, needless %XX decoded; so //admin
     and /%61dmin are /admin. What must be encoded (a space) stays encoded, and letters' case counts.
 

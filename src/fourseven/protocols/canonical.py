@@ -10,7 +10,8 @@ wants encoded is encoded (a raw `|`). `;` and %3B stay apart, for parameters of 
 the same as a name with a semicolon in it. Done twice, it changes nothing more.
 
 Refused, because servers disagree on what they mean: %2F, %5C and the backslash (a slash for some),
-%00 (the end for some), `..;` and `.;` (a dot segment for servers that cut parameters first).
+%00 (the end for some), `..;` and `.;` (a dot segment for servers that cut parameters first), and
+a `;` that begins a segment behind which another one comes (for them `/;/admin` is `/admin`).
 
 The host: lower case, no port, no final dot; an IPv6 literal in its one text form (RFC 5952).
 Sources: RFC 3986 3.2.2, 5.2.4, 6.2.2; RFC 9110 4.2.3.
@@ -70,7 +71,7 @@ def canonical_path(path, size, out, capacity, relax):
             i += 3 if path[i] == b"%" else 1
         for_slash = i < size
         kind = segment_kind(out + start, end - start)
-        if kind == SEGMENT_REFUSED:
+        if kind == SEGMENT_REFUSED or (for_slash and out[start] == b";" and end > start):
             return PATH_DOTS
         if kind == SEGMENT_UP:
             end = parent(out, start)
