@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import dns.rcode
@@ -150,6 +151,12 @@ def test_a_file(name, tmp_path):
         with pytest.raises(Unfound) as refused:
             look(source, tmp_path)
         assert wanted in str(refused.value)
+
+
+def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(tmp_path):
+    os.mkfifo(tmp_path / "servers.yaml")
+    with pytest.raises(Unfound, match="no regular file"):
+        look(File(path="servers.yaml"), tmp_path)
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -82,7 +83,10 @@ class File(Source):
     def read(self, path: Path) -> tuple[Found, ...]:
         """The servers in it. Unfound says what is wrong."""
         try:
-            with path.open("rb") as stream:
+            # NONBLOCK: who opens a pipe would wait for its writer, for ever
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                    raise Unfound(f"{path}: it is no regular file")
                 raw = stream.read(SIZE_MAX + 1)
         except OSError as error:
             raise Unfound(f"{path}: {error.strerror}") from None
