@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fourseven.l4.kernel_plan import (
@@ -24,7 +24,6 @@ from fourseven.l4.kernel_plan import (
 )
 
 TCP, UDP = 6, 17
-CHOICES = 4  # servers that are tried where a client's port is another flow's
 
 
 def fold(total: int) -> int:
@@ -215,6 +214,11 @@ def bucket_of(packet: Packet) -> int:
     return ((first ^ first >> 29) * spread % 2**64 * places >> 64) ^ (port >> 1) % 64
 
 
+def beside(end: End) -> End:
+    """The port whose number differs in the last bit."""
+    return replace(end, port=end.port ^ 1)
+
+
 @dataclass
 class Flow:
     """One direction of a flow: what its packets become."""
@@ -321,6 +325,8 @@ class Model:
             MASQUERADE: ({0, 1}, {0, 1}),
             DIRECT: (set(), set()),
         }[service.mode]
+        if entry.source != entry.client:
+            towards, back = {0, 1}, {0, 1}
         about = ((service.backend, entry.server), service.listener)
         return (
             Flow(entry.source, entry.server, frozenset(towards), *about, True, bits),
@@ -369,14 +375,12 @@ class Model:
         if not service.table:
             self.refused[service.listener, "no_server"] += 1
             return None
-        choices, source = self.choices(packet, service, seen), packet.source
-        if service.mode == ROUTED:
-            tried = choices[:1] if waits == "proof" else choices
-            choices = [one for one in tried if not self.taken(packet, one)]
-        if not choices:
-            self.refused[service.listener, "taken"] += 1
-            return None
-        server = choices[0]
+        server, source = self.pick(packet, service, seen), packet.source
+        if service.mode == ROUTED and self.awaited(packet, server, source):
+            source = beside(source)
+            if self.taken(packet, server, source):
+                self.refused[service.listener, "taken"] += 1
+                return None
         if service.mode == MASQUERADE:
             source = seen.source
             assert source is not None
@@ -389,9 +393,21 @@ class Model:
             del self.flows[packet.protocol, server, source]  # it had ended
         return Entry(packet.source, packet.destination, source, server, waits, service)
 
-    def taken(self, packet: Packet, server: End) -> bool:
+    def awaited(self, packet: Packet, server: End, source: End) -> bool:
+        """Is its way back another flow's, or another handshake's?"""
+        waits = any(
+            entry is not None
+            and entry.service.mode != DIRECT
+            and (entry.server, entry.source) == (server, source)
+            and (entry.vip, entry.client) != (packet.destination, packet.source)
+            for client in (source, beside(source))
+            for entry in self.pending[packet.protocol, client]
+        )
+        return waits or self.taken(packet, server, source)
+
+    def taken(self, packet: Packet, server: End, source: End) -> bool:
         """Is its way back another flow's?"""
-        other = self.flows.get((packet.protocol, server, packet.source))
+        other = self.flows.get((packet.protocol, server, source))
         if other is None or other.over:
             return False
         return not self.same(packet, other)
@@ -402,8 +418,8 @@ class Model:
         ends = (back.source, back.destination) == (packet.destination, packet.source)
         return ends and not back.from_client
 
-    def choices(self, packet: Packet, service: Service, seen: Seen) -> list[End]:
-        """The servers that are tried, in their order."""
+    def pick(self, packet: Packet, service: Service, seen: Seen) -> End:
+        size, table = len(service.table), service.table
         if service.pick == BY_HASH:
             number = hash_of(packet.source.address & service.mask)
         elif service.pick == IN_TURN:
@@ -411,19 +427,18 @@ class Model:
             self.turns[packet.protocol, packet.destination] += 1
         else:
             return self.judged(packet, service, seen)
-        return self.places(service, number)
+        return service.servers[table[number % size]]
 
-    @staticmethod
-    def places(service: Service, number: int) -> list[End]:
-        table = service.table
-        return [service.servers[table[(number + i) % len(table)]] for i in range(CHOICES)]
-
-    def judged(self, packet: Packet, service: Service, seen: Seen) -> list[End]:
+    def judged(self, packet: Packet, service: Service, seen: Seen) -> End:
         """Chance has a say: any server of the table, or the least loaded one."""
         at = {service.servers[i]: i for i in set(service.table)}
-        every = [self.places(service, number) for number in range(len(service.table))]
         if service.mode == ROUTED and seen.destination == packet.destination:
-            return next(some for some in every if all(self.taken(packet, one) for one in some))
+            return next(
+                one
+                for one in at
+                if self.awaited(packet, one, packet.source)
+                and self.taken(packet, one, beside(packet.source))
+            )
         assert seen.destination in at
         if service.pick == BY_LOAD:
             weights = service.weights or (1,) * len(service.servers)
@@ -432,22 +447,21 @@ class Model:
                 key = (service.backend, end)
                 return (self.began[key] - self.ended[key]) / weights[at[end]]
 
-            least = min(load(end) for end in at)
-            firsts = {
-                next((one for one in some if not self.taken(packet, one)), None)
-                if service.mode == ROUTED
-                else some[0]
-                for some in every
-                if load(some[0]) == least
-            }
-            assert seen.destination in firsts
-        return [seen.destination]
+            assert load(seen.destination) == min(load(end) for end in at)
+        return seen.destination
 
     @staticmethod
     def put(slots: list, entry: Entry) -> None:
-        """Over that of the same client at the same service or server, else in a free place."""
+        """Over that of the same client at the same service, or with the same answers; else in a
+        free place."""
         for i, other in enumerate(slots):
-            if other is not None and (other.vip == entry.vip or other.server == entry.server):
+            if other is not None and (
+                other.vip == entry.vip
+                or (
+                    (other.server, other.source) == (entry.server, entry.source)
+                    and other.service.mode != DIRECT
+                )
+            ):
                 slots[i] = entry
                 return
         slots[slots.index(None)] = entry  # fails where the test has too many: age is not modelled

@@ -5,6 +5,7 @@
     code       instructions: how they are encoded, and how they read
     emit       how statements become instructions: registers, the stack, blocks
     helpers    functions of the kernel that a program may call
+    btf        types of a program's functions, for the kernel
     build      Program: statements, maps, helper calls
     kernel     bpf(2): maps, programs, links, pins, test runs
 

@@ -341,8 +341,11 @@ class Program(Emitter):
     def function(self, name: str, *parameters: Struct | Kind) -> Iterator[tuple[Any, ...]]:
         """What is written in the block is a function: structs come by their address, numbers as
         they are, and `exit` gives its result."""
-        with self._aside(name, len(parameters)):
+        with self._aside(name, parameters):
             given: list[Any] = []
+            for form, register in zip(parameters, GIVEN, strict=False):
+                if isinstance(form, Struct):
+                    self._there(register)
             for i, (form, register) in enumerate(zip(parameters, GIVEN, strict=False)):
                 local = self._local(f"given{i}", U64 if isinstance(form, Struct) else form)
                 self._keep(local, register)
@@ -352,11 +355,22 @@ class Program(Emitter):
                     given.append(local)
             yield tuple(given)
 
+    def _there(self, register: int) -> None:
+        """Leaves the function if it was given no address: it always is, but the kernel, which looks
+        at the function alone, wants to see it asked."""
+        after = self._label()
+        text = f"if r{register} != 0"
+        self._emit(code.JMP | code.JUMPS["!="], to=register, label=after, text=text)
+        self._emit(code.ALU64 | code.MOV, text="r0 = 0")
+        self._emit(code.EXIT, text="exit")
+        self._labels[after] = len(self._code)
+        self._reachable = True
+
     def invoke(self, function: str, *arguments: Value | int, name: str, kind: Kind = U64) -> Local:
         """Calls a function of the program. What it gives is a new variable."""
         known = self._functions.get(function)
-        if known is None or known.parameters != len(arguments):
-            wanted = f"takes {known.parameters} arguments" if known else "is not written yet"
+        if known is None or len(known.forms) != len(arguments):
+            wanted = f"takes {len(known.forms)} arguments" if known else "is not written yet"
             raise BuildError(f"the function {function} {wanted}")
         known.called = True
         for i, argument in enumerate(arguments, 1):
@@ -421,4 +435,7 @@ class Program(Emitter):
         self._close()
         if self._reachable:
             raise BuildError(f"{self.name} runs off its end; the last statement is an exit")
-        return code.place(self.name, *polished(*self._whole()))
+        instructions, labels = polished(*self._whole())
+        called = {name: one for name, one in self._functions.items() if one.called}
+        functions = [(name, one.label, one.forms) for name, one in called.items()]
+        return code.place(self.name, instructions, labels, functions)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from fourseven.l4.bpf.layout import Kind, Struct
+
 ALU64, ALU32, JMP, LDX, ST, STX, LDDW = 0x07, 0x04, 0x05, 0x61, 0x62, 0x63, 0x18
 MOV, CALL, EXIT, JA, TO_BIG = 0xB0, 0x85, 0x95, 0x05, 0xDC
 ATOMIC32, ATOMIC64 = 0xC3, 0xDB
@@ -93,12 +95,21 @@ class Instruction:
         return first + struct.pack("=BBhI", 0, 0, 0, number >> 32 & 0xFFFFFFFF)
 
 
+class Placed(NamedTuple):
+    """A function of a program: where it begins, as the kernel counts, and what it is given."""
+
+    name: str
+    at: int
+    forms: tuple[Struct | Kind, ...] = ()
+
+
 @dataclass(frozen=True)
 class Assembled:
     """A whole program, its jumps placed."""
 
     name: str
     instructions: tuple[Instruction, ...]
+    functions: tuple[Placed, ...] = ()  # behind it
 
     def encode(self, maps: Mapping[str, int]) -> bytes:
         """The bytecode, with the descriptors of the maps that it names."""
@@ -145,7 +156,12 @@ def _chatter(line: str) -> bool:
     return line.startswith(CHATTER) or bool(re.match(r"(\d+: |; |R\d+\S*=|from \d|func#)", line))
 
 
-def place(name: str, code: Sequence[Instruction], labels: Mapping[int, int]) -> Assembled:
+def place(
+    name: str,
+    code: Sequence[Instruction],
+    labels: Mapping[int, int],
+    functions: Sequence[tuple[str, int, tuple[Struct | Kind, ...]]] = (),
+) -> Assembled:
     """Gives every jump its distance. `labels` counts instructions, the kernel counts slots."""
     starts = [0]
     for one in code:
@@ -159,4 +175,5 @@ def place(name: str, code: Sequence[Instruction], labels: Mapping[int, int]) -> 
             one.offset = distance
             if distance > JUMP_MAX:
                 raise OverflowError(f"{name}: a jump over {distance} instructions")
-    return Assembled(name, tuple(code))
+    placed = (Placed(name, starts[labels[label]], forms) for name, label, forms in functions)
+    return Assembled(name, tuple(code), tuple(placed))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from fourseven.l4.bpf import code
 from fourseven.l4.bpf.code import Instruction, Line
-from fourseven.l4.bpf.layout import U32, BuildError, Kind
+from fourseven.l4.bpf.layout import U32, BuildError, Kind, Struct
 from fourseven.l4.bpf.values import (
     NEGATED,
     Address,
@@ -55,7 +55,7 @@ class Function:
     """A function of the program: emitted once, called from several places."""
 
     label: int
-    parameters: int
+    forms: tuple[Struct | Kind, ...]  # of what it is given
     code: list[Instruction]
     labels: dict[int, int]
     called: bool = False
@@ -92,7 +92,7 @@ class Emitter:
     # ---- functions ----
 
     @contextlib.contextmanager
-    def _aside(self, name: str, parameters: int) -> Iterator[None]:
+    def _aside(self, name: str, forms: tuple[Struct | Kind, ...]) -> Iterator[None]:
         """What is emitted in the block is a function with registers and a stack of its own."""
         self._close()
         kept = ("_code", "_labels", "_free", "_stack", "_blocks", "_reachable", "_moves")
@@ -105,7 +105,7 @@ class Emitter:
         self._close()
         if self._reachable:
             raise BuildError(f"{name} runs off its end; the last statement is an exit")
-        made = Function(self._label(), parameters, self._code, self._labels)
+        made = Function(self._label(), forms, self._code, self._labels)
         self._functions[name] = made
         for one, value in outer.items():
             setattr(self, one, value)

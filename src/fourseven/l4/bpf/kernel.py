@@ -10,6 +10,7 @@ Source: include/uapi/linux/bpf.h, whose numbers and structs stand in the tables.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -22,8 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from fourseven.l4.bpf.btf import described
 from fourseven.l4.bpf.build import Map
-from fourseven.l4.bpf.code import Assembled
+from fourseven.l4.bpf.code import Assembled, Placed
 
 # How many the system call is, by machine (asm/unistd.h).
 NUMBERS = {
@@ -35,13 +37,14 @@ NUMBERS = {
     "s390x": 351,
 }
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT, PROG_LOAD = 0, 1, 2, 3, 4, 5
-OBJECT_PIN, OBJECT_GET, TEST_RUN, OBJECT_INFO, PROG_QUERY = 6, 7, 10, 15, 16
+OBJECT_PIN, OBJECT_GET, TEST_RUN, OBJECT_INFO, PROG_QUERY, TYPES_LOAD = 6, 7, 10, 15, 16, 18
 LOOKUP_BATCH, DELETE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 24, 27, 28, 29, 34
 ATTRIBUTES = 128  # bytes of union bpf_attr that we know; the kernel takes a shorter one as zeros
 LOG = 1 << 20  # bytes; enough for the trace of a few thousand instructions
 LOG_MAX = 1 << 26  # a branching program's trace can be long; the kernel gives no more than 1 GB
 NAME = 15  # characters of a name that the kernel keeps
 CHUNK = 4096  # rows that are read in one call; a call holds no lock longer than one bucket
+FUNCTION = 8  # bytes of struct bpf_func_info
 LICENSE = b"Dual MIT/GPL\0"  # some helpers are only for programs under the GPL
 TEST_ROOM = 4096  # bytes more than went in that a program may make of a packet
 LIVE_FRAMES = 2  # BPF_F_TEST_XDP_LIVE_FRAMES: what a test run makes of the packets truly happens
@@ -311,6 +314,15 @@ def standing_at(interface: int, hook: Hook) -> int:
 LINKS_OF_INTERFACES = (6, 11)  # BPF_LINK_TYPE_XDP, _TCX: their bpf_link_info begins with it
 
 
+class Types(Descriptor):
+    """Types of functions, as the kernel keeps them."""
+
+    def __init__(self, blob: bytes) -> None:
+        given = room(blob)
+        attributes = struct.pack("=QQIII", ctypes.addressof(given), 0, len(blob), 0, 0)
+        super().__init__(bpf(TYPES_LOAD, attributes, "loading types")[0])
+
+
 class Loaded(Descriptor):
     """A program that the verifier has taken."""
 
@@ -320,12 +332,17 @@ class Loaded(Descriptor):
         self.hook = hook
         self.name = program.name
         self._code = program.encode({name: table.number for name, table in tables.items()})
-        try:
-            number = self._load(None)
-        except BpfError as error:
-            if error.errno not in (errno.EINVAL, errno.EACCES, errno.E2BIG, errno.EFAULT):
-                raise
-            number = self._told(program)
+        self._types, self._functions = -1, b""
+        with contextlib.ExitStack() as open_meanwhile:
+            if program.functions:
+                blob, self._functions = described([Placed(program.name, 0), *program.functions])
+                self._types = open_meanwhile.enter_context(Types(blob)).number
+            try:
+                number = self._load(None)
+            except BpfError as error:
+                if error.errno not in (errno.EINVAL, errno.EACCES, errno.E2BIG, errno.EFAULT):
+                    raise
+                number = self._told(program)
         super().__init__(number)
 
     @classmethod
@@ -337,10 +354,10 @@ class Loaded(Descriptor):
         return made
 
     def _load(self, log: Any) -> int:
-        bytecode, license = room(self._code), room(LICENSE)
+        bytecode, license, functions = room(self._code), room(LICENSE), room(self._functions)
         where = (1, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
         attributes = struct.pack(
-            "=IIQQIIQII16sII",
+            "=IIQQIIQII16sIIIIQI",
             self.hook.type,
             len(self._code) // 8,
             ctypes.addressof(bytecode),
@@ -351,6 +368,10 @@ class Loaded(Descriptor):
             self.name.encode()[:NAME],
             0,
             self.hook.attach,
+            max(self._types, 0),
+            FUNCTION if self._functions else 0,
+            ctypes.addressof(functions),
+            len(self._functions) // FUNCTION,
         )
         return bpf(PROG_LOAD, attributes, f"loading {self.name}")[0]
 

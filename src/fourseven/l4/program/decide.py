@@ -29,7 +29,7 @@ from typing import Any
 from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.layout import U8, U32, U64
 from fourseven.l4.bpf.values import Condition, Local, Pointer, Value
-from fourseven.l4.kernel_plan import DIRECT, MASQUERADE, ROUTED, TCP, UDP, KernelPlan
+from fourseven.l4.kernel_plan import DIRECT, ROUTED, TCP, UDP, KernelPlan
 from fourseven.l4.program.handshake import Handshakes
 from fourseven.l4.program.reasons import Reasons
 from fourseven.l4.program.skb import SkbWire
@@ -163,14 +163,14 @@ class Decision:
         p, wire = self.p, self.wire
         source = To(row.source, row.source_port)
         destination = To(row.destination, row.destination_port)
-        if MASQUERADE in self.modes:
-            with p.when((state & BOTH) == BOTH):
-                wire.rewrite(source=source, destination=destination)
         if ROUTED in self.modes:
             with p.when((state & BOTH) == NEW_SOURCE):
                 wire.rewrite(source=source)
             with p.when((state & BOTH) == NEW_DESTINATION):
                 wire.rewrite(destination=destination)
+        if self.modes != {DIRECT}:
+            with p.when((state & BOTH) == BOTH):
+                wire.rewrite(source=source, destination=destination)
         if DIRECT in self.modes:
             with p.when((state & BOTH) == 0):
                 wire.rewrite(towards=row.destination)
@@ -203,9 +203,8 @@ class Decision:
         p.set(row.listener, flow.listener)
         state = p.let("other_state", flow.state & (SHARED_STATE | TO_CLIENT | BOTH))
         p.set(row.state, state ^ (TO_CLIENT | BOTH))
-        if MASQUERADE in self.modes:
-            with p.when((state & BOTH) == BOTH):
-                p.set(row.state, state ^ TO_CLIENT)
+        with p.when((state & BOTH) == BOTH):
+            p.set(row.state, state ^ TO_CLIENT)
         began = p.let("began", self.now)
         p.set(self.at.number, place)
         birth = p.lookup(self.tables.births[self.family], "birth", self.at)

@@ -20,10 +20,9 @@ Masqueraded flows have a port of ours towards their server (`ports`). Their answ
 client, so `answers` says which entry they belong to, by a hash of both ends.
 
 When a client uses one port of its own towards two services, and both choose one server, the answers
-could not be told apart: the flow that was there first goes on, and the other one gets the server of
-the next place in the picking table. A client that is many (a proxy, a network behind one address)
-does so all the time. Where a few places on all are taken as well, it is left to the kernel. (What is
-midway in its connection is left at once: no other server knows it.)
+could not be told apart. The server sees the later flow come from the port's neighbour (the number
+with its last bit turned: it has the same bucket); if that one is taken too, the packet is left to
+the kernel.
 
 Law: what is no handshake of ours is left untouched: direct connections to a server (health checks!)
 match neither a flow nor an entry.
@@ -79,7 +78,6 @@ if TYPE_CHECKING:
 
 BACK = (1 << 64) - 1  # added to a counter: one less
 NOTHING, ENTRY, FLOW, PASSED = 0, 1, 2, 3  # what a client's packet makes; it goes on, no more
-CHOICES = 4  # servers that are tried for a client's port, one after the other in the table
 EMPTY, OURS = 1 << 33, 1 << 34  # older than any entry can be
 BUCKETS_BITS, ANSWERS_BITS = (PENDING_MAX // BUCKET).bit_length() - 1, ANSWERS_MAX.bit_length() - 1
 STATES = {ROUTED: NEW_DESTINATION, MASQUERADE: BOTH, DIRECT: 0}
@@ -139,14 +137,9 @@ class Handshakes:
             if TCP in self.d.protocols:
                 with p.when(waits == MIDWAY):
                     self.midway(service, mode)
-            self.begin(service, back, row, mode, waits)
+            self.begin(service, back, row, mode, base)
         turn(p, row, back)
-        for one in sorted(self.modes):
-            with p.when(mode == one):
-                p.set(row.state, STATES[one])
-        if UDP in self.d.protocols:
-            with p.when(key.protocol == UDP):
-                p.set(row.state, row.state | IS_UDP)
+        self.state(row, mode)
         p.set(self.at.number, row.server)
         way = p.lookup(self.tables.ways, "way", self.at)
         with p.when(way.missing):
@@ -163,6 +156,19 @@ class Handshakes:
             self.d.count(row.listener, row.state)
         self.d.rewrite(row, row.state)
         self.wire.forward(way)
+
+    def state(self, row: Pointer, mode: Local) -> None:
+        """Which ends of the client's packets are new, and whose protocol they have."""
+        p, key = self.p, self.key
+        for one in sorted(self.modes):
+            with p.when(mode == one):
+                p.set(row.state, STATES[one])
+        if ROUTED in self.modes:
+            with p.when((mode == ROUTED) & (row.source_port != key.source_port)):
+                p.set(row.state, BOTH)
+        if UDP in self.d.protocols:
+            with p.when(key.protocol == UDP):
+                p.set(row.state, row.state | IS_UDP)
 
     def forget(self, *locals_: Local) -> None:
         """The verifier need not follow each of their values by itself to the program's end."""
@@ -232,44 +238,16 @@ class Handshakes:
         else:
             self.refuse(service, "no_flow")
 
-    def begin(  # noqa: PLR0917 - what is asked, and what is learnt
-        self, service: Pointer, back: Pointer, row: Pointer, mode: Local, waits: Local
+    def begin(
+        self, service: Pointer, back: Pointer, row: Pointer, mode: Local, base: Local
     ) -> None:
         """A server for what begins; the ends of its answers are then in `back`."""
         p, key = self.p, self.key
         with p.when(service.length == 0):
             self.refuse(service, "no_server")
-        number, taken = p.let("number", 0), p.let("taken", 0, U8)
+        number = p.let("number", 0)
         with p.scope():
             Picks(self.d).write(service, number)
-        with p.scope():
-            self.choose(service, number, back, row)
-        if MASQUERADE in self.modes:
-            with p.when(mode == MASQUERADE), p.scope():
-                server = p.lookup(self.tables.servers, "server", self.at)
-                with p.when(server.missing):
-                    self.wire.leave()
-                Ports(self, service, server, back).write()
-        with p.when(mode != MASQUERADE):
-            p.copy(back.destination, key.source)
-            p.set(back.destination_port, key.source_port)
-        if self.modes != {DIRECT}:
-            with p.when(mode != DIRECT):
-                self.free(back, taken)
-        if ROUTED in self.modes:
-            for _ in range(CHOICES - 1):
-                self.forget(taken)
-                with p.when((taken == 1) & (mode == ROUTED) & (waits != MIDWAY)):
-                    p.set(taken, 0)
-                    p.set(number, number + 1)
-                    self.choose(service, number, back, row)
-                    self.free(back, taken)
-        with p.when(taken == 1):
-            self.refuse(service, "taken")
-
-    def choose(self, service: Pointer, number: Local, back: Pointer, row: Pointer) -> None:
-        """The server of a place: its number into `row` and `at`, its end into `back`."""
-        p = self.p
         p.set(self.at.number, (service.first + number % service.length).to(U32))
         place = p.lookup(self.tables.places, "place", self.at)
         with p.when(place.missing):
@@ -283,10 +261,48 @@ class Handshakes:
         for i in range(words):
             p.set(back.source[i], server.target[4 - words + i])
         p.set(back.source_port, server.port)
+        if MASQUERADE in self.modes:
+            with p.when(mode == MASQUERADE):
+                Ports(self, service, server, back).write()
+        with p.when(mode != MASQUERADE):
+            p.copy(back.destination, key.source)
+            p.set(back.destination_port, key.source_port)
+        if self.modes != {DIRECT}:
+            with p.when(mode != DIRECT):
+                self.way_back(service, back, mode, base)
 
-    def free(self, back: Pointer, taken: Local) -> None:
+    def way_back(self, service: Pointer, back: Pointer, mode: Local, base: Local) -> None:
+        """The server's answers can be told from those to others, perhaps at the port beside."""
+        p = self.p
+        clash = p.let("clash", 0, U8)
+        self.free(back, clash)
+        if ROUTED in self.modes:
+            with p.when(mode == ROUTED):
+                self.other_handshakes(back, clash, base)
+                with p.when(clash != 0):
+                    p.set(clash, 0)
+                    p.set(back.destination_port, (back.destination_port.host() ^ 1).to(U16).wire())
+                    self.free(back, clash)
+        with p.when(clash != 0):
+            self.refuse(service, "taken")
+
+    def other_handshakes(self, back: Pointer, clash: Local, base: Local) -> None:
+        """Does one of the client's, at another service, wait for the same answer?"""
+        p = self.p
+        for i in range(BUCKET):
+            with p.scope():
+                entry = self.entry(base + i)
+                with (
+                    p.when(entry.present),
+                    p.when(self.answers(entry, back) & self.fresh(entry)),
+                    p.when(self.elsewhere(entry)),
+                ):
+                    p.set(clash, 1)
+        self.forget(clash)
+
+    def free(self, back: Pointer, clash: Local) -> None:
         """The way back is this packet's: a flow that has ended there makes room, a live one does
-        not: then it is `taken`."""
+        not."""
         p = self.p
         other, place = self.d.slots.find("other", back, self.at)
         with (
@@ -295,9 +311,19 @@ class Handshakes:
         ):
             patience = self.d.patience(place)
             with p.when(self.lives(other, patience)):
-                p.set(taken, 1)
+                p.set(clash, 1)
             with p.otherwise():
                 self.d.slots.drop(place)
+
+    def elsewhere(self, entry: Pointer) -> Condition:
+        """Is it not the entry of this client at this service?"""
+        key = self.key
+        found: Condition = (entry.vip_port != key.destination_port) | (
+            entry.client_port != key.source_port
+        )
+        for i in range(key.destination.count):
+            found |= entry.vip[i] != key.destination[i]
+        return found
 
     def lives(self, other: Pointer, patience: Value) -> Condition:
         """A row whose end its packet may not take."""
@@ -334,9 +360,8 @@ class Handshakes:
                         self.d.slots.drop(stands)
                 turn(p, row, self.key)
                 p.set(row.state, state ^ (TO_CLIENT | BOTH))
-                if MASQUERADE in self.modes:
-                    with p.when((state & BOTH) == BOTH):
-                        p.set(row.state, state ^ TO_CLIENT)
+                with p.when((state & BOTH) == BOTH):
+                    p.set(row.state, state ^ TO_CLIENT)
                 with p.scope():
                     self.d.put(back, row, self.now)
                 turn(p, row, back)
@@ -405,13 +430,8 @@ class Handshakes:
                     again = same(entry.vip, key.destination) & (
                         entry.vip_port == key.destination_port
                     )
-                    taken = same(entry.target, back.source) & (
-                        entry.target_port == back.source_port
-                    )
-                    with (
-                        p.when(self.client_of(entry, key.source, key.source_port)),
-                        p.when(again | taken),
-                    ):
+                    mine = self.client_of(entry, key.source, key.source_port) & again
+                    with p.when(mine | self.answers(entry, back)):
                         p.set(age, OURS)
                     with p.when(age > best):
                         p.set(best, age)
@@ -472,20 +492,22 @@ class Handshakes:
 
     def look(self, at: Value, place: Local) -> None:
         """Is this the entry that the packet answers?"""
-        p, key = self.p, self.key
         entry = self.entry(at)
-        with p.when(entry.present):
-            ours = (
-                (entry.source_port == key.destination_port)
-                & (entry.target_port == key.source_port)
-                & (entry.protocol == key.protocol)
-                & (entry.waits != 0)
-                & (entry.mode != DIRECT)
-                & same(entry.source, key.destination)
-                & same(entry.target, key.source)
-            )
-            with p.when(ours & self.fresh(entry)):
-                p.set(place, at.to(U32))
+        with self.p.when(entry.present):
+            ours = self.answers(entry, self.key) & self.fresh(entry)
+            with self.p.when(ours):
+                self.p.set(place, at.to(U32))
+
+    def answers(self, entry: Pointer, ends: Pointer) -> Condition:
+        """Would a packet with these ends answer it?"""
+        ports: Condition = (
+            (entry.source_port == ends.destination_port)
+            & (entry.target_port == ends.source_port)
+            & (entry.protocol == self.key.protocol)
+            & (entry.waits != 0)
+            & (entry.mode != DIRECT)
+        )
+        return ports & same(entry.source, ends.destination) & same(entry.target, ends.source)
 
     def pass_on(self, entry: Pointer) -> None:
         """To the client; the entry learns what the client must say next."""
@@ -498,7 +520,7 @@ class Handshakes:
         p.set(row.server, entry.server)
         p.set(row.listener, entry.listener)
         p.set(row.state, TO_CLIENT | NEW_SOURCE)
-        with p.when(entry.mode == MASQUERADE):
+        with p.when((entry.mode == MASQUERADE) | (entry.source_port != entry.client_port)):
             p.set(row.state, TO_CLIENT | BOTH)
         way = p.stack("way", WAY)
         self.wire.owner = row.listener

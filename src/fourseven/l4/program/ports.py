@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fourseven.l4.bpf.layout import U8, U16, U32, U64
 from fourseven.l4.bpf.values import Local, Pointer, Value
 from fourseven.l4.kernel_plan import MASQUERADE_PORTS
-from fourseven.l4.program.steps import mix, same, words
+from fourseven.l4.program.steps import mix, words
 
 if TYPE_CHECKING:
     from fourseven.l4.program.handshake import Handshakes
@@ -84,14 +84,10 @@ class Ports:
     def judge(self, entry: Pointer, free: Local) -> None:
         """A handshake of somebody else's stands there: only if nothing better is found."""
         p, back = self.p, self.back
-        with p.when(entry.present):
-            other = (
-                (entry.source_port == back.destination_port)
-                & (entry.target_port == back.source_port)
-                & same(entry.source, back.destination)
-                & same(entry.target, back.source)
-            )
-            with p.when(other & self.h.fresh(entry)):
-                p.set(free, 2)
-                with p.when(self.h.asks(entry)):
-                    p.set(free, 1)
+        with (
+            p.when(entry.present),
+            p.when(self.h.answers(entry, back) & self.h.fresh(entry)),
+        ):
+            p.set(free, 2)
+            with p.when(self.h.asks(entry)):
+                p.set(free, 1)
