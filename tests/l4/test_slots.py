@@ -67,7 +67,7 @@ class Places:
         address, port = key[4 * end : 4 * end + 4], key[8 + 2 * end : 10 + 2 * end]
         port = int.from_bytes(port, "big")
         street = self.home([number(address) << 32 | port >> STREET_BITS << 16 | key[12]])
-        home = (street ^ (port >> 1) % STREET * HOUSE) % self.count
+        home = (street ^ port % STREET * HOUSE) % self.count
         return home, self.home([number(whole[:8]), number(whole[8:])])
 
     def home(self, parts: list[int]) -> int:

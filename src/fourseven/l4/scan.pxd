@@ -45,9 +45,9 @@ cdef enum:  # as program/tables.py and program/slots.py have them; a test compar
     CLOSING_S = 60
     CLOSED_S = 10
     WINDOW = 7
-    STREET = 64
+    STREET = 128
     STREET_BITS = 7
-    HOUSE = 4
+    HOUSE = 2
     KEY_MAX = 40
     BIRTH_SIZE = 8
 

@@ -106,7 +106,7 @@ def home_of_end(of, key, end):
         mixed = (mixed ^ (mixed >> 32) ^ at64(address, 8)) * cython.cast(uint64_t, SPREAD)
         mixed = (mixed ^ (mixed >> 32) ^ last) * cython.cast(uint64_t, SPREAD)
     mixed = (mixed ^ (mixed >> 29)) * cython.cast(uint64_t, SPREAD)
-    return ((mixed >> (64 - of.bits)) ^ (((port >> 1) & (STREET - 1)) * HOUSE)) & of.mask
+    return ((mixed >> (64 - of.bits)) ^ ((port & (STREET - 1)) * HOUSE)) & of.mask
 
 
 def home_of(of, key, which):

@@ -376,13 +376,13 @@ class Handshakes:
 
     def bucket(self, address: Fields, port: Value) -> Local:
         """The first of the places where a client's handshake may stand; neighbouring ports have
-        neighbouring buckets, as their flows have homes (`slots`)."""
+        neighbouring buckets, as their flows have homes (`slots`); both ports of a pair one."""
         p = self.p
         found = p.let("bucket", 0)
         with p.scope():
             number = p.let("number", port.host().to(U64))
             mixed = mix(p, [*words(address), number >> STREET_BITS << 16 | self.key.protocol])
-            p.set(found, (mixed >> 64 - BUCKETS_BITS ^ number >> 1 & STREET - 1) * BUCKET)
+            p.set(found, (mixed >> 64 - BUCKETS_BITS ^ number >> 1 & STREET // 2 - 1) * BUCKET)
         return found
 
     def ports(self, port: Value) -> Value:

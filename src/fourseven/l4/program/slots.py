@@ -7,8 +7,9 @@ which of its ends is the client's, so first the one is asked and then the other;
 right, the first was the server's, and that place has been asked a thousand times by then.
 
 The ports of a client, which are given to its connections one after the other, have their homes one
-after the other too, two ports to each, in streets of 64: so the next connection of a busy client (a
-proxy, a network behind one address) stands where the processor has just been.
+after the other too, two places to each, in streets of 128: so the next connection of a busy client
+(a proxy, a network behind one address) stands where the processor has just been, and none in
+another's place.
 
 A byte for each home (`near`) says in which of its seven places rows of that home stand, so a packet
 of a known flow reads that and its row, and one of no flow the byte alone: eight million bytes of
@@ -66,8 +67,8 @@ from fourseven.l4.program.tables import (
 SPREAD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: multiplying spreads neighbours (Knuth 6.4)
 NOWHERE, FULL = 0xFFFFFFFF, 0xFFFFFFFE  # numbers of no place
 SOURCE, DESTINATION = 0, 1  # whose home: of a client's packets, of answers; and what stands there
-STREET, HOUSE = 64, 4  # homes side by side, and places of each: for both ports of a pair
-STREET_BITS = 7  # ports that live in one street: Linux gives a client's connections even ones only
+STREET_BITS = 7
+STREET, HOUSE = 1 << STREET_BITS, 2  # ports that live side by side, and places from one to the next
 WINDOW = 7  # places where a row may stand, from its home on: a bit each of a byte
 ANY = (1 << WINDOW + 1) - 1
 SPILLED = 1 << WINDOW  # the bit that is left: there are rows at second homes
@@ -279,7 +280,7 @@ class Slots:
         else:
             words = key.seen_as(NUMBERS[self.family]).words
             mixed = self.mixed([words[2 * end], words[2 * end + 1], last])
-        p.set(mixed, (self.home(mixed) ^ (port >> 1 & STREET - 1) * HOUSE) & self.mask)
+        p.set(mixed, (self.home(mixed) ^ (port & STREET - 1) * HOUSE) & self.mask)
         return mixed
 
     def home_of(self, key: Pointer, answers: Value) -> Local:
