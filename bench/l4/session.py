@@ -91,7 +91,7 @@ def measure(
     work: Work, stages: dict[str, Stage], options: argparse.Namespace, results: Results
 ) -> None:
     print(f"{work.name}: {work.title}", flush=True)
-    for turn in range(-1, options.rounds):  # round -1 warms up and is thrown away
+    for turn in range(-1, options.rounds * work.times):  # round -1 warms up and is thrown away
         for name in order(work, list(stages), turn):
             seconds = options.seconds if turn >= 0 else min(WARM_SECONDS, options.seconds)
             try:
@@ -135,7 +135,7 @@ def described(options: argparse.Namespace) -> dict[str, str]:
         "congestion control": options.congestion,
         "load average at the start": about["load average at the start"],
         "ways": ", ".join(filter(None, (WAYS[name].version() for name in unversioned(options)))),
-        "rounds": f"{options.rounds} of {options.seconds} s; requests and connections of 1 s",
+        "rounds": f"{options.rounds} of {options.seconds} s; bulk twice as many; wrk's of 1 s",
     }
 
 

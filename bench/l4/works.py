@@ -23,6 +23,7 @@ class Work:
     more_is_better: bool = True
     digits: int = 0
     ways: tuple[str, ...] = ()  # empty: every one
+    times: int = 1  # as many rounds as the run has; of what scatters more, a multiple
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ KERNEL = (
 NOT_HAPROXY = (*KERNEL, RELAY)
 
 WORKS = (
-    Work("bulk-up", "bulk, client to server", "Gbit/s", digits=1),
-    Work("bulk-down", "bulk, server to client", "Gbit/s", digits=1),
+    Work("bulk-up", "bulk, client to server", "Gbit/s", digits=1, times=2),
+    Work("bulk-down", "bulk, server to client", "Gbit/s", digits=1, times=2),
     Work("requests", "keep-alive requests, 64 connections", "req/s"),
     Work("connections", "a new connection per request", "conn/s"),
     Work("ping", "round trip, p50, all on one core", "µs", more_is_better=False, digits=1),
