@@ -64,6 +64,7 @@ from fourseven.persistence.header import Header as HeaderPersistence
 from fourseven.persistence.learn import Learn
 from fourseven.persistence.sni import Sni as SniPersistence
 from fourseven.persistence.source import Source as SourcePersistence
+from fourseven.persistence.tls_session import TlsSession
 
 MATCHES: tuple[type[Match], ...] = (
     Address,
@@ -134,4 +135,5 @@ PERSISTENCE: tuple[type[Persistence], ...] = (
     HeaderPersistence,
     SourcePersistence,
     SniPersistence,
+    TlsSession,
 )

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fourseven.compiler.compile import compile_plan
+from fourseven.compiler.layer import decide
 from fourseven.config.load import loads
 from fourseven.errors import ConfigErrors
 from fourseven.l4.kernel_plan import kernel_plan
@@ -93,6 +94,27 @@ def test_a_fallback_is_the_relay_s():
 def test_a_name_needs_the_hello():
     plan = plan_of({"servers": ["10.0.0.1:443"], "persistence": "sni"})
     assert (plan.listeners[0].layer, plan.listeners[0].hello) == ("L4 + peek", True)
+
+
+@pytest.mark.parametrize(
+    ("route", "listener", "holds"),
+    [
+        ({}, {}, True),
+        ({"tls": "passthrough"}, {"tls": True}, True),
+        ({}, {"tls": True}, False),
+        ({"match": {"path": "/a/"}}, {"proxy_protocol": ["10.0.0.0/8"]}, False),
+    ],
+)
+def test_a_session_needs_tls_that_is_passed_through(route, listener, holds):
+    config = {
+        "listeners": {"l": {"bind": "10.0.0.9:443", "routes": [{**route, "backend": "b"}]}},
+        "backends": {"b": {"servers": ["10.0.0.1:443"], "persistence": "tls_session"}},
+    }
+    if listener.pop("tls", False):
+        config["listeners"]["l"]["tls"] = {"certificates": "a.pem"}
+    config["listeners"]["l"] |= listener
+    found = decide(loads(yaml.safe_dump(config).encode(), "f.yaml"), "l")
+    assert any("tls_session" in one.text for one in found.conflicts) != holds
 
 
 def test_tiers_that_were_found_serve_in_a_kernel_plane():

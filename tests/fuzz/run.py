@@ -35,7 +35,8 @@ FOUND = BUILD / "found"
 HARNESS = BUILD / "harness"
 RUNS = 1_000_000  # of each reader: what the project promises for a release
 SLOWER = 50  # times that a session's execution takes longer than a reader's
-SIZE_MAX = {"client_hello": 2048, "chunked": 1024, "path": 256}  # bytes; heads 1024
+# bytes; heads 1024
+SIZE_MAX = {"client_hello": 2048, "server_flight": 6144, "chunked": 1024, "path": 256}
 
 MODULES = [
     "fourseven.snapshot.layout",
@@ -46,6 +47,7 @@ MODULES = [
     "fourseven.protocols.chunked",
     "fourseven.protocols.clienthello",
     "fourseven.protocols.proxyproto",
+    "fourseven.protocols.serverhello",
 ]
 # What the sessions' targets watch: the engine around HTTP/2. The rest of the data plane is that of
 # the ordinary build, for all of it would take minutes to compile.
@@ -58,7 +60,7 @@ ENGINE += [f"fourseven.l7.{name}" for name in ("waits", "websocket")]
 # And what a stranger shows to come in: tokens and their parts.
 ENGINE += ["fourseven.protocols.base64", "fourseven.matching.json", "fourseven.l7.gate_token"]
 ENGINE += ["fourseven.protocols.accept_encoding", "fourseven.l7.load"]
-TARGETS = ["request", "response", "chunked", "client_hello", "proxy", "path"]
+TARGETS = ["request", "response", "chunked", "client_hello", "server_flight", "proxy", "path"]
 SESSIONS = ["http2", "http2_servers"]
 TOKENS = ["token", "base64", "json"]
 WORDS = ["accept", "load"]
@@ -184,6 +186,7 @@ def seeds(target: str) -> list[bytes]:
         test_http1_answers,
         test_http1_refused,
         test_proxyproto,
+        test_serverhello,
     )
 
     if target == "request":
@@ -198,6 +201,8 @@ def seeds(target: str) -> list[bytes]:
         return [row[1] for row in (*test_proxyproto.ACCEPTED, *test_proxyproto.REFUSED)]
     if target == "path":
         return [b"\x10" + path for path in test_canonical.PATHS]
+    if target == "server_flight":
+        return [b"\x06" + row[1] for row in test_serverhello.HEARD]
     return [test_clienthello.WHOLE, *[row[1] for row in test_clienthello.REFUSED]]
 
 

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from fourseven.protocols.http1 cimport HeadLimits
 from fourseven.protocols.message cimport Header, Request, Response, Span
@@ -16,9 +16,11 @@ cdef void request(const char *data, uint32_t size) noexcept nogil
 cdef void response(const char *data, uint32_t size) noexcept nogil
 cdef void chunked(const char *data, uint32_t size) noexcept nogil
 cdef void client_hello(const char *data, uint32_t size) noexcept nogil
+cdef void server_flight(const char *data, uint32_t size) noexcept nogil
 cdef void proxy(const char *data, uint32_t size) noexcept nogil
 cdef void path(const char *data, uint32_t size) noexcept nogil
 
+cdef uint32_t hear(const char *data, uint32_t size, uint32_t step, uint64_t *digest) noexcept nogil
 cdef void check_proxy(const ProxyHeader *header, const char *at) noexcept nogil
 cdef char *copied(const char *data, uint32_t size) noexcept nogil
 cdef HeadLimits limits_of(uint8_t options) noexcept nogil

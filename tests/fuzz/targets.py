@@ -38,8 +38,17 @@ from cython.cimports.fourseven.protocols.proxyproto import (
     read_proxy,
     write_proxy,
 )
-from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t
-from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.fourseven.protocols.serverhello import (
+    FLIGHT_HELLO,
+    FLIGHT_MORE,
+    FLIGHT_TICKET,
+    MESSAGE_ROOM,
+    ServerFlight,
+    read_flight,
+)
+from cython.cimports.fourseven.snapshot.hashing import hash_bytes
+from cython.cimports.libc.stdint import int32_t, uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcmp, memcpy
 from cython.cimports.targets import REQUESTS, RESPONSES, poison, unpoison
 
@@ -272,6 +281,51 @@ def client_hello(data, size):
         check(hello.size == n)
     free(hello)
     free(at)
+
+
+def server_flight(data, size):
+    """However it is cut, the same is heard; what is found lies in the reader's own room."""
+    whole: uint64_t = 0
+    cut: uint64_t = 0
+    step: uint32_t
+    if size < 2:
+        return
+    step = 1 + cython.cast(cython.uchar, data[0]) % 64
+    check(
+        hear(data + 1, size - 1, size, cython.address(whole))
+        == hear(data + 1, size - 1, step, cython.address(cut))
+    )
+    check(whole == cut)
+
+
+def hear(data, size, step, digest):
+    """How many bytes are read, in pieces of `step`; all that was found goes into the digest."""
+    flight: cython.pointer[ServerFlight] = cython.cast(
+        cython.pointer[ServerFlight], calloc(1, cython.sizeof(ServerFlight))
+    )
+    position: uint32_t = 0
+    used: uint32_t = 0
+    piece: uint32_t
+    event: int32_t
+    at: cython.p_char
+    while position < size and flight.ended == 0:
+        piece = min(step, size - position)
+        at = copied(data + position, piece)
+        event = read_flight(flight, at, piece, cython.address(used))
+        check(used <= piece and (used == piece or event != FLIGHT_MORE))
+        if event == FLIGHT_HELLO:
+            check(flight.version >= 0x300 and flight.session.size <= 32)  # drafts of 1.3: 0x7f00
+            check(inside(cython.address(flight.session), flight.room, MESSAGE_ROOM))
+            digest[0] = digest[0] * 31 + hash_bytes(flight.session.at, flight.session.size)
+        elif event == FLIGHT_TICKET:
+            check(flight.ticket.size > 0 and flight.version != 0)
+            check(inside(cython.address(flight.ticket), flight.room, MESSAGE_ROOM))
+            digest[0] = digest[0] * 31 + hash_bytes(flight.ticket.at, flight.ticket.size)
+        position += used
+        free(at)
+    digest[0] = digest[0] * 31 + flight.version + cython.cast(uint64_t, flight.ended)
+    free(flight)
+    return position
 
 
 def proxy(data, size):

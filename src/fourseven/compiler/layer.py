@@ -78,6 +78,7 @@ def decide(config: Config, name: str) -> Decision:
         *_conflicts(config, listener, transport),
         *_plane_conflict(listener, need),
         *hello_conflicts(listener, need, backends_need_hello(config, listener)),
+        *_session_conflicts(config, listener, need),
     )
     if need is Need.REQUEST:
         return Decision(need, LAYERS[need], "http", ListenerMode.MODE_HTTP, because, conflicts)
@@ -196,6 +197,19 @@ def _tcp_sees(listener: Listener, transport: str, need: Need) -> bool:
     if transport != "tcp":
         return False
     return need is Need.BYTES or (need is Need.CLIENT_HELLO and listener.tls is not None)
+
+
+def _session_conflicts(config: Config, listener: Listener, need: Need) -> Iterator[Conflict]:
+    """Where TLS ends here, no client has a session of a server's."""
+    if listener.tls is None and need is not Need.REQUEST:
+        return
+    hidden = {name for r in listener.all_routes if r.tls != "passthrough" for name in r.reaches}
+    for name in sorted(hidden & config.backends.keys()):
+        form = config.backends[name].persistence
+        if form is not None and form.feature.key == "tls_session":
+            text = f"backends.{name}.persistence.tls_session is for TLS that is passed through, and"
+            text += " here a route leads to it that does not; use cookie or source"
+            yield Conflict((), text)
 
 
 def _plane_conflict(listener: Listener, need: Need) -> Iterator[Conflict]:

@@ -220,7 +220,7 @@ def server_for(worker, backend, client, arrived, lease):
     belongs: int32_t = OWNER_NONE
     at: uint32_t
     if backend.persistence is not cython.NULL:
-        key = owner_key(backend.persistence, client, arrived)
+        key = owner_key(backend.persistence, client, arrived, worker.now_ms)
         belongs = owner_find(worker, backend, lease, key)
         number = belongs
         if number >= 0 and not enter(worker, backend, number, lease):

@@ -13,7 +13,7 @@ cdef enum Owner:
 
 # What names a client in the backend's table; 0: nothing.
 cdef uint64_t owner_key "fourseven_owner_key"(
-    const Persistence *persistence, const Address *client, const Arrived *arrived
+    const Persistence *persistence, const Address *client, const Arrived *arrived, uint64_t now_ms
 ) noexcept nogil
 # The slot of the client's own server, or an Owner.
 cdef int32_t owner_find "fourseven_owner_find"(

@@ -1,4 +1,5 @@
-"""A client's own server at Layer 4: by its address, or by the name that its ClientHello asks for.
+"""A client's own server at Layer 4: by its address, by the name that its ClientHello asks for, or
+by the TLS session that it would take up again (l4.resumption).
 
 The table is the one of Layer 7 (persistence.table), found by the backend: a client keeps its server
 over listeners, planes in user space and reloads.
@@ -28,6 +29,7 @@ from cython.cimports.fourseven.snapshot.hashing import hash_bytes
 from cython.cimports.fourseven.snapshot.layout import (
     FALLBACK_REBALANCE,
     FALLBACK_WAIT,
+    PERSIST_SESSION,
     PERSIST_TABLE,
     Persistence,
     Slot,
@@ -35,8 +37,13 @@ from cython.cimports.fourseven.snapshot.layout import (
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint32_t
 
 
-def owner_key(persistence, client, arrived):
-    if persistence.kind != PERSIST_TABLE:
+def owner_key(persistence, client, arrived, now_ms):
+    if persistence.kind == PERSIST_SESSION and arrived is not cython.NULL:
+        if arrived.session_key and table_find(persistence, arrived.session_key, now_ms) >= 0:
+            return arrived.session_key
+        if arrived.ticket_key and table_find(persistence, arrived.ticket_key, now_ms) >= 0:
+            return arrived.ticket_key
+    if persistence.kind != PERSIST_TABLE and persistence.kind != PERSIST_SESSION:
         return 0
     if persistence.field == FIELD_CLIENT:
         return 1 | hash_address(

@@ -8,9 +8,16 @@ free to say since when.
 """
 
 import cython
-from cython.cimports.fourseven.l4.choose import LEASE_LATER, LEASE_NOBODY, backend_now, lease_take
+from cython.cimports.fourseven.l4.choose import (
+    LEASE_LATER,
+    LEASE_NOBODY,
+    LEASE_TAKEN,
+    backend_now,
+    lease_take,
+)
 from cython.cimports.fourseven.l4.owner_wait import OWNER_POLL_MS
 from cython.cimports.fourseven.l4.relay_tcp import cut, try_server
+from cython.cimports.fourseven.l4.resumption import learner_begin
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.snapshot.layout import Backend
 from cython.cimports.fourseven.worker.tools import timer_set
@@ -27,6 +34,13 @@ def relay_lease(worker, session, backend):
     )
     if taken == LEASE_LATER and not wait(worker, session, backend):
         return LEASE_NOBODY
+    if taken == LEASE_TAKEN:
+        learner_begin(
+            cython.address(session.server),
+            backend,
+            session.arrived,
+            cython.address(session.lease),
+        )
     return taken
 
 

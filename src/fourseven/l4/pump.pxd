@@ -44,6 +44,7 @@ cdef struct Side:
     uint32_t progress       # something was moved; whoever puts off a timeout clears it
     uint64_t given          # bytes read here; whoever counts them clears it
     Secure *tls             # NULL: without TLS
+    void *learner           # reads along what comes from here (l4.resumption); NULL: nobody
 
 # Moves what this side gives to the other one, until one of them has no more.
 cdef Flow pump "fourseven_pump"(Worker *worker, Pipes *pipes, Side *side) noexcept nogil

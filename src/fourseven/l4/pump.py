@@ -13,6 +13,9 @@ nothing more, `full` from a write that found no room. A read shorter than asked 
 socket, and the next arrival makes a new edge; but a FIN that came with the data has made its edge
 already (`hung`), so then the end is read at once.
 
+Where sessions of TLS are learnt (l4/resumption) somebody reads along until the server's handshake
+is over, and bytes are copied that long.
+
 With TLS on a side (worker/secure) bytes are always copied, and a half close is a close_notify with
 the FIN; records that the socket did not take wait in the Secure, and count as pending here.
 
@@ -21,6 +24,7 @@ it gave before has been taken.
 """
 
 import cython
+from cython.cimports.fourseven.l4.resumption import learner_drop, learner_hear
 from cython.cimports.fourseven.native.atomics import count
 from cython.cimports.fourseven.native.linux import (
     EPOLLERR,
@@ -126,6 +130,8 @@ def copy(worker, pipes, side):
         return not_read(side, size)
     side.given += cython.cast(uint64_t, size)
     side.progress = 1
+    if side.learner is not cython.NULL:
+        learner_hear(worker, side, buffer.at, cython.cast(uint32_t, size))
     if size == READ_SIZE and bulky(side):
         side.pipe = pipe_take(worker, pipes)
     elif side.tls is not cython.NULL:
@@ -167,6 +173,8 @@ def give(side, at, size):
 
 def bulky(side):
     """Can a pipe carry what this side gives?"""
+    if side.learner is not cython.NULL:
+        return False
     return side.tls is cython.NULL and side.other.tls is cython.NULL
 
 
@@ -251,6 +259,7 @@ def not_written(side):
 
 def side_drop(worker, pipes, side):
     unwatch(worker, cython.address(side.source))
+    learner_drop(side)
     buffer_free(worker, side.waiting)
     side.waiting = cython.NULL
     if side.pipe is not cython.NULL:

@@ -37,6 +37,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     FALLBACK_WAIT,
     PERSIST_COOKIE,
     PERSIST_LEARNT,
+    PERSIST_SESSION,
     PERSIST_TABLE,
     Backend,
     Persistence,
@@ -86,6 +87,8 @@ def known(worker, session, persistence):
     second: uint64_t = 0
     name: cython.pointer[cython.const[ServerName]]
     stream.client_key = 0
+    if persistence.kind == PERSIST_SESSION:  # TLS that ends here has no server's session
+        return -1
     if persistence.field == FIELD_CLIENT:
         stream.client_key = hash_address(
             worker.request.client.bytes, persistence.prefix_v4, persistence.prefix_v6
@@ -183,7 +186,7 @@ def persist_answer(worker, session):
     stream: cython.pointer[Stream] = session.stream
     kind: uint32_t = stream.backend.persistence.kind
     at: int32_t
-    if kind == PERSIST_TABLE:
+    if kind == PERSIST_TABLE or kind == PERSIST_SESSION:
         return
     if kind == PERSIST_COOKIE and (
         stream.belongs == BELONGS_HERE or stream.belongs == BELONGS_ELSEWHERE

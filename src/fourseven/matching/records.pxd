@@ -42,6 +42,7 @@ cpdef enum:
     ROUTE_NEEDS_BODY = -2   # a payload condition decides, and the body's prefix is not there yet
 
 cpdef enum:
+    FIELD_NOTHING = 255     # of what persists: nothing else names a client
     FIELDS_USED = 15
     TESTS_USED = 14
     DEPTH_MAX = 32          # nesting of any, all and not: people stop at three, generators at ten

@@ -44,6 +44,7 @@ class HostKind(IntEnum):
 
 ROUTE_NONE: int
 ROUTE_NEEDS_BODY: int
+FIELD_NOTHING: int
 FIELDS_USED: int
 TESTS_USED: int
 DEPTH_MAX: int

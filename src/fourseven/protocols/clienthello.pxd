@@ -22,15 +22,19 @@ cdef enum:
     MESSAGE_CLIENT_HELLO = 1
     EXTENSION_SERVER_NAME = 0
     EXTENSION_ALPN = 16
+    EXTENSION_TICKET = 35
     EXTENSION_VERSIONS = 43
     SEEN_SERVER_NAME = 1
     SEEN_ALPN = 2
     SEEN_VERSIONS = 4
+    SEEN_TICKET = 8
     SNI_ROOM = 256
 
 cdef struct ClientHello:
     Span sni                # canonical host name; absent when the client names none
     Span alpn               # the protocols: of each one byte of length, then the name; may be absent
+    Span session            # the ID of a session that it would take up again; empty: none
+    Span ticket             # ... or the ticket (TLS 1.2), which names it
     uint32_t size           # bytes of the records that hold the message
     uint32_t version_count
     uint16_t[VERSIONS_MAX] versions     # as offered, GREASE too; the legacy one where none are listed

@@ -1,7 +1,8 @@
-"""A TLS ClientHello, looked at without ending TLS: server name, protocols (ALPN), versions.
+"""A TLS ClientHello, looked at without ending TLS: server name, protocols (ALPN), versions,
+and what names a session that it would take up again.
 
 A relay that routes by name must decide from the first bytes of a connection and pass them on
-unchanged. So this reads and writes nothing back; it needs no TLS library, and it looks at three
+unchanged. So this reads and writes nothing back; it needs no TLS library, and it looks at four
 extensions only.
 
 Laws: every length is checked against its block, and every block must be used up exactly, for a
@@ -10,7 +11,7 @@ several records (some clients split it to slip past such readers): it is then ga
 `scratch`, up to HELLO_MAX. An extension that stands twice is refused.
 
 Not here: encrypted ClientHello (the outer name is what is seen), SSL 2, QUIC.
-Sources: RFC 8446 4.1.2, 5.1; RFC 6066 3; RFC 7301 3.1.
+Sources: RFC 8446 4.1.2, 5.1; RFC 6066 3; RFC 7301 3.1; RFC 5077 3.2.
 """
 
 import cython
@@ -18,6 +19,7 @@ from cython.cimports.fourseven.protocols.canonical import canonical_host
 from cython.cimports.fourseven.protocols.clienthello import (
     EXTENSION_ALPN,
     EXTENSION_SERVER_NAME,
+    EXTENSION_TICKET,
     EXTENSION_VERSIONS,
     HELLO_LONG,
     HELLO_MALFORMED,
@@ -33,6 +35,7 @@ from cython.cimports.fourseven.protocols.clienthello import (
     RECORDS_MAX,
     SEEN_ALPN,
     SEEN_SERVER_NAME,
+    SEEN_TICKET,
     SEEN_VERSIONS,
     SNI_ROOM,
     Block,
@@ -47,6 +50,8 @@ def read_client_hello(at, size, hello):
     result: int32_t
     hello.sni = Span(at=cython.NULL, size=0)
     hello.alpn = Span(at=cython.NULL, size=0)
+    hello.session = Span(at=cython.NULL, size=0)
+    hello.ticket = Span(at=cython.NULL, size=0)
     hello.version_count = 0
     hello.seen = 0
     result = gather(at, size, hello, cython.address(message))
@@ -134,8 +139,9 @@ def read_message(message, hello):
         return HELLO_MALFORMED
     message.at += 32  # random
     message.size -= 32
-    if not take_block(message, 1, 0, rest) or inner.size > 32:  # session id
+    if not take_block(message, 1, 0, rest) or inner.size > 32:
         return HELLO_MALFORMED
+    hello.session = Span(at=inner.at, size=inner.size)
     if not take_block(message, 2, 2, rest) or inner.size & 1:  # cipher suites
         return HELLO_MALFORMED
     if not take_block(message, 1, 1, rest):  # compression
@@ -164,6 +170,8 @@ def read_extension(kind, block, hello):
         bit = SEEN_ALPN
     elif kind == EXTENSION_VERSIONS:
         bit = SEEN_VERSIONS
+    elif kind == EXTENSION_TICKET:
+        bit = SEEN_TICKET
     else:
         return True
     if hello.seen & bit:
@@ -173,7 +181,10 @@ def read_extension(kind, block, hello):
         return read_server_name(block, hello)
     if bit == SEEN_ALPN:
         return read_protocols(block, hello)
-    return read_versions(block, hello)
+    if bit == SEEN_VERSIONS:
+        return read_versions(block, hello)
+    hello.ticket = Span(at=block.at, size=block.size)  # RFC 5077 3.2: all of it; empty asks for one
+    return True
 
 
 def read_server_name(block, hello):

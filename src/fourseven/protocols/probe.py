@@ -26,6 +26,7 @@ from cython.cimports.fourseven.protocols.proxyproto import (
     read_proxy,
     write_proxy,
 )
+from cython.cimports.fourseven.protocols.serverhello import ServerFlight, read_flight
 from cython.cimports.libc.stdint import int32_t, uint32_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy, memset
@@ -33,6 +34,7 @@ from cython.cimports.libc.string import memcpy, memset
 from fourseven.protocols.clienthello import HelloResult
 from fourseven.protocols.http1 import Fault
 from fourseven.protocols.proxyproto import ProxyResult
+from fourseven.protocols.serverhello import FlightEvent
 
 
 def request(data: bytes, step=0, head_max=32768, headers_max=128, target_max=8192, relax=0) -> dict:
@@ -171,11 +173,38 @@ def client_hello(data: bytes) -> dict:
         versions = [hello.versions[i] for i in range(hello.version_count)]
         return {
             "result": result, "sni": text_of(hello.sni), "alpn": names, "versions": versions,
-            "size": hello.size,
+            "size": hello.size, "session": text_of(hello.session), "ticket": text_of(hello.ticket),
         }  # fmt: skip
     finally:
         free(hello)
         free(copy)
+
+
+def server_flight(data: bytes, step=0) -> list:
+    """What a server says, in pieces of `step` bytes: events with what they found, the last one with
+    the number of bytes that were read."""
+    flight: cython.pointer[ServerFlight] = cython.cast(
+        cython.pointer[ServerFlight], calloc(1, cython.sizeof(ServerFlight))
+    )
+    used: uint32_t = 0
+    position: cython.Py_ssize_t = 0
+    event: int32_t = 0
+    found: list = []
+    copy: cython.p_char
+    try:
+        while flight.ended == 0 and position < len(data):
+            piece = data[position : position + step] if step else data[position:]
+            copy = exact_copy(piece, len(piece))
+            event = read_flight(flight, copy, len(piece), cython.address(used))
+            position += used
+            if event == FlightEvent.FLIGHT_HELLO:
+                found.append((event, flight.version, text_of(flight.session)))
+            elif event == FlightEvent.FLIGHT_TICKET:
+                found.append((event, text_of(flight.ticket)))
+            free(copy)
+        return [*found, (flight.ended, position)]
+    finally:
+        free(flight)
 
 
 def proxy(data: bytes) -> dict:

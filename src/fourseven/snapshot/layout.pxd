@@ -107,6 +107,7 @@ cpdef enum PersistenceKind:
     PERSIST_COOKIE = 0      # one of ours, which carries the server's name
     PERSIST_LEARNT = 1      # the application's, which a server has set
     PERSIST_TABLE = 2       # a header or an address, in a table
+    PERSIST_SESSION = 3     # a session of TLS that is passed through; without one, `field`
 
 cpdef enum Fallback:        # when the server of one who persists cannot be had
     FALLBACK_REBALANCE = 0

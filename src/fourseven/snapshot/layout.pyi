@@ -60,6 +60,7 @@ class PersistenceKind(IntEnum):
     PERSIST_COOKIE = 0
     PERSIST_LEARNT = 1
     PERSIST_TABLE = 2
+    PERSIST_SESSION = 3
 
 class Fallback(IntEnum):
     FALLBACK_REBALANCE = 0

@@ -57,6 +57,7 @@ from cython.cimports.fourseven.protocols.proxyproto import (
     ProxyHeader,
     read_proxy,
 )
+from cython.cimports.fourseven.snapshot.hashing import hash_bytes
 from cython.cimports.fourseven.snapshot.layout import (
     ARRIVAL_HELLO,
     ARRIVAL_PROXY,
@@ -289,6 +290,10 @@ def what_is_known(arrival, hello):
     if arrived is cython.NULL:
         return arrived
     arrived.hello = 1
+    if hello.session.size:
+        arrived.session_key = 1 | hash_bytes(hello.session.at, hello.session.size)
+    if hello.ticket.size:
+        arrived.ticket_key = 1 | hash_bytes(hello.ticket.at, hello.ticket.size)
     if told is not cython.NULL:
         arrived.client = told.client
         arrived.local = told.local

@@ -188,6 +188,8 @@ cdef struct Arrived:
     Address local           # where that client went to, if `told`
     Span sni                # canonical; absent where the client names no host, or nobody told it
     Span alpn               # protocols it offers (by a proxy: has chosen): of each its size, then its name
+    uint64_t session_key    # of the TLS session that the hello would take up again, by its ID; 0: none
+    uint64_t ticket_key     # ... by its ticket
     int32_t route           # of the listener: the one that passes TLS through; -1: none was chosen
     uint8_t hello           # a ClientHello was seen on this connection
     uint8_t told            # a proxy told the addresses
