@@ -126,6 +126,7 @@ class Check(Feature):
 
     need: ClassVar[Need] = Need.ADDRESS  # control asks, so no data plane has to see more for it
     alpn: ClassVar[str] = ""  # what it speaks inside TLS; empty: nothing that is agreed on
+    only_connects: ClassVar[bool] = False  # that the server accepts is all (health.knock)
 
     async def ask(self, target: Any) -> None:
         """Returns where the server is well; any exception says why it is not (health.connect).

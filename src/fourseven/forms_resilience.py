@@ -229,7 +229,8 @@ class LoadReports(Form):
         Field(
             ("orca", "x-load"),
             alias="from",
-            description="Headers that are heard. orca: endpoint-load-metrics, as TEXT or JSON."
+            description="Headers that are heard. orca: endpoint-load-metrics as TEXT, JSON or BIN,"
+            " and gRPC's endpoint-load-metrics-bin, in trailers too."
             " x-load: X-Load, as 0.35 or 35%.",
         )
     )

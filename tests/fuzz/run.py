@@ -60,6 +60,7 @@ ENGINE += [f"fourseven.l7.{name}" for name in ("waits", "websocket")]
 # And what a stranger shows to come in: tokens and their parts.
 ENGINE += ["fourseven.protocols.base64", "fourseven.matching.json", "fourseven.l7.gate_token"]
 ENGINE += ["fourseven.protocols.accept_encoding", "fourseven.l7.load"]
+ENGINE += ["fourseven.l7.load_binary"]
 TARGETS = ["request", "response", "chunked", "client_hello", "server_flight", "proxy", "path"]
 SESSIONS = ["http2", "http2_servers"]
 TOKENS = ["token", "base64", "json"]
@@ -97,6 +98,8 @@ SHOWN = {
         b"\x02123456789012345678e-18",
         b"\x01TEXT rps=100, application_utilization=0,cpu_utilization=0.25",
         b'\x01JSON {"applicationUtilization": 1e-3, "cpu_utilization": 0.5}',
+        b"\x01BIN CQAAAAAAAOA/SQAAAAAAANA/",
+        b"\x04KgYKAWESAQFJAAAAAAAA0D8,SQAAAAAAANA/",
     ],
 }
 

@@ -9,7 +9,7 @@ The first byte of an input chooses the order of the server, or the form of the r
 """
 
 import cython
-from cython.cimports.fourseven.l7.load import LOAD_BAD, LOAD_MAX, LOAD_WHOLE, load_read
+from cython.cimports.fourseven.l7.load import LOAD_BAD, LOAD_MAX, LOAD_WHOLE, ORCA_BINARY, load_read
 from cython.cimports.fourseven.native.linux import check
 from cython.cimports.fourseven.protocols.accept_encoding import (
     WEIGHT_NONE,
@@ -180,13 +180,15 @@ def load(data, size):
     value = cython.declare(Span)
     at: cython.p_char
     found: int32_t
+    word: uint32_t
     if size < 2:
         return
     size -= 1
     at = cython.cast(cython.p_char, malloc(size))
     memcpy(at, data + 1, size)
     value = Span(at=at, size=size)
-    found = load_read(cython.address(value), LOAD_ORCA if data[0] & 1 else LOAD_X)
+    word = LOAD_ORCA if data[0] & 1 else ORCA_BINARY if data[0] & 4 else LOAD_X
+    found = load_read(cython.address(value), word)
     check(found >= LOAD_BAD and found <= LOAD_MAX)
     if data[0] & 2:
         check_number(at, size)

@@ -18,7 +18,7 @@ from support.clock import play
 class Noted:
     """A check that notes whom it asked and when."""
 
-    alpn = ""
+    alpn, only_connects = "", False
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []

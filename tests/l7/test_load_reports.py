@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import math
+import struct
 from array import array
 
 import pytest
@@ -15,6 +18,8 @@ from fourseven.snapshot.layout import LoadWord
 from scenarios.test_resilience import backend, counted
 from support.clock import play
 from support.front import Stage
+from support.http2_back import back_of
+from support.http2_stage import client
 from support.recorder import Conversation, Script
 from support.wire import Message
 
@@ -68,7 +73,7 @@ ORCA_REPORTS = [
     (b"JSON []", BAD),
     (b"JSON " + b"[" * 4000, BAD),
     (b"JSON " + b'{"a":' * 800, BAD),
-    (b"BIN CQAAAAAAAOA/", BAD),
+    (b"BIN CQAAAAAAAOA/", 512),
     (b"cpu_utilization=0.5", BAD),
     (b"TEXT cpu_utilization=0.5" + b"," * 5000, BAD),
 ]
@@ -82,6 +87,82 @@ def test_a_plain_report(text: bytes, meant: int):
 @pytest.mark.parametrize(("text", "meant"), ORCA_REPORTS)
 def test_an_orca_report(text: bytes, meant: int):
     assert load(text, ORCA) == meant
+
+
+def double(number: int, value: float) -> bytes:
+    return bytes([number << 3 | 1]) + struct.pack("<d", value)
+
+
+def many(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+CPU, APPLICATION = double(1, 0.5), double(9, 0.25)
+UTILIZATION = many(5, many(1, b"gpu") + double(2, 0.9))  # a row of a map
+BINARY = [
+    (CPU, 512),
+    (APPLICATION, 256),
+    (CPU + APPLICATION, 256),
+    (APPLICATION + CPU, 256),
+    (CPU + double(9, 0), 512),
+    (double(1, 0), 0),
+    (double(2, 0.9) + UTILIZATION + b"\x18\x80\x80\x01" + CPU + double(6, 1e6), 512),
+    (b"\x1d\1\2\3\4" + CPU, 512),
+    (b"\xf8\xff\xff\xff\x0f\x01" + CPU, 512),
+    (double(1, 0.9) + CPU, 512),
+    (double(9, 1e300), MOST),
+    (double(9, math.inf), MOST),
+    (double(9, math.nan), BAD),
+    (double(9, -0.5), BAD),
+    (double(9, -0.0), 0),
+    (many(1, b"12345678"), BAD),
+    (b"\x09" + bytes(7), BAD),
+    (b"\x49", BAD),
+    (b"\x2a\xff" + bytes(20), BAD),
+    (b"\x2a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", BAD),
+    (b"\x18" + b"\xff" * 10, BAD),
+    (b"\x0b" + CPU, BAD),
+    (b"\x0f" + CPU, BAD),
+    (b"\x00\x00" + CPU, BAD),
+    (UTILIZATION, BAD),
+]
+
+
+@pytest.mark.parametrize(("message", "meant"), BINARY)
+def test_a_report_in_protobuf(message: bytes, meant: int):
+    text = base64.b64encode(message)
+    assert load(b"BIN " + text, ORCA) == meant
+    assert load(b"BIN " + text.rstrip(b"="), ORCA) == meant, "gRPC leaves the padding out"
+    assert load(b"BIN SQAAAAAAAPA/, " + text, ORCA) == meant, "the last one counts"
+    for size in range(len(message)):
+        assert BAD <= load(b"BIN " + base64.b64encode(message[:size]), ORCA) <= MOST
+
+
+@pytest.mark.parametrize("text", [b"", b"=", b"A", b"A===", b"CQ-_", b"!", b"A" * 4090, b",", b" "])
+def test_no_report_in_base64(text: bytes):
+    assert load(b"BIN " + text, ORCA) == BAD
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("passes", [False, True])
+def test_a_report_in_trailers(stage: Stage, version: int, passes: bool):
+    """Of a server of gRPC."""
+    back = back_of(stage, backend={"load_reports": {"from": "orca", "pass": passes}})
+    said = base64.b64encode(CPU).rstrip(b"=").decode()
+    fields = (("endpoint-load-metrics-bin", said), ("grpc-status", "0"))
+    back.server.scripts[b"/t"] = lambda call: call.head().data(b"body").tail(*fields)
+    if version == 1:
+        answer = back.balancer.ask(b"GET /t HTTP/1.1\r\nHost: a\r\n\r\n")
+    else:
+        with client(back) as http:
+            answer = http.answer(http.ask("GET", "/t"))
+    assert answer.body == b"body"
+    kept = [(name.encode(), value.encode()) for name, value in fields][0 if passes else 1 :]
+    assert answer.trailers == kept
+    assert counted(back.balancer, "load_reports", "load_reports_bad") == [1, 0]
+    back.server.scripts[b"/t"] = lambda call: call.head().data(b"").tail((fields[0][0], "much"))
+    back.balancer.ask(b"GET /t HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert counted(back.balancer, "load_reports", "load_reports_bad") == [1, 1]
 
 
 @pytest.mark.parametrize("text", [one for one, _ in ORCA_REPORTS if len(one) < 200])
@@ -166,16 +247,16 @@ def saying(lines: bytes) -> Script:
 
 def test_clients_do_not_see_it(stage: Stage):
     lines = b"X-Load: 0.5\r\nEndpoint-Load-Metrics: TEXT cpu_utilization=0.25\r\nX-Loaded: 1\r\n"
-    server = stage.server().on(b"", saying(lines + b"endpoint-load-metrics-bin: CQAA\r\n"))
+    server = stage.server().on(b"", saying(lines + b"endpoint-load-metrics-bin: CQAAAAAAAOA/\r\n"))
     balancer = stage.balancer(backend([server.address], load_reports=True))
     answer = balancer.get("/")
     seen = [answer.get(name) for name in ("x-load", "endpoint-load-metrics", "x-loaded")]
     assert seen == [None, None, b"1"]
     assert answer.get("endpoint-load-metrics-bin") is None
-    assert counted(balancer, "load_reports", "load_reports_bad") == [2, 0]
+    assert counted(balancer, "load_reports", "load_reports_bad") == [3, 0]
     server.on(b"", saying(b"X-Load: much\r\n"))
     assert balancer.get("/").get("x-load") is None
-    assert counted(balancer, "load_reports", "load_reports_bad") == [2, 1]
+    assert counted(balancer, "load_reports", "load_reports_bad") == [3, 1]
 
     listeners = {"listeners": balancer.config["listeners"]}
     only = {"from": "orca", "pass": True}
@@ -184,7 +265,7 @@ def test_clients_do_not_see_it(stage: Stage):
     answer = balancer.get("/")
     assert answer.get("x-load") == b"0.5"
     assert answer.get("endpoint-load-metrics") == b"TEXT cpu_utilization=0.25"
-    assert counted(balancer, "load_reports", "load_reports_bad") == [3, 1]
+    assert counted(balancer, "load_reports", "load_reports_bad") == [4, 1]
     balancer.reload(backend([server.address]) | listeners)
     assert balancer.get("/").get("x-load") == b"0.5"
-    assert counted(balancer, "load_reports", "load_reports_bad") == [3, 1]
+    assert counted(balancer, "load_reports", "load_reports_bad") == [4, 1]

@@ -1,8 +1,9 @@
 """Health checks at work: who is asked, what it amounts to, and who hears of it.
 
 The schedule (health.schedule) says when, the check (health.http, ...) asks, the judgement
-(health.state) counts. This file runs them on control's loop. What follows from a judgement is not
-decided here but in control.servers, which is told of each server whose state has changed.
+(health.state) counts. A check that only connects is no task of its own (health.knock). This file
+runs them on control's loop. What follows from a judgement is not decided here but in
+control.servers, which is told of each server whose state has changed.
 
 A server that stays in the file keeps what is known of it over a reload, as long as it is checked
 the same way.
@@ -15,16 +16,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fourseven.control import logs
-from fourseven.health.connect import Target, why
+from fourseven.health.connect import Target, way_of, why
 from fourseven.health.inward import Ways, check_of
+from fourseven.health.knock import Knocks
 from fourseven.health.schedule import Pace, Schedule
 from fourseven.health.state import Judgement, State
 from fourseven.plan import HealthPlan, Plan
 
 Key = tuple[str, str]  # (backend, the server's address)
+TOGETHER_S = 0.01  # checks that are due so soon after each other begin in one turn of the loop
 
 
 class Asked(NamedTuple):
@@ -46,6 +49,9 @@ class Health:
         self._ways = Ways()
         self._targets: dict[Key, Target] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._knocks: Knocks | None = None  # made when one is needed
+        self._ways_in: dict[Key, tuple[int, Any]] = {}  # of those that are only connected to
+        self._began: dict[Key, float] = {}  # ... and have not answered yet
         self._timer: asyncio.TimerHandle | None = None
         self.judged: dict[Key, Judgement] = {}  # of every server that is checked
         self.asked: dict[Key, Asked] = {}  # those that were, so far
@@ -66,6 +72,7 @@ class Health:
                 self.judged[key] = Judgement(check.rise, check.fall)
             self.judged[key].rise, self.judged[key].fall = check.rise, check.fall
         self._checks = checks
+        self._ways_in = dict(self._only_connected_to())
         paces = {key: _pace(check) for key, check in checks.items()}
         now = self._loop.time()
         self._schedule.use({key: pace for key, pace in paces.items() if key in kept}, now)
@@ -80,6 +87,9 @@ class Health:
             self._forget(key)
         self._checks = {}
         self._schedule.use({}, self._loop.time())
+        if self._knocks is not None:
+            self._knocks.close()
+            self._knocks = None
 
     # ---- one check ----
 
@@ -88,10 +98,18 @@ class Health:
         if self._timer is not None:
             self._timer.cancel()
         wait = self._schedule.due(self._loop.time())
-        self._timer = self._loop.call_later(wait, self._look) if wait is not None else None
+        if wait is not None:
+            self._timer = self._loop.call_later(max(wait, TOGETHER_S), self._look)
 
     def _start(self, key: Hashable) -> None:
         assert isinstance(key, tuple)
+        way = self._ways_in.get(key)
+        if way is not None:
+            self._began[key] = self._loop.time()
+            if self._knocks is None:
+                self._knocks = Knocks(self._knocked)
+            self._knocks.knock(key, *way, self._checks[key].timeout_ms / 1000)
+            return
         self._tasks[key] = self._loop.create_task(self._check(key))
 
     async def _check(self, key: Key) -> None:
@@ -107,6 +125,26 @@ class Health:
         now = self._loop.time()
         self.asked[key] = Asked(now, now - began, failure)
         self._took(key, failure)
+        self._look()
+
+    def _knocked(self, said: list[tuple[Hashable, str]]) -> None:
+        """Connects have ended."""
+        now = self._loop.time()
+        for key, failure in said:
+            assert isinstance(key, tuple)
+            began = self._began.pop(key, None)
+            if began is None:
+                continue  # a change that another one brought about has taken it away
+            self.asked[key] = Asked(now, now - began, failure)
+            self._took(key, failure)
+        self._look()
+
+    def _only_connected_to(self) -> Iterator[tuple[Key, tuple[int, Any]]]:
+        for key, check in self._checks.items():
+            target = self._targets[key]
+            way = way_of(target) if check.check.only_connects and not target.proxy else None
+            if way is not None:
+                yield key, way
 
     def _took(self, key: Key, failure: str) -> None:
         judged = self.judged[key]
@@ -116,7 +154,6 @@ class Health:
         if judged.state is not before:
             self._say(key, judged.state, failure)
             self._changed(key)
-        self._look()
 
     def _say(self, key: Key, state: State, failure: str) -> None:
         fields = {"backend": key[0], "server": key[1], "state": state.value}
@@ -129,6 +166,8 @@ class Health:
         task = self._tasks.pop(key, None)
         if task is not None:
             task.cancel()
+        if self._began.pop(key, None) is not None and self._knocks is not None:
+            self._knocks.forget(key)
         self.judged.pop(key, None)
         self.asked.pop(key, None)
 

@@ -10,6 +10,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 # "This connection is the proxy's own": who asks is no client (the protocol's 2.1 and 2.2).
 PROXY_HEADERS = {1: b"PROXY UNKNOWN\r\n", 2: b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"}
@@ -38,6 +39,16 @@ class Target:
         return self.host, self.port or int(self.address.rpartition(":")[2])
 
 
+def way_of(target: Target) -> tuple[int, Any] | None:
+    """Family and address as a socket takes them; None where a name is to be found first."""
+    if target.address.startswith("unix:"):
+        return socket.AF_UNIX, target.address[5:]
+    host, port = target.end
+    if ":" in host:
+        return socket.AF_INET6, (host, port)
+    return (socket.AF_INET, (host, port)) if host.replace(".", "").isdecimal() else None
+
+
 class Unwell(Exception):
     """The server's answer is not the one that was asked for; the text says what it was."""
 
@@ -50,15 +61,11 @@ async def connected(target: Target) -> AsyncIterator[socket.socket]:
     otherwise leave as many ports in TIME_WAIT here, and servers hear of it either way.
     """
     loop = asyncio.get_running_loop()
-    if target.address.startswith("unix:"):
-        family, where = socket.AF_UNIX, target.address[5:]
-    else:
-        host, port = target.end
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        where = (host, port)  # type: ignore[assignment]
-        if not host.replace(".", "").isdecimal() and ":" not in host:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            family, where = found[0][0], found[0][4]  # type: ignore[assignment]
+    way = way_of(target)
+    if way is None:
+        found = await loop.getaddrinfo(*target.end, type=socket.SOCK_STREAM)
+        way = found[0][0], found[0][4]
+    family, where = way
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as made:
         if family != socket.AF_UNIX:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

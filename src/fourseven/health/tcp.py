@@ -19,6 +19,7 @@ class Tcp(Check):
     """
 
     key: ClassVar[str] = "tcp"
+    only_connects: ClassVar[bool] = True
 
     async def ask(self, target: Target) -> None:
         async with connected(target):

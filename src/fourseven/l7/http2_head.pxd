@@ -1,8 +1,9 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from fourseven.l7.records cimport Building, Http2, Lane
+from fourseven.l7.records cimport Building, Http2, Lane, Upstream
 from fourseven.native.nghttp2 cimport nghttp2_rcbuf, nghttp2_vec
 from fourseven.snapshot.layout cimport Listener
+from fourseven.worker.worker cimport Worker
 
 cpdef enum:
     # Beyond, a head is no mistake but an attack on our memory or time: the connection ends.
@@ -48,6 +49,9 @@ cdef void request_line(
     Http2 *http2, Lane *lane, const nghttp2_vec *method, const nghttp2_vec *path
 ) noexcept nogil
 cdef void put_crumb(Http2 *http2, Lane *lane, const nghttp2_vec *value) noexcept nogil
+cdef bint heard(
+    Worker *worker, const Upstream *upstream, const nghttp2_vec *name, const nghttp2_vec *value
+) noexcept nogil
 cdef void trailer_field(Lane *lane, const nghttp2_vec *name, const nghttp2_vec *value) noexcept nogil
 cdef void put_upgrade(Http2 *http2, Lane *lane) noexcept nogil
 cdef void put(Http2 *http2, Lane *lane, const void *at, size_t size) noexcept nogil

@@ -29,6 +29,7 @@ from cython.cimports.fourseven.l7.http2_head import (
     PSEUDO_SCHEME,
     TAIL_MAX,
 )
+from cython.cimports.fourseven.l7.load import load_trailer
 from cython.cimports.fourseven.l7.records import Building, Lane, Session
 from cython.cimports.fourseven.l7.websocket import ACCEPT_SIZE
 from cython.cimports.fourseven.native.nghttp2 import (
@@ -39,6 +40,7 @@ from cython.cimports.fourseven.native.nghttp2 import (
     nghttp2_vec,
 )
 from cython.cimports.fourseven.protocols.grammar import TARGET, TOKEN, class_of, skip_field
+from cython.cimports.fourseven.protocols.message import Header, Span
 from cython.cimports.fourseven.snapshot.layout import Listener
 from cython.cimports.fourseven.worker.tools import (
     buffer_free,
@@ -86,7 +88,10 @@ def head_field(http2, name, value):
         answer_field(http2, lane, cython.address(left), cython.address(right))
         return 0
     if building.trailers:
-        trailer_field(lane, cython.address(left), cython.address(right))
+        if lane.upstream is cython.NULL or not heard(
+            http2.worker, lane.upstream, cython.address(left), cython.address(right)
+        ):
+            trailer_field(lane, cython.address(left), cython.address(right))
         return 0
     if plan is not cython.NULL and building.list_size > plan.head_max:
         lane.refuse = 431
@@ -458,6 +463,14 @@ def tail_begin(http2, lane):
         if lane.tail is not cython.NULL:
             memcpy(lane.tail.at, b"0\r\n", 3)
             lane.tail.end = 3
+
+
+def heard(worker, upstream, name, value):
+    """Is it a server's word on its load, and not for clients?"""
+    field = cython.declare(Header)
+    field.name = Span(at=cython.cast(cython.p_char, name.base), size=name.len)
+    field.value = Span(at=cython.cast(cython.p_char, value.base), size=value.len)
+    return load_trailer(worker, upstream.slot, cython.address(field))
 
 
 def trailer_field(lane, name, value):

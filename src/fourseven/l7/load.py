@@ -1,8 +1,10 @@
-"""A server's own word: how busy it says it is, in a header of its answers.
+"""A server's own word: how busy it says it is, in the head of its answers or behind them.
 
     X-Load: 0.35                        or 35%
     endpoint-load-metrics: TEXT application_utilization=0.35,cpu_utilization=0.2
     endpoint-load-metrics: JSON {"cpu_utilization": 0.35}
+    endpoint-load-metrics: BIN SQAAAAAAAOA/          (l7.load_binary)
+    endpoint-load-metrics-bin: SQAAAAAAAOA/          gRPC's, in its trailers
 
 1 is as much as it can do. Of an ORCA report `application_utilization` counts, or where it is absent
 or 0 `cpu_utilization`, as gRPC does it. What is heard stands in the server's slot, smoothed; what
@@ -10,7 +12,8 @@ follows from it is control's (control.load).
 
 Laws: a report is bounded in size, digits and value, and one that cannot be read is counted and
 changes nothing. Only a backend that asks for it is listened to: elsewhere the header is a header
-like others. The binary form (endpoint-load-metrics-bin) is taken off too, and not read.
+like others. Trailers are heard where they come by HTTP/2, as those of gRPC do; behind chunks of
+HTTP/1.1 they pass unread.
 
 Source: ORCA, xds.data.orca.v3.OrcaLoadReport; Envoy, "HTTP header formats of load reports" (source/
 common/orca/orca_parser.cc); gRPC A51 (custom backend metrics), A58 (weighted round robin).
@@ -21,9 +24,11 @@ from cython.cimports.fourseven.l7.load import (
     LOAD_BAD,
     LOAD_MAX,
     LOAD_WHOLE,
+    ORCA_BINARY,
     REPORT_MAX,
     SMOOTH,
 )
+from cython.cimports.fourseven.l7.load_binary import load_binary
 from cython.cimports.fourseven.l7.records import Stream, slot_of
 from cython.cimports.fourseven.matching.fields import same_name
 from cython.cimports.fourseven.matching.json import json_find
@@ -35,11 +40,10 @@ from cython.cimports.fourseven.native.atomics import (
     store_relaxed_u32,
 )
 from cython.cimports.fourseven.protocols.message import Span
-from cython.cimports.fourseven.snapshot.layout import LOAD_ORCA, LOAD_X, Resilience
+from cython.cimports.fourseven.snapshot.layout import LOAD_ORCA, LOAD_X, Backend, Resilience
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcmp
 
-ORCA_BINARY = cython.declare(cython.int, 4)  # the form that is taken off unread
 STALE_MS = cython.declare(cython.int, 10000)  # a report after so long begins anew
 
 
@@ -57,14 +61,42 @@ def load_heard(worker, session):
             continue
         if not rules.load_passes:
             line.drop = 1
-        if word == ORCA_BINARY:
-            continue
         load = load_read(cython.address(line.value), word)
         if load < 0:
             count(cython.address(counters.load_reports_bad), 1)
             continue
         count(cython.address(counters.load_reports), 1)
         note(worker, stream.slot, cython.cast(uint32_t, load))
+
+
+def load_trailer(worker, slot, header):
+    """Its backend may have left the file since the head; the slot says whose it is."""
+    word: uint32_t = word_of(header)
+    backend: cython.pointer[cython.const[Backend]]
+    load: int32_t
+    if word == 0:
+        return False
+    backend = backend_found(worker.snapshot, slot_of(worker, slot).backend)
+    if backend is cython.NULL or backend.resilience is cython.NULL:
+        return False
+    if not backend.resilience.load_words & (LOAD_X if word == LOAD_X else LOAD_ORCA):
+        return False
+    load = load_read(cython.address(header.value), word)
+    counters = cython.address(worker.backend_counters[backend.number])
+    if load < 0:
+        count(cython.address(counters.load_reports_bad), 1)
+    else:
+        count(cython.address(counters.load_reports), 1)
+        note(worker, slot, cython.cast(uint32_t, load))
+    return not backend.resilience.load_passes
+
+
+def backend_found(snapshot, number):
+    at: uint32_t
+    for at in range(snapshot.backend_count):
+        if snapshot.backends[at].number == number:
+            return cython.address(snapshot.backends[at])
+    return cython.NULL
 
 
 def word_of(header):
@@ -97,6 +129,8 @@ def note(worker, slot, load):
 def load_read(value, word):
     if value.size == 0 or value.size > REPORT_MAX:
         return LOAD_BAD
+    if word == ORCA_BINARY:
+        return load_binary(value)
     return read_x(value) if word == LOAD_X else read_orca(value)
 
 
@@ -112,6 +146,9 @@ def read_orca(value):
     cpu: Span = Span(at=b"cpu_utilization", size=15)
     rest = cython.declare(Span)
     load: int32_t
+    if begins(value, b"BIN ", 4):
+        rest = Span(at=value.at + 4, size=value.size - 4)
+        return load_binary(cython.address(rest))
     if not begins(value, b"TEXT ", 5) and not begins(value, b"JSON ", 5):
         return LOAD_BAD
     rest = Span(at=value.at + 5, size=value.size - 5)
