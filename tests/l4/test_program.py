@@ -169,7 +169,7 @@ class Play:
         if sent is None or (sent.protocol, sent.destination) not in self.model.services:
             return True
         client = (sent.protocol, sent.source)
-        return self.owners.setdefault(bucket_of(sent), client) == client
+        return self.owners.setdefault(bucket_of(sent, self.path.seed), client) == client
 
     def agree(self, raw: bytes) -> None:
         action, out = self.path.run(raw)

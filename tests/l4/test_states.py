@@ -32,7 +32,7 @@ from fourseven.l4.kernel_plane import FlowFilter
 from fourseven.l4.program import ports
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
-from fourseven.l4.program.tables import FLOWS, INDEX, PENDING_MAX, USED
+from fourseven.l4.program.tables import FLOWS, INDEX, PENDING_MAX, SEED, USED
 from support.network import why_not
 from support.one_way import Stage, one_way
 from support.packets_l4 import datagram, segment
@@ -536,6 +536,16 @@ def test_a_flood_of_syns_from_nobody_harms_no_flow(talk):
     if talk.answer(waiting, SYN | ACK) is None:  # forgotten: a retransmission mends it
         talk.open(OTHER)
     talk.open(end("10.1.0.100:5"))  # and honest new ones get through
+
+
+@of(service(mode=MASQUERADE))
+def test_nobody_outside_foresees_which_port_of_ours_comes_next(talk):
+    """Nor which SYNs would push a handshake out: the same seed decides where one stands."""
+    drawn = set()
+    for seed in range(1, 9):
+        talk.path.tables["seed"].put(INDEX.pack(number=0), SEED.pack(number=seed << 32 | seed))
+        drawn.add(talk.ask(SYN).source.port)
+    assert len(drawn) == 8
 
 
 # ---- what is listed ----

@@ -113,7 +113,8 @@ class Stage:
         if self.wire is XdpWire:
             context = struct.pack("=IIIIII", 0, len(raw), 0, at, 0, 0)
         else:
-            context = SkbWire.CONTEXT.pack(ingress_ifindex=at, ifindex=at).ljust(192, b"\0")
+            # Without an interface it is at loopback, whose address is that of these frames.
+            context = SkbWire.CONTEXT.pack(ingress_ifindex=at).ljust(192, b"\0")
         return self.loaded.run(raw, context)
 
 
@@ -249,6 +250,15 @@ def test_an_interface_that_takes_nothing_back_gets_it_like_any_other(stage, v4):
     stage.tables["short"].put(number, known)
     for _ in range(2):  # asked of the routing table, and remembered
         assert stage.run(plain(stage, v4), stage.left)[0] == stage.wire.SENT
+
+
+@pytest.mark.parametrize("to", ["020000000003", "ffffffffffff", "01005e000001"])
+def test_a_frame_for_others_is_theirs(tcx, to):
+    """A switch floods what it does not know, and a veth shows it: who forwards it doubles it."""
+    raw = plain(tcx, True)
+    assert tcx.run(raw)[0] == SkbWire.SENT
+    other = bytes.fromhex(to) + raw[6:]
+    assert tcx.run(other) == (SkbWire.PASS, other)
 
 
 @pytest.mark.parametrize("v4", [True, False], ids=["v4", "v6"])

@@ -18,6 +18,7 @@ from fourseven.l4.bpf.kernel import XDP, Loaded
 from fourseven.l4.kernel_plan import KernelPlan
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
+from fourseven.l4.program.tables import INDEX
 from fourseven.l4.program.wire import Wire
 from fourseven.l4.program.xdp import XdpWire
 from fourseven.l4.standalone import Standalone
@@ -65,11 +66,16 @@ class Stage(Standalone):
         """What becomes of a packet, and what it becomes."""
         return self.tested.run(raw, self.context(len(raw)))
 
+    @property
+    def seed(self) -> int:
+        """Of the tables' hashes."""
+        return int(self.tables["seed"].get(INDEX.pack(number=0))["number"])
+
     def context(self, size: int) -> bytes:
         """What the kernel hands over with a packet of so many bytes."""
         if self.wire is XdpWire:
             return struct.pack("=IIIIII", 0, size, 0, self.at, 0, 0)
-        told: bytes = SkbWire.CONTEXT.pack(ingress_ifindex=self.at, ifindex=self.at)
+        told: bytes = SkbWire.CONTEXT.pack(ingress_ifindex=self.at)  # a frame to 0:0:0:0:0:0 is ours
         return told.ljust(192, b"\0")
 
     def flood(self, raw: bytes, at: int, count: int) -> None:

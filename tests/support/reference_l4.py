@@ -201,13 +201,14 @@ def hash_of(address: int) -> int:
     return h ^ h >> 33
 
 
-def bucket_of(packet: Packet) -> int:
+def bucket_of(packet: Packet, seed: int) -> int:
     """Where the program would note a client's handshake, written from its definition."""
     spread, places = 0x9E3779B97F4A7C15, 1 << 15
     address = packet.raw[packet.at[0] : packet.at[0] + packet.size]
     words = struct.unpack(f"={len(address) // 4}I", address)
     (port,) = struct.unpack_from(">H", packet.raw, packet.l4)
     first, *rest = *words, port >> 7 << 16 | packet.protocol
+    first ^= seed
     for word in rest:
         first = first * spread % 2**64 ^ word
     first = first * spread % 2**64

@@ -381,7 +381,8 @@ class Handshakes:
         found = p.let("bucket", 0)
         with p.scope():
             number = p.let("number", port.host().to(U64))
-            mixed = mix(p, [*words(address), number >> STREET_BITS << 16 | self.key.protocol])
+            last = number >> STREET_BITS << 16 | self.key.protocol
+            mixed = mix(p, self.tables.seed, [*words(address), last])
             p.set(found, (mixed >> 64 - BUCKETS_BITS ^ number >> 1 & STREET // 2 - 1) * BUCKET)
         return found
 
@@ -542,6 +543,7 @@ class Handshakes:
         """Where `answers` says which entry belongs to answers with these ends."""
         mixed = mix(
             self.p,
+            self.tables.seed,
             [
                 *words(ends.source),
                 *words(ends.destination),

@@ -34,7 +34,7 @@ class Ports:
         free, spare = p.let("free", 0, U8), p.let("spare", 0)
         ends = [*words(key.source), *words(key.destination)]
         ports = key.destination_port.to(U64) << 32 | self.h.ports(key.source_port)
-        start = mix(p, [*ends, ports])
+        start = mix(p, self.h.tables.seed, [*ends, ports])
         p.set(start, start >> 32)
         with p.when(self.server.sources == 0):
             self.h.refuse(self.service, "no_port")

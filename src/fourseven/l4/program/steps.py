@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fourseven.l4.bpf.build import Program
+from fourseven.l4.bpf.build import Map, Program
 from fourseven.l4.bpf.layout import U64
 from fourseven.l4.bpf.values import Condition, Fields, Load, Local, Pointer, Value
 from fourseven.l4.program.slots import SPREAD
@@ -46,9 +46,9 @@ def same(one: Fields, other: Fields) -> Condition:
     return found
 
 
-def mix(p: Program, parts: list[Value]) -> Local:
-    """A hash of a few numbers; the high bits are the good ones."""
-    mixed = p.let("mixed", parts[0] * 1)
+def mix(p: Program, seed: Map, parts: list[Value]) -> Local:
+    """A hash of a few numbers, which nobody outside can foresee; the high bits are the good ones."""
+    mixed = p.let("mixed", p.only(seed, "seed").number ^ parts[0])
     for part in parts[1:]:
         p.set(mixed, mixed * SPREAD ^ part)
     p.set(mixed, mixed * SPREAD)
