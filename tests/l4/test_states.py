@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections import Counter
 from dataclasses import replace
@@ -536,6 +537,18 @@ def test_a_flood_of_syns_from_nobody_harms_no_flow(talk):
     if talk.answer(waiting, SYN | ACK) is None:  # forgotten: a retransmission mends it
         talk.open(OTHER)
     talk.open(end("10.1.0.100:5"))  # and honest new ones get through
+
+
+def test_an_error_that_anybody_can_forge_keeps_no_flow(talk):
+    talk.open()
+    talk.age(200)
+    before = talk.rows()
+    quoted = segment(VIP, CLIENT, ACK, 8, 9)[14:]  # as though ours to the client had met it
+    error = bytearray(segment(CLIENT, VIP, ACK, 8, 9)[:34] + b"\3\1" + bytes(6) + quoted)
+    error[23] = 1  # ICMP
+    struct.pack_into(">H", error, 16, len(error) - 14)
+    assert talk.path.run(bytes(error))[0] == SkbWire.SENT
+    assert talk.rows() == before
 
 
 @of(service(mode=MASQUERADE))

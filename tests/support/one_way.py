@@ -75,7 +75,9 @@ class Stage(Standalone):
         """What the kernel hands over with a packet of so many bytes."""
         if self.wire is XdpWire:
             return struct.pack("=IIIIII", 0, size, 0, self.at, 0, 0)
-        told: bytes = SkbWire.CONTEXT.pack(ingress_ifindex=self.at)  # a frame to 0:0:0:0:0:0 is ours
+        told: bytes = SkbWire.CONTEXT.pack(
+            ingress_ifindex=self.at
+        )  # a frame to 0:0:0:0:0:0 is ours
         return told.ljust(192, b"\0")
 
     def flood(self, raw: bytes, at: int, count: int) -> None:

@@ -52,7 +52,7 @@ from fourseven.l4.program.tables import (
     TO_CLIENT,
     Tables,
 )
-from fourseven.l4.program.wire import ACK, FIN, RST, SYN, To, Wire
+from fourseven.l4.program.wire import ACK, FIN, RST, SYN, WAY, To, Wire
 
 SHARED_STATE = IS_UDP | DONE | RESET  # of a state: the same in both rows
 
@@ -96,14 +96,15 @@ class Decision:
         with p.when(flow.missing):
             wire.leave()
         wire.owner = flow.listener
-        wire.reach(flow, wire.ticks(), flow.source, flow.destination)
+        way = p.stack("way", WAY)  # not the row's, which would be younger by what anybody can forge
+        wire.reach(way, wire.ticks(), flow.source, flow.destination)
         if self.modes != {DIRECT}:
             with p.when((flow.state & BOTH) != 0):
                 wire.rewrite(
                     source=To(flow.source, flow.source_port),
                     destination=To(flow.destination, flow.destination_port),
                 )
-        wire.forward(flow)
+        wire.forward(way)
 
     # ---- a packet of a known flow ----
 
