@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections import Counter
 from dataclasses import replace
@@ -33,7 +32,7 @@ from fourseven.l4.kernel_plane import FlowFilter
 from fourseven.l4.program import ports
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
-from fourseven.l4.program.tables import FLOWS, INDEX, PENDING_MAX, SEED, USED
+from fourseven.l4.program.tables import FLOWS, INDEX, PENDING_MAX, USED
 from support.network import why_not
 from support.one_way import Stage, one_way
 from support.packets_l4 import datagram, segment
@@ -537,28 +536,6 @@ def test_a_flood_of_syns_from_nobody_harms_no_flow(talk):
     if talk.answer(waiting, SYN | ACK) is None:  # forgotten: a retransmission mends it
         talk.open(OTHER)
     talk.open(end("10.1.0.100:5"))  # and honest new ones get through
-
-
-def test_an_error_that_anybody_can_forge_keeps_no_flow(talk):
-    talk.open()
-    talk.age(200)
-    before = talk.rows()
-    quoted = segment(VIP, CLIENT, ACK, 8, 9)[14:]  # as though ours to the client had met it
-    error = bytearray(segment(CLIENT, VIP, ACK, 8, 9)[:34] + b"\3\1" + bytes(6) + quoted)
-    error[23] = 1  # ICMP
-    struct.pack_into(">H", error, 16, len(error) - 14)
-    assert talk.path.run(bytes(error))[0] == SkbWire.SENT
-    assert talk.rows() == before
-
-
-@of(service(mode=MASQUERADE))
-def test_nobody_outside_foresees_which_port_of_ours_comes_next(talk):
-    """Nor which SYNs would push a handshake out: the same seed decides where one stands."""
-    drawn = set()
-    for seed in range(1, 9):
-        talk.path.tables["seed"].put(INDEX.pack(number=0), SEED.pack(number=seed << 32 | seed))
-        drawn.add(talk.ask(SYN).source.port)
-    assert len(drawn) == 8
 
 
 # ---- what is listed ----
