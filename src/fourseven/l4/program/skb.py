@@ -10,10 +10,10 @@ container), a plain packet goes straight there, as though it had arrived: it sav
 the queue between the two. Whoever says SHORT of an interface sees to it that nothing stands on its
 way out which such a packet would pass by.
 
-Not here: frames that are not for us, but for another hardware address or for all. A veth shows them,
-and so does an interface that somebody listens on, where a switch floods what it does not know; whose
-they are serves them. Nor packets with a VLAN tag: the kernel takes it off and gives them to the VLAN's
-interface, before which the program stands too. Both go on untouched.
+Not here: frames that are not for us, but for another hardware address or for all. A veth shows
+them, and so does an interface that somebody listens on, where a switch floods what it does not
+know; whose they are serves them. Nor packets with a VLAN tag: the kernel takes it off and gives
+them to the VLAN's interface, before which the program stands too. Both go on untouched.
 
 Source: include/uapi/linux/bpf.h.
 """

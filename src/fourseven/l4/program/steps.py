@@ -47,7 +47,7 @@ def same(one: Fields, other: Fields) -> Condition:
 
 
 def mix(p: Program, seed: Map, parts: list[Value]) -> Local:
-    """A hash of a few numbers, which nobody outside can foresee; the high bits are the good ones."""
+    """A hash of a few numbers, which nobody outside foresees; the high bits are the good ones."""
     mixed = p.let("mixed", p.only(seed, "seed").number ^ parts[0])
     for part in parts[1:]:
         p.set(mixed, mixed * SPREAD ^ part)
