@@ -1,6 +1,6 @@
 """What runs at a server that is down ends, where the file asks for it (`on_down: cut`).
 
-So it does when an operator says maintenance, or a drain has come to its deadline. Control says it in
+So it does when an operator says maintenance, or a drain has come to its end. Control says so in
 the server's slot (`cut`), counts that it has said something (`cuts`), and wakes the workers; each
 looks through what it has, once for each time, and nobody looks on the way of a packet.
 
