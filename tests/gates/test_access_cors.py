@@ -139,3 +139,18 @@ def test_what_the_file_may_not_say(said, word):
     with pytest.raises(ValidationError) as error:
         RouteFilter.model_validate(said)
     assert word in str(error.value)
+
+
+def test_an_expression_that_runs_into_its_limit_lets_nobody_pass(stage: Stage):
+    """Nobody knows whether the route that refuses would have matched: so nothing is forwarded."""
+    server = stage.server()
+    careless = {"match": {"path": {"regex": "(a+)+$"}}, "respond": 403}
+    balancer = stage.balancer(site(server.address, routes=[careless, {"backend": "all"}]))
+    with balancer.wire() as wire:
+        for path, status in ((b"/aa", 403), (b"/b", 200), (b"/" + b"a" * 99 + b"!", 500)):
+            wire.send(asked(b"GET " + path))
+            assert wire.read().status == status
+    server.settle()
+    assert [one.target for one in server.requests] == [b"/b"]
+    reasons = balancer.counters()["listeners"]["web"]["reasons"]
+    assert {name: n for name, n in reasons.items() if n} == {"undecided": 1}

@@ -31,6 +31,7 @@ cdef int32_t read_head(Worker *worker, Session *session) noexcept nogil
 cdef void admit(Worker *worker, Session *session) noexcept nogil
 cdef uint16_t over_limit(const Listener *listener, const Session *session, const Request *request) noexcept nogil
 cdef void route_step(Worker *worker, Session *session) noexcept nogil
+cdef void no_route(Worker *worker, Session *session, int32_t number) noexcept nogil
 cdef void prefix_begin(Worker *worker, Session *session) noexcept nogil
 cdef void set_prefix(Worker *worker, Session *session) noexcept nogil
 # The gates have let it pass: its action answers, or a server is tried.

@@ -48,7 +48,7 @@ from cython.cimports.fourseven.l7.upstream import (
     upstream_drop,
     upstream_release,
 )
-from cython.cimports.fourseven.matching.table import ROUTE_NEEDS_BODY, route_find
+from cython.cimports.fourseven.matching.table import ROUTE_NEEDS_BODY, ROUTE_UNDECIDED, route_find
 from cython.cimports.fourseven.native.atomics import (
     count,
     load_i64,
@@ -93,6 +93,7 @@ from cython.cimports.fourseven.worker.worker import (
     REASON_NO_ROUTE,
     REASON_OURS,
     REASON_RELOADED,
+    REASON_UNDECIDED,
     REASON_VERSION,
     Buffer,
 )
@@ -310,9 +311,17 @@ def route_step(worker, session):
     if number == ROUTE_NEEDS_BODY:
         prefix_begin(worker, session)
     elif number < 0:
-        answer(worker, session, 404, REASON_NO_ROUTE)
+        no_route(worker, session, number)
     else:
         take_route(worker, session, number)
+
+
+def no_route(worker, session, number):
+    """None matches; or nobody knows, since an expression ran into its limit."""
+    if number == ROUTE_UNDECIDED:
+        answer(worker, session, 500, REASON_UNDECIDED)
+    else:
+        answer(worker, session, 404, REASON_NO_ROUTE)
 
 
 def prefix_begin(worker, session):
@@ -354,7 +363,7 @@ def stream_prefix(worker, session):
     number = route_find(session.stream.listener, worker.request, worker.scratch)
     session.state = SESSION_HEAD
     if number < 0:
-        answer(worker, session, 404, REASON_NO_ROUTE)
+        no_route(worker, session, number)
     else:
         take_route(worker, session, number)
     return True

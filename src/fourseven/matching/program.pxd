@@ -8,7 +8,8 @@ from fourseven.protocols.message cimport Request, Span
 cdef field_fn[FIELDS_USED] FIELDS
 cdef test_fn[TESTS_USED] TESTS
 
-# 1: holds, 0: does not, ROUTE_NEEDS_BODY: the body's prefix decides, and is not there yet.
+# 1: holds, 0: does not, ROUTE_NEEDS_BODY: the body's prefix decides, and is not there yet,
+# ROUTE_UNDECIDED: an expression ran into its limit.
 cdef int32_t route_holds "fourseven_route_holds"(
     const MatchTable *table, uint32_t route, const Request *request, MatchScratch *scratch
 ) noexcept nogil

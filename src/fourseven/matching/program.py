@@ -35,6 +35,7 @@ from cython.cimports.fourseven.matching.records import (
     PAYLOAD_BYTES,
     PAYLOAD_NONE,
     ROUTE_NEEDS_BODY,
+    ROUTE_UNDECIDED,
     ROW_MATCH,
     ROW_MISS,
     MatchCursor,
@@ -106,11 +107,14 @@ def route_holds(table, route, request, scratch):
     at: uint32_t = table.starts[route]
     outcome: int32_t
     row: cython.pointer[cython.const[MatchRow]]
+    limited: uint64_t = scratch.regex_limited
     while at < ROW_MISS:
         row = cython.address(table.rows[at])
         outcome = row_holds(row, request, scratch)
         if outcome < 0:
             return outcome
+        if scratch.regex_limited != limited:
+            return ROUTE_UNDECIDED
         at = row.on_true if outcome else row.on_false
     return at == ROW_MATCH
 

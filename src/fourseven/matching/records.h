@@ -88,7 +88,7 @@ typedef struct MatchScratch {
     void *match_data;      /* of the regular expressions' library, as the next two */
     void *match_context;
     void *stack;
-    uint64_t regex_limited; /* expressions that ran into a limit, and so did not match */
+    uint64_t regex_limited; /* expressions that ran into a limit */
     MatchRun runs[FOURSEVEN_MATCH_RUNS_MAX];
     char room[FOURSEVEN_MATCH_ROOM]; /* the value decoded last */
 } MatchScratch;

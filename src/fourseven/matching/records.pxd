@@ -40,6 +40,7 @@ cpdef enum Test:
 cpdef enum:
     ROUTE_NONE = -1         # no route matches
     ROUTE_NEEDS_BODY = -2   # a payload condition decides, and the body's prefix is not there yet
+    ROUTE_UNDECIDED = -3    # an expression ran into its limit: nobody knows whether the route matches
 
 cpdef enum:
     FIELD_NOTHING = 255     # of what persists: nothing else names a client

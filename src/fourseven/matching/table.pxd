@@ -4,7 +4,7 @@ from fourseven.matching.records cimport (
     FIELD_ALPN, FIELD_BODY, FIELD_BODY_JSON, FIELD_BODY_SIZE, FIELD_BODY_TYPE, FIELD_CERTIFICATE,
     FIELD_CLIENT, FIELD_COOKIE,
     FIELD_DEVICE, FIELD_HEADER, FIELD_HOST, FIELD_METHOD, FIELD_PATH, FIELD_QUERY, FIELD_SNI,
-    ROUTE_NEEDS_BODY, ROUTE_NONE, MatchRow, MatchScratch, MatchTable,
+    ROUTE_NEEDS_BODY, ROUTE_NONE, ROUTE_UNDECIDED, MatchRow, MatchScratch, MatchTable,
 )
 from fourseven.native.arena cimport Arena
 from fourseven.protocols.message cimport Request, Span
@@ -14,7 +14,8 @@ from fourseven.snapshot.layout cimport Listener, RouteTable
 cdef MatchScratch *match_scratch_new() except NULL
 cdef void match_scratch_drop(MatchScratch *scratch) noexcept nogil
 
-# The number of the first route that matches, ROUTE_NONE or ROUTE_NEEDS_BODY. Uses the index.
+# The number of the first route that matches, ROUTE_NONE, ROUTE_NEEDS_BODY, or ROUTE_UNDECIDED where
+# an expression ran into its limit: a request must not pass a rule by being hard to judge.
 cdef int32_t route_find "fourseven_route_find"(
     const Listener *listener, const Request *request, MatchScratch *scratch
 ) noexcept nogil

@@ -73,6 +73,7 @@ cpdef enum Reason:
     REASON_ANSWER_SIZE = 52     # the server's answer is larger than the route lets pass
     REASON_BACKEND_CIRCUIT = 60  # too many errors of the backend as a whole
     REASON_BACKEND_CONNECTIONS = 61  # the backend has all connections that it may have
+    REASON_UNDECIDED = 62       # an expression of a match ran into its limit
 
 cdef extern from "fourseven/worker/worker.h" nogil:
     ctypedef struct WorkerCounters:
