@@ -26,7 +26,7 @@ MODES = {
         "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
     },
     "tsan": {
-        "preload": ("libtsan.so",),
+        "preload": ("libtsan.so", "libcrypt.so.1"),
         "TSAN_OPTIONS": f"halt_on_error=1:exitcode=66:history_size=4:suppressions={SUPPRESSIONS}",
     },
 }

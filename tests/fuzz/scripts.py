@@ -91,6 +91,8 @@ CLIENTS = [
     for at, life in enumerate(LIVES)
     for choices, mood in ((0, at), (4, 3 * at), (2, 7))
 ]
+# Servers that do not read, of either kind.
+CLIENTS += [b"\x08\0" + post(1, path) + zeros(1, 255) * 30 for path in (b"/", b"/2")]
 CLIENTS += [b"\1\0" + raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") + frame(SETTINGS) + ask(1)]
 
 OK = field(b":status", b"200")

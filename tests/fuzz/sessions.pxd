@@ -50,6 +50,7 @@ cdef struct Stage:
     int32_t[2] servers      # listening, for HTTP/1.1 and for HTTP/2
     Peer[PEERS_MAX] peers
     uint32_t count
+    uint8_t deaf            # servers read nothing, and so all that is sent to them piles up
     uint32_t mood           # which answers the servers give
     uint8_t scripted        # the servers of HTTP/2 say what the input says, and nothing else
 

@@ -192,6 +192,7 @@ def client_life(data, size):
         return
     stage.mood = cython.cast(cython.uchar, data[1])
     stage.scripted = 0
+    stage.deaf = (data[0] >> 3) & 1
     client = enter(stage, CLIENT_2)
     client.deaf = (data[0] >> 1) & 1
     if not data[0] & 1:
@@ -215,6 +216,7 @@ def server_life(data, size):
     if size < 2:
         return
     stage.scripted = 1
+    stage.deaf = 0
     for at in range(4):
         if data[1] >> at & 1:
             client = enter(stage, CLIENT_1)
@@ -261,6 +263,7 @@ def enter(stage, kind):
     if kind == SERVER_2:
         peer.walk.preface = 24
     if kind in (SERVER_1, SERVER_2):
+        peer.deaf = stage.deaf
         return peer
     check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0)
     peer.fd = ends[1]
