@@ -44,11 +44,8 @@ class HostKind(IntEnum):
 
 ROUTE_NONE: int
 ROUTE_NEEDS_BODY: int
-<<<<<<< HEAD
 FIELD_NOTHING: int
-=======
 ROUTE_UNDECIDED: int
->>>>>>> 5a58829 (A request on which an expression runs into its limit is refused: it passes no rule by being hard to judge)
 FIELDS_USED: int
 TESTS_USED: int
 DEPTH_MAX: int

@@ -42,7 +42,7 @@ SERVICES_MAX = 4096
 SOURCES_MAX = 4096  # addresses to masquerade with
 PLACES_MAX = 1 << 21  # 32 Maglev tables of 65,537; 8 MB
 PENDING_MAX = 1 << 17  # handshakes at once; a flood of a million SYNs/s leaves each 130 ms
-PLACEMENT = b"side by side, by the client's end, a home for each port"  # of a flow's rows: slots.py; no other fits
+PLACEMENT = b"side by side, by the client's end, a home for each port"  # of rows (slots.py)
 BUCKET = 4  # places where one handshake may stand: the oldest makes room
 ANSWERS_MAX = 1 << 17
 
