@@ -49,12 +49,8 @@ def pytest_report_header() -> str:
 def stage() -> Iterator[Stage]:
     """Balancers and servers that are gone when the test ends; `verify`: they live until then, and no
     server has got anything that it could read in two ways."""
-    stage = Stage()
-    try:
+    with Stage() as stage:
         yield stage
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 @pytest.fixture(scope="session")

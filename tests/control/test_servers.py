@@ -26,6 +26,8 @@ OUT, IN = Order(usable=False), Order()
 class Ill:
     """A check that fails for those in `ill`."""
 
+    only_connects = False
+
     def __init__(self) -> None:
         self.ill: set[str] = set()
 

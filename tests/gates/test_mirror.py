@@ -124,14 +124,10 @@ SHADOWS = {
 @pytest.fixture(scope="module")
 def many() -> Iterator[tuple[Stage, Balancer, Recorder]]:
     """One balancer for all shadows that misbehave: they differ by path."""
-    stage = Stage()
-    try:
+    with Stage() as stage:
         shadow = stage.server("shadow")
         _, config = mirrored(stage, shadow, timeout="10s")
         yield stage, stage.balancer(config), shadow
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 @pytest.mark.parametrize("how", SHADOWS)

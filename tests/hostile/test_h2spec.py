@@ -192,12 +192,8 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def front() -> Iterator[Front]:
-    stage = Stage()
-    try:
+    with Stage() as stage:
         yield front_of(stage, streams_max=50)
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 def ending(http: Http2) -> int | str:

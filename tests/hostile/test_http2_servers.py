@@ -34,22 +34,13 @@ from support.wire import AnswerError, EndedError
 
 @pytest.fixture(scope="module")
 def common() -> Iterator[Back]:
-    stage = Stage()
-    try:
+    with Stage() as stage:
         yield back_of(stage)
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 @pytest.fixture
 def back(common: Back) -> Iterator[Back]:
-    common.server.conversations = common.server.open()
-    for talk in common.server.conversations:
-        talk.heads.clear()
-        talk.requests.clear()
-    common.server.scripts.clear()
-    common.server.early.clear()
+    common.forget()
     yield common
     common.balancer.verify_alive()
     assert common.balancer.ask(GOOD).body == b"server"

@@ -91,11 +91,8 @@ def test_a_request_is_no_larger_than_its_route_lets_it(kept, request_, status):
 
 @pytest.fixture(scope="module")
 def kept():
-    stage = Stage()
-    try:
+    with Stage() as stage:
         yield routed(stage, **{"in": [{"body_limit": 100}]})
-    finally:
-        stage.strike()
 
 
 def body_of(size: int, how: str):

@@ -27,12 +27,8 @@ SERVERS = ["1", "2"]
 @pytest.fixture(scope="module")
 def fronts() -> Iterator[dict[str, Front]]:
     """A balancer for each kind of server."""
-    stage = Stage()
-    try:
+    with Stage() as stage:
         yield {"1": front_of(stage), "2": back_of(stage)}
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 def ask(front: Front, version: str, path: str = "/x") -> tuple[int, bytes]:

@@ -28,24 +28,13 @@ def answer_aside(body: bytes) -> Script:
 @pytest.fixture(scope="module")
 def common() -> Iterator[Back]:
     """One balancer for all tests that ask nothing special of it."""
-    stage = Stage()
-    try:
+    with Stage() as stage:
         yield back_of(stage)
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 @pytest.fixture
 def back(common: Back) -> Back:
-    server = common.server
-    server.conversations = server.open()
-    for talk in server.conversations:
-        talk.heads.clear()
-        talk.requests.clear()
-    server.scripts.clear()
-    server.early.clear()
-    server.held.clear()
+    common.forget()
     return common
 
 

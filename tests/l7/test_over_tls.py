@@ -30,24 +30,20 @@ def authority(tmp_path_factory) -> Authority:
 @pytest.fixture(scope="module")
 def balancer(authority: Authority) -> Iterator[Balancer]:
     """Three servers that say who they are; the answer's first word is the name."""
-    stage = Stage()
-    servers = []
-    for name in NAMES:
+    with Stage() as stage:
+        servers = []
+        for name in NAMES:
 
-        def page(talk: Conversation, asked: Message, name: bytes = name) -> None:
-            talk.read_body(asked)
-            talk.answer(name + b" " + PAGE, headers=b"Content-Type: text/html\r\n")
+            def page(talk: Conversation, asked: Message, name: bytes = name) -> None:
+                talk.read_body(asked)
+                talk.answer(name + b" " + PAGE, headers=b"Content-Type: text/html\r\n")
 
-        servers.append(stage.server().on(b"", page).address)
-    pem = authority.issue("a.pem", "a.example")
-    config = site(*servers, tls={"certificates": pem}, http_versions=[1.1, 2])
-    config["listeners"]["web"]["routes"][0]["filters"] = ["compress"]
-    config["backends"]["all"]["persistence"] = "cookie"
-    try:
+            servers.append(stage.server().on(b"", page).address)
+        pem = authority.issue("a.pem", "a.example")
+        config = site(*servers, tls={"certificates": pem}, http_versions=[1.1, 2])
+        config["listeners"]["web"]["routes"][0]["filters"] = ["compress"]
+        config["backends"]["all"]["persistence"] = "cookie"
         yield stage.balancer(config, workers=2)
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 def asked(balancer: Balancer, authority: Authority, version: str, *fields: tuple[str, str]):

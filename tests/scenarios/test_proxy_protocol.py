@@ -218,12 +218,8 @@ def test_what_is_no_header_reaches_nobody(bad: Front, header: bytes, _: int):
 
 @pytest.fixture(scope="module")
 def bad() -> Iterator[Front]:
-    stage = Stage()
-    try:
+    with Stage() as stage:
         yield stage.front(proxy_protocol=FROM_US)
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 def test_a_slow_header_ends(stage: Stage):

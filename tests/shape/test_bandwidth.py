@@ -57,18 +57,14 @@ COMMON = {  # by path
 
 @pytest.fixture(scope="module")
 def common() -> Iterator[Front]:
-    stage = Stage()
-    server = stage.server()
-    routes = [
-        {"name": name, "match": {"path": f"/{name}"}, "backend": "all", "filters": filters}
-        for name, filters in COMMON.items()
-    ]
-    config = site(server.address, routes=[*routes, {"backend": "all"}], http_versions=[1.1, 2])
-    try:
+    with Stage() as stage:
+        server = stage.server()
+        routes = [
+            {"name": name, "match": {"path": f"/{name}"}, "backend": "all", "filters": filters}
+            for name, filters in COMMON.items()
+        ]
+        config = site(server.address, routes=[*routes, {"backend": "all"}], http_versions=[1.1, 2])
         yield Front(server, stage.balancer(config, workers=2))
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 @pytest.fixture

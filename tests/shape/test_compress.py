@@ -78,17 +78,13 @@ VARIANTS = {  # by path; all else is compressed as it is if the file says nothin
 
 @pytest.fixture(scope="module")
 def common() -> Iterator[Front]:
-    stage = Stage()
-    routes = [
-        {"match": {"path": f"/{name}"}, "backend": "all", "filters": [{"compress": words}]}
-        for name, words in VARIANTS.items()
-    ]
-    routes.append({"backend": "all", "filters": [{"compress": {}}]})
-    try:
+    with Stage() as stage:
+        routes = [
+            {"match": {"path": f"/{name}"}, "backend": "all", "filters": [{"compress": words}]}
+            for name, words in VARIANTS.items()
+        ]
+        routes.append({"backend": "all", "filters": [{"compress": {}}]})
         yield stage.front(http_versions=[1.1, 2], routes=routes)
-        stage.verify()
-    finally:
-        stage.strike()
 
 
 @pytest.fixture

@@ -36,11 +36,22 @@ class Front:
 
 
 class Stage:
-    """Starts balancers and servers for a scenario, and ends them all."""
+    """Starts balancers and servers for a scenario, and ends them all. As a context it verifies at
+    its end that they lived until then."""
 
     def __init__(self) -> None:
         self.servers: list[Recorder] = []
         self.balancers: list[Balancer] = []
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        try:
+            if failed is None:
+                self.verify()
+        finally:
+            self.strike()
 
     def server(self, name: str = "server", **more: Any) -> Recorder:
         self.servers.append(Recorder(name, **more))

@@ -12,6 +12,16 @@ from support.http2_server import Http2Server
 class Back(Front):
     server: Http2Server  # type: ignore[assignment]
 
+    def forget(self) -> None:
+        """What an earlier test has said and left; connections that are open stay so."""
+        server = self.server
+        server.conversations = server.open()
+        for talk in server.conversations:
+            talk.heads.clear()
+            talk.requests.clear()
+        for each in (server.scripts, server.early, server.held):
+            each.clear()
+
 
 def back_of(
     stage: Stage,

@@ -12,17 +12,9 @@ Law: whoever cuts has said before that the server is not usable, so nothing new 
 """
 
 import cython
-from cython.cimports.fourseven.l4.flows import FlowEntry
 from cython.cimports.fourseven.l4.relay_tcp import RELAY_TCP, Relay, Session, cut, try_another
-from cython.cimports.fourseven.l4.relay_udp import (
-    RELAY_UDP,
-    Flow,
-    RelayUdp,
-    flow_end,
-    flows_of,
-)
+from cython.cimports.fourseven.l4.relay_udp import RELAY_UDP, RelayUdp, flow_end, flows_each
 from cython.cimports.fourseven.native.atomics import count, load_acquire_u32, load_relaxed_u32
-from cython.cimports.fourseven.snapshot.layout import LISTENERS_MAX, Slot
 from cython.cimports.libc.stdint import uint32_t
 
 
@@ -53,30 +45,14 @@ def cut_flows(worker):
     relay: cython.pointer[RelayUdp] = cython.cast(
         cython.pointer[RelayUdp], worker.plane_state[cython.cast(cython.int, RELAY_UDP)]
     )
-    at: cython.int
     said: uint32_t = load_acquire_u32(cython.address(worker.shared.cuts))
-    if relay.cuts == said:
-        return
-    relay.cuts = said
-    for at in range(LISTENERS_MAX):
-        if worker.listeners[at].mode == cython.cast(uint32_t, RELAY_UDP):
-            cut_of(worker, flows_of(cython.address(worker.listeners[at])))
+    if relay.cuts != said:
+        relay.cuts = said
+        flows_each(worker, cut_flow)
 
 
-def cut_of(worker, flows):
-    """The flows of one listener."""
-    slot: cython.pointer[Slot]
-    entry: cython.pointer[FlowEntry]
-    flow: cython.pointer[Flow]
-    bucket: uint32_t
-    if flows is cython.NULL:
-        return
-    for bucket in range(flows.table.bucket_count):
-        entry = flows.table.buckets[bucket]
-        while entry is not cython.NULL:
-            flow = cython.cast(cython.pointer[Flow], entry)
-            entry = entry.next
-            slot = cython.address(worker.shared.slots[flow.lease.slot])
-            if load_relaxed_u32(cython.address(slot.cut)):
-                count(cython.address(worker.slot_counters[flow.lease.slot].resets), 1)
-                flow_end(worker, flow)
+def cut_flow(worker, flow):
+    slot: uint32_t = flow.lease.slot
+    if load_relaxed_u32(cython.address(worker.shared.slots[slot].cut)):
+        count(cython.address(worker.slot_counters[slot].resets), 1)
+        flow_end(worker, flow)

@@ -58,7 +58,10 @@ cdef int32_t open(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void accept "fourseven_udp_accept"(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void shut(Worker *worker, WorkerListener *listener) noexcept nogil
 cdef void drain(Worker *worker) noexcept nogil
-cdef void hasten(Worker *worker, WorkerListener *listener) noexcept nogil
+cdef void hasten(Worker *worker, Flow *flow) noexcept nogil
+ctypedef void (*flow_fn)(Worker *worker, Flow *flow) noexcept nogil
+cdef void flows_each "fourseven_udp_flows_each"(Worker *worker, flow_fn visit) noexcept nogil
+cdef void visit_flows(Worker *worker, Flows *flows, flow_fn visit) noexcept nogil
 cdef uint64_t busy(Worker *worker) noexcept nogil
 cdef void stop(Worker *worker) noexcept nogil
 

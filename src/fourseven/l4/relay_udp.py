@@ -152,14 +152,23 @@ def shut(worker, listener):
 def drain(worker):
     """No client is heard any more. Who waits for an answer has its whole idle timeout for it; the
     others only as long as an answer may have more than one datagram."""
+    flows_each(worker, hasten)
+
+
+def hasten(worker, flow):
+    if not flow.awaiting:
+        timer_set(worker, cython.address(flow.timer), worker.now_ms + DRAIN_IDLE_MS)
+
+
+def flows_each(worker, visit):
+    """Every flow of this worker; whoever visits it may end it."""
     at: cython.int
     for at in range(LISTENERS_MAX):
         if worker.listeners[at].mode == cython.cast(uint32_t, RELAY_UDP):
-            hasten(worker, cython.address(worker.listeners[at]))
+            visit_flows(worker, flows_of(cython.address(worker.listeners[at])), visit)
 
 
-def hasten(worker, listener):
-    flows: cython.pointer[Flows] = flows_of(listener)
+def visit_flows(worker, flows, visit):
     bucket: uint32_t
     entry: cython.pointer[FlowEntry]
     flow: cython.pointer[Flow]
@@ -170,8 +179,7 @@ def hasten(worker, listener):
         while entry is not cython.NULL:
             flow = cython.cast(cython.pointer[Flow], entry)
             entry = entry.next
-            if not flow.awaiting:
-                timer_set(worker, cython.address(flow.timer), worker.now_ms + DRAIN_IDLE_MS)
+            visit(worker, flow)
 
 
 def busy(worker):

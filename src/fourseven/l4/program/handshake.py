@@ -30,6 +30,7 @@ match neither a flow nor an entry.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fourseven.l4.bpf.layout import U8, U16, U32, U64
@@ -129,7 +130,7 @@ class Handshakes:
             p.set(waits, MIDWAY)
             with p.when(key.protocol == UDP):
                 p.set(waits, ASKED)
-            self.find(base, place)
+            self.find(base, place, self.asks)
             with p.when(place != NOWHERE):
                 self.go_on(place, back, row, mode, makes)
         self.forget(makes, waits)
@@ -176,15 +177,15 @@ class Handshakes:
             with self.p.scope():
                 self.p.set(one, self.p.forgotten(one, self.now).to(one.kind))
 
-    def find(self, base: Local, place: Local) -> None:
-        """Not a SYN: does it go on with a handshake that is known?"""
+    def find(self, base: Local, place: Local, wanted: Callable[[Pointer], Condition]) -> None:
+        """Where in a bucket a handshake stands that is wanted and not too old, if one does."""
         p = self.p
         for i in range(BUCKET):
             with p.scope():
                 entry = self.entry(base + i)
                 with (
                     p.when(entry.present),
-                    p.when(self.asks(entry) & self.fresh(entry)),
+                    p.when(wanted(entry) & self.fresh(entry)),
                 ):
                     p.set(place, (base + i).to(U32))
 
@@ -289,15 +290,10 @@ class Handshakes:
     def other_handshakes(self, back: Pointer, clash: Local, base: Local) -> None:
         """Does one of the client's, at another service, wait for the same answer?"""
         p = self.p
-        for i in range(BUCKET):
-            with p.scope():
-                entry = self.entry(base + i)
-                with (
-                    p.when(entry.present),
-                    p.when(self.answers(entry, back) & self.fresh(entry)),
-                    p.when(self.elsewhere(entry)),
-                ):
-                    p.set(clash, 1)
+        place = p.let("other", NOWHERE, U32)
+        self.find(base, place, lambda one: self.answers(one, back) & self.elsewhere(one))
+        with p.when(place != NOWHERE):
+            p.set(clash, 1)
         self.forget(clash)
 
     def free(self, back: Pointer, clash: Local) -> None:
@@ -475,9 +471,7 @@ class Handshakes:
         place = p.let("place", NOWHERE, U32)
         if ROUTED in self.modes:
             base = self.bucket(key.destination, key.destination_port)
-            for i in range(BUCKET):
-                with p.scope():
-                    self.look(base + i, place)
+            self.find(base, place, lambda one: self.answers(one, key))
         if MASQUERADE in self.modes:
             with p.when(place == NOWHERE):
                 p.set(self.at.number, self.answer_place(key))
