@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
+import time
 
 import pytest
 
@@ -29,6 +30,7 @@ from support.planes import (
     file,
     read_line,
 )
+from support.relay_plane import PATIENCE_S
 
 pytestmark = needs_lab("nft", plane="relay")
 
@@ -137,7 +139,10 @@ def test_a_server_on_the_balancers_host(stage, plane, family, back):
             taken.sendall(b"here\n")
             taken.close()
         listening.close()
-        counts = driven.counters()
+        until = time.monotonic() + PATIENCE_S  # a relay accepts after the client's connect is done
+        while (counts := driven.counters()).listeners["tcp"].flows_new < 4:
+            assert time.monotonic() < until
+            time.sleep(0.01)
         assert counts.listeners["tcp"].flows_new == 4
         if plane == RELAY:
             return
