@@ -291,8 +291,8 @@ def test_every_packet_as_the_model_says(network, patient, world, families, wire)
         played.agree_at_the_end()
     seen = played.seen
     met = seen["passed"] + seen["served"] + seen["followed"]
-    # Whom chance and the table's seed put into one bucket is left out: mostly one packet in a hundred,
-    # but one in twenty when both of them talk much.
+    # Whom chance and the table's seed put into one bucket is left out: mostly one packet of a hundred
+    # at most, but one of twenty when both of them talk much.
     assert packets <= met + seen["left out"] <= met * 1.25
     for what in ("passed", "served", "sound"):  # each was truly met
         assert seen[what] > packets // 200, (what, seen)
