@@ -247,7 +247,7 @@ def test_the_way_back_is_where_it_came_from(stage, v4):
 @pytest.mark.parametrize("v4", [True, False], ids=["v4", "v6"])
 def test_an_interface_that_takes_nothing_back_gets_it_like_any_other(stage, v4):
     number, known = INDEX.pack(number=stage.left), INDEX.pack(number=NO_TX)
-    stage.tables["short"].put(number, known)
+    stage.tables["interfaces"].put(number, known)
     for _ in range(2):  # asked of the routing table, and remembered
         assert stage.run(plain(stage, v4), stage.left)[0] == stage.wire.SENT
 

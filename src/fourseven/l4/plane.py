@@ -245,7 +245,7 @@ class BpfPlane:
 
     def _tell(self, links: Sequence[netlink.Interface]) -> None:
         """What the program must know of some interfaces."""
-        if "short" not in self.tables:
+        if "interfaces" not in self.tables:
             return
         straight = set(host.short(links))
         wanted = {
@@ -255,7 +255,7 @@ class BpfPlane:
             for one in links
             if one.kind == "veth"
         }
-        table = self.tables["short"]
+        table = self.tables["interfaces"]
         there = dict(held(table, INDEX.size))
         for key in there.keys() - wanted.keys():
             table.remove(key)

@@ -14,11 +14,9 @@ from fourseven.snapshot.layout import PersistenceKind
 
 OTHERWISE = {
     "balance": KeyPlan(field=FIELD_NOTHING),
-    "source": KeyPlan(
-        field=int(Seen.FIELD_CLIENT), prefix_v4=PREFIX_V4, prefix_v6=PREFIX_V6
-    ),
+    "source": KeyPlan(field=int(Seen.FIELD_CLIENT), prefix_v4=PREFIX_V4, prefix_v6=PREFIX_V6),
     "sni": KeyPlan(field=int(Seen.FIELD_SNI)),
-}  # fmt: skip
+}
 
 
 class TlsSession(Kept):

@@ -343,10 +343,9 @@ class Program(Emitter):
         they are, and `exit` gives its result."""
         with self._aside(name, parameters):
             given: list[Any] = []
-            for form, register in zip(parameters, GIVEN, strict=False):
+            for i, (form, register) in enumerate(zip(parameters, GIVEN, strict=False)):
                 if isinstance(form, Struct):
                     self._there(register)
-            for i, (form, register) in enumerate(zip(parameters, GIVEN, strict=False)):
                 local = self._local(f"given{i}", U64 if isinstance(form, Struct) else form)
                 self._keep(local, register)
                 if isinstance(form, Struct):

@@ -102,7 +102,7 @@ class Wire:
         self.v4 = False
         self.second = hertz()
         self.fragments = Fragments(self, HOP)
-        self.known = p.map("short", HASH, INDEX, INDEX, INTERFACES_MAX)  # SHORT, NO_TX
+        self.interfaces = p.map("interfaces", HASH, INDEX, INDEX, INTERFACES_MAX)  # SHORT, NO_TX
         self.error: Callable[[], None] | None = None
         self.about: Errors | None = None  # the error that is being written about
         self.undo: Callable[[], None] | None = None  # what a packet that is left has not done
@@ -364,7 +364,7 @@ class Wire:
         with p.when(found == FOUND):
             number = p.stack("number", INDEX)
             p.set(number.number, fib.interface)
-            known = p.lookup(self.known, "known", number)
+            known = p.lookup(self.interfaces, "known", number)
             with p.when(known.present):
                 p.set(row.out, fib.interface | known.number)
             frame = p.stack("frame", FRAME)
