@@ -22,7 +22,9 @@ work on packets included: it is the cost of the whole path from end to end. Plai
 without NAT; nftables by hand is one rule with jhash and conntrack; haproxy is
 in TCP mode with splicing. `tcx`, `xdp` and `nftables` rewrite addresses only, and the servers route
 back through the balancer; `tcx masquerade` also rewrites the client's. The congestion control is
-the same everywhere.
+the same everywhere, and the socket at which bulk arrives has room for 8 MiB: left to the kernel,
+the window settles at 1 MiB or at 20 by luck, and the luck weighs more than the path (an eighth of
+the CPU time of a byte). A round trip is one byte there and back between ends that block.
 
 A **ratio** is ours over theirs: of rates at least so much, of times at most. It is the median of
 the rounds' own ratios, each between two measurements of half a second that were made within a few

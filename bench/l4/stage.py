@@ -32,6 +32,7 @@ from fourseven.demo.processes import START_PATIENCE_SECONDS, Child, Failed, cpu_
 from support.lab import Lab
 
 ROOT = SOURCE.parent
+DEMO = [sys.executable, "-m", "fourseven.demo.traffic"]
 SPEAKS = {"environment": {"PYTHONPATH": f"{ROOT}:{SOURCE}:{ROOT}/tests"}, "speaks": True}
 KEEP = Work("requests", "", WEB)
 NEW = Work("connections", "", WEB, close=True)
@@ -82,11 +83,9 @@ class Stage:
         with self.lab.inside(name):
             origin_of = opened.enter_context(Origin(cores, "0.0.0.0", HTTP))
         self.origins.append(origin_of.server)
-        origin = [sys.executable, "-m", "fourseven.demo.traffic", "origin"]
-        origin += ["--address", "0.0.0.0", "--port", str(PING), "--size", "1"]
         own = [sys.executable, "-m", "bench.l4.traffic"]
         for command in (
-            origin,
+            [*DEMO, "echo", "--address", "0.0.0.0", "--port", str(PING)],
             [*own, "bulk-server", "0.0.0.0", str(BULK)],
             [*own, "sink", "0.0.0.0", str(UDP)],
             [sys.executable, "-m", "support.lab_servers", "echo", str(ECHO), name],
@@ -152,11 +151,10 @@ class Stage:
         return 1e6 * found["requests"] / spent, found["errors"]
 
     def ping(self, seconds: float) -> Measured:
-        """One request in flight, by the clock on the wall."""
-        command = [sys.executable, "-m", "fourseven.demo.traffic", "load", VIP, str(PING)]
-        command += ["--connections", "1", "--seconds", str(seconds)]
+        """One byte there and back at a time, by the clock on the wall."""
+        command = [*DEMO, "bounce", VIP, str(PING), "--seconds", str(seconds)]
         found = self.tool(command, seconds)
-        return found["p50_us"], f"{found['errors']} failed" if found["errors"] else ""
+        return found["p50_us"], "" if found["count"] else "no round trip"
 
     def bulk_up(self, seconds: float) -> Measured:
         return self.bulk("up", seconds)

@@ -1,8 +1,9 @@
-"""The load tool and the measuring origin as processes: `python -m fourseven.demo.traffic`.
+"""The load tools and the measuring origins as processes: `python -m fourseven.demo.traffic`.
 
 A load in the same process as what it measures would take the time that it counts, so both run
-apart. `load` prints one line of JSON; `origin` prints its port, and ends when its standard
-input does, so that it never outlives the one who started it.
+apart. `load` (requests) and `bounce` (a byte there and back) print one line of JSON; their other
+ends, `origin` and `echo`, print their port. `origin` ends when its standard input does, so that it
+never outlives the one who started it; `echo` when it is told to.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ import argparse
 import contextlib
 import json
 import socket
+import struct
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
+from fourseven.demo.bounce import answer, round_trips
 from fourseven.demo.load import offer
 from fourseven.demo.origin import serve
+
+SILENT = struct.pack("ll", 2, 0)  # struct timeval: after two seconds an answer is lost
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,8 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     origin.add_argument("--address", default="127.0.0.1")
     origin.add_argument("--port", type=int, default=0)
     origin.add_argument("--size", type=int, default=128, help="bytes of the answer's body")
+    bounce = parts.add_parser("bounce", help="send a byte and wait for it, again and again")
+    bounce.add_argument("address")
+    bounce.add_argument("port", type=int)
+    bounce.add_argument("--seconds", type=float, default=2.0)
+    echo = parts.add_parser("echo", help="send every byte back")
+    echo.add_argument("--address", default="127.0.0.1")
+    echo.add_argument("--port", type=int, default=0)
     options = parser.parse_args(arguments)
-    return {"load": run_load, "origin": run_origin}[options.part](options)
+    run = {"load": run_load, "origin": run_origin, "bounce": run_bounce, "echo": run_echo}
+    return run[options.part](options)
 
 
 def run_load(options: argparse.Namespace) -> int:
@@ -87,6 +101,29 @@ def run_origin(options: argparse.Namespace) -> int:
         print(listener.getsockname()[1], flush=True)
         serve(listener.fileno(), sys.stdin.fileno(), head.encode() + b"x" * options.size)
     return 0
+
+
+def run_bounce(options: argparse.Namespace) -> int:
+    with socket.create_connection((options.address, options.port)) as made:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, SILENT)
+        taken = round_trips(made.fileno(), options.seconds)
+    print(json.dumps({"count": len(taken), "p50_us": percentile(sorted(taken), 50) / 1000}))
+    return 0
+
+
+def run_echo(options: argparse.Namespace) -> int:
+    with socket.create_server((options.address, options.port), backlog=64) as listener:
+        print(listener.getsockname()[1], flush=True)
+        while True:
+            taken, _ = listener.accept()
+            threading.Thread(target=echo_one, args=(taken,), daemon=True).start()
+
+
+def echo_one(taken: socket.socket) -> None:
+    taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with taken, contextlib.suppress(OSError):  # who bounces knows of it
+        answer(taken.fileno())
 
 
 if __name__ == "__main__":
