@@ -22,6 +22,7 @@ from cython.cimports.fourseven.l7.http import http_plane
 from cython.cimports.fourseven.l7.http2 import http2_prepare
 from cython.cimports.fourseven.native.atomics import (
     load_acquire_i32,
+    load_acquire_i64,
     load_acquire_u32,
     load_i64,
     load_relaxed,
@@ -371,7 +372,16 @@ class DataPlane:
         `retrying` (on the budget's account), the workers `filters_held` (requests that a filter
         counts as its own, each as often as there are such), a listener `sessions`; `reasons` of a
         route are by name, those that have occurred.
+
+        The parts are not of one moment, but of one order: what is in flight is read before what has
+        been counted, of the backends before the workers. So where nothing was in flight when it was
+        asked for, the totals hold all that had ended until then.
         """
+        backends = {
+            key: backend_counters(self, n) for key, n in self.numbers.backends.taken.items()
+        }
+        servers = {key: server_counters(self, n) for key, n in self.numbers.slots.taken.items()}
+        routes = {key: route_counters(self, n) for key, n in self.numbers.routes.taken.items()}
         workers: dict = {}
         counted: dict
         now = cython.declare(WorkerCounters)
@@ -409,11 +419,6 @@ class DataPlane:
             listeners.setdefault(name, {})["sessions"] = load_i64(
                 cython.address(self.cell.shared.listeners[at].sessions)
             )
-        servers = {key: server_counters(self, n) for key, n in self.numbers.slots.taken.items()}
-        routes = {key: route_counters(self, n) for key, n in self.numbers.routes.taken.items()}
-        backends = {
-            key: backend_counters(self, n) for key, n in self.numbers.backends.taken.items()
-        }
         return {
             "workers": workers,
             "listeners": listeners,
@@ -479,13 +484,14 @@ def server_counters(plane: DataPlane, number: cython.int) -> dict:
     slot: cython.pointer[Slot] = cython.address(plane.cell.shared.slots[number])
     now = cython.declare(SlotCounters)
     size: cython.size_t = cython.sizeof(SlotCounters)
+    in_flight: cython.longlong = load_acquire_i64(cython.address(slot.in_flight))
     sums: dict
     memset(cython.address(now), 0, size)
     for at in range(plane.worker_count):
         counters = cython.address(plane.workers[at].slot_counters[number])
         add_words(cython.address(now), counters, size)
     sums = now
-    sums["in_flight"] = load_i64(cython.address(slot.in_flight))
+    sums["in_flight"] = in_flight
     sums["circuit_open"] = is_open(cython.address(slot.circuit))
     sums["ewma_ns"] = load_relaxed(cython.address(slot.ewma_ns))
     return sums
@@ -518,16 +524,19 @@ def backend_counters(plane: DataPlane, number: cython.int) -> dict:
     at: cython.int
     now = cython.declare(BackendCounters)
     size: cython.size_t = cython.sizeof(BackendCounters)
+    state: cython.pointer[BackendState] = cython.address(plane.cell.shared.backends[number])
+    in_flight: cython.longlong = load_acquire_i64(cython.address(state.in_flight))
+    waiting: cython.longlong = load_acquire_i64(cython.address(state.waiting))
+    retrying: cython.longlong = load_acquire_i64(cython.address(state.retrying))
     sums: dict
     memset(cython.address(now), 0, size)
     for at in range(plane.worker_count):
         counters = cython.address(plane.workers[at].backend_counters[number])
         add_words(cython.address(now), counters, size)
     sums = now
-    state: cython.pointer[BackendState] = cython.address(plane.cell.shared.backends[number])
-    sums["in_flight"] = load_i64(cython.address(state.in_flight))
-    sums["waiting"] = load_i64(cython.address(state.waiting))
-    sums["retrying"] = load_i64(cython.address(state.retrying))
+    sums["in_flight"] = in_flight
+    sums["waiting"] = waiting
+    sums["retrying"] = retrying
     sums["circuit_open"] = is_open(cython.address(state.circuit))
     return sums
 

@@ -61,7 +61,7 @@ from cython.cimports.fourseven.l7.upstream import (
 )
 from cython.cimports.fourseven.native.atomics import (
     count,
-    fetch_add_i64,
+    fetch_add_release_i64,
     load_i64,
 )
 from cython.cimports.fourseven.protocols.chunked import (
@@ -225,8 +225,9 @@ def leave_server(worker, stream):
         upstream_drop(worker, stream.upstream)
         stream.upstream = cython.NULL
     if stream.in_flight:
-        fetch_add_i64(cython.address(slot_of(worker, stream.slot).in_flight), -1)
-        fetch_add_i64(cython.address(stream.backend_state.in_flight), -1)
+        # released: who finds nothing in flight finds all that was counted before
+        fetch_add_release_i64(cython.address(slot_of(worker, stream.slot).in_flight), -1)
+        fetch_add_release_i64(cython.address(stream.backend_state.in_flight), -1)
         stream.in_flight = 0
         if stream.probe:
             breaker_left(worker, stream)

@@ -50,7 +50,6 @@ def stream_ended(worker, session):
 def count_ended(worker, stream, now_ns):
     counters = cython.address(worker.route_counters[stream.route_stable])
     took_ns: uint64_t = now_ns - stream.started_ns
-    count(cython.address(counters.ended), 1)
     count(cython.address(counters.bytes_in), stream.head_size + stream.request.total)
     count(cython.address(counters.bytes_out), stream.bytes_out)
     count(cython.address(counters.status[stream.status // 100 % 6]), 1)
@@ -58,3 +57,4 @@ def count_ended(worker, stream, now_ns):
     count(cython.address(counters.latencies[latency_class(took_ns)]), 1)
     if stream.reason:
         count(cython.address(counters.reasons[stream.reason % REASONS_MAX]), 1)
+    count(cython.address(counters.ended), 1)  # last: who sees it sees all of the above

@@ -456,9 +456,9 @@ def stream_finish(worker, session):
         upstream_drop(worker, upstream)  # it still expects a body that nobody will send
         stream.keep_alive = 0
         session.lingering = 1
-    leave_server(worker, stream)
     count(cython.address(session.listener.counters.status[stream.status // 100 % 6]), 1)
     count(cython.address(worker.slot_counters[stream.slot].status[stream.status // 100 % 6]), 1)
+    leave_server(worker, stream)
     stream_ended(worker, session)
     if buffer is not cython.NULL:
         buffer.start = session.in_.raw
@@ -485,13 +485,13 @@ def stream_abort(worker, session):
         )
     if not stream.reason and session.state != SESSION_TUNNEL:
         stream.reason = REASON_CUT if stream.cut else REASON_CLIENT_LEFT
-    leave_server(worker, stream)
-    stream_ended(worker, session)
-    stream_unpin(worker, stream)
     if (
         session.state == SESSION_EXCHANGE or session.state == SESSION_GATE
     ):  # a tunnel has had its answer
         count(cython.address(session.listener.counters.status[0]), 1)
+    leave_server(worker, stream)
+    stream_ended(worker, session)
+    stream_unpin(worker, stream)
 
 
 def stream_unpin(worker, stream):

@@ -9,6 +9,7 @@
 #define fs_store_seq(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 #define fs_exchange_seq(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
 #define fs_fetch_add_relaxed(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
+#define fs_fetch_add_release(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELEASE)
 #define fs_fetch_add_seq(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
 /* 1 if it was `before` and is `after` now. */
 #define fs_swap_if(p, before, after) __extension__ ({ \

@@ -26,6 +26,7 @@ cdef extern from "fourseven/native/atomics.h" nogil:
     int64_t load_i64 "fs_load_relaxed"(const int64_t *p)
     void store_i64 "fs_store_relaxed"(int64_t *p, int64_t value)
     int64_t fetch_add_i64 "fs_fetch_add_relaxed"(int64_t *p, int64_t value)
+    int64_t fetch_add_release_i64 "fs_fetch_add_release"(int64_t *p, int64_t value)
     int64_t load_acquire_i64 "fs_load_acquire"(const int64_t *p)
     void store_release_i64 "fs_store_release"(int64_t *p, int64_t value)
 
