@@ -19,6 +19,7 @@ from support.tls import Authority
 hypothesis.settings.register_profile(
     "fourseven",
     deadline=None,  # the machine is shared: time is no property of the code
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # ... nor of what draws its data
     derandomize="CI" in os.environ,  # a red build must be red again
     print_blob=True,
 )

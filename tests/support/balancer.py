@@ -19,13 +19,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from support.wire import Message, Wire
+from support.wire import WAIT_S, Message, Wire
 
 TESTS = Path(__file__).parent.parent
 START_S = 20.0  # A cold start of Python with its imports on a busy machine.
@@ -233,6 +234,24 @@ class Balancer(Process):
 
     def counters(self) -> Any:
         return self.order("counters")
+
+    def at_rest(self) -> Any:
+        """The counters, once nothing is in flight and every request that has begun has ended.
+
+        Read once more then: the parts of one reading are not of one moment, so those that were read
+        before the last of them came to rest may lack its end. What a client has sent and the engine
+        has not yet read is not in flight; so whoever waits for that waits for more than this.
+        """
+        until = time.monotonic() + WAIT_S
+        while True:
+            seen = self.counters()
+            rows = [*seen["servers"].values(), *seen["backends"].values()]
+            routes = seen["routes"].values()
+            if not any(row["in_flight"] for row in rows) and all(
+                row["begun"] == row["ended"] for row in routes
+            ):
+                return self.counters()
+            assert time.monotonic() < until, seen
 
     def reload(self, config: Config) -> None:
         """Publishes another configuration of the same listeners."""

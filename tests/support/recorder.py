@@ -134,12 +134,14 @@ class Recorder:
 
     kind = Conversation
 
-    def __init__(self, name: str = "server", host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, name: str = "server", host: str = "127.0.0.1", port: int = 0, shared: bool = False
+    ) -> None:
         self.name = name
         self.scripts: dict[bytes, Script] = {}  # by path; b"" is the default
         self.conversations: list[Conversation] = []
         self.changed = threading.Condition()
-        self.listening = socket.create_server((host, port), backlog=1024)
+        self.listening = socket.create_server((host, port), backlog=1024, reuse_port=shared)
         self.host, self.port = self.listening.getsockname()[:2]
         self.address = f"{host}:{self.port}"
         self.stopping = False
@@ -242,10 +244,12 @@ class Recorder:
         self.wait(self.rests)
 
     def rests(self) -> bool:
-        if self.accepting or readable(self.listening):
+        """What has come is looked at first, then whether it is being dealt with: the other way round
+        it could be taken from its socket between the two."""
+        if readable(self.listening) or self.accepting:
             return False
         return all(
-            each.finished.is_set() or (each.resting and not readable(each.socket))
+            each.finished.is_set() or (not readable(each.socket) and each.resting)
             for each in list(self.conversations)
         )
 
