@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,17 +56,19 @@ class Client:
         self.context.maximum_version = version
         self.session: ssl.SSLSession | None = None
 
-    def ask(self, relay: Relay, source: str = "127.0.0.1") -> tuple[str, bool]:
+    def ask(
+        self, relay: Relay, source: str = "127.0.0.1", name: str | None = None
+    ) -> tuple[str, bool]:
         """Who answers, and whether the session was taken up again."""
         raw = socket.create_connection(
             ("127.0.0.1", relay.port), PATIENCE_S, source_address=(source, 0)
         )
-        with self.context.wrap_socket(raw, session=self.session) as inside:
-            name = inside.recv(10).decode()
+        with self.context.wrap_socket(raw, session=self.session, server_hostname=name) as inside:
+            server = inside.recv(10).decode()
             self.session, again = inside.session, bool(inside.session_reused)
             with contextlib.suppress(OSError):
                 inside.unwrap()
-            return name, again
+            return server, again
 
 
 @pytest.fixture
@@ -111,6 +114,28 @@ def test_otherwise_by_its_address(through):
         assert walker.ask(relay, f"127.0.0.{n}") == (mine, True), "the session goes before it"
 
 
+def test_otherwise_by_the_name_it_asks_for(through):
+    """Wherever it comes from; one that names nobody is balanced each time."""
+    relay = through(otherwise="sni")
+    names = [f"{n}.example" for n in range(6)]
+
+    def fresh(name: str | None) -> set[str]:
+        known = Client(ssl.TLSVersion.TLSv1_3)
+        return {known.ask(relay, f"127.0.0.{n}", name)[0] for n in range(2, 6)}
+
+    owners = [fresh(name) for name in names]
+    assert all(len(owner) == 1 for owner in owners)
+    assert len(set().union(*owners)) > 1
+    assert counted(relay, "persisted_new") == len(names)
+    assert len(fresh(None)) > 1
+    walker = Client()
+    (other,) = next(owner for owner in owners if owner != owners[0])
+    assert walker.ask(relay, name=names[0])[0] in owners[0]
+    assert walker.ask(relay, name=names[[*owners].index({other})]) == (*owners[0], True), (
+        "the session goes before it"
+    )
+
+
 def test_its_server_is_down(through):
     relay = through()
     client = Client()
@@ -130,6 +155,29 @@ def test_or_it_is_refused(through):
     mine, _ = client.ask(relay)
     address = relay.plan.backends[0].servers[NAMES.index(mine)].address
     relay.plane.order("servers", address, Order(usable=False))
+    with pytest.raises(ConnectionResetError):
+        client.ask(relay)
+    assert counted(relay, "persisted_refused") == 1
+
+
+def test_or_it_is_waited_for(through):
+    """Until it is back, or the time for it is over; nobody else is asked meanwhile."""
+    relay = through(fallback=int(Fallback.FALLBACK_WAIT), wait_ms=60_000)
+    client = Client()
+    mine, _ = client.ask(relay)
+    server = relay.plan.backends[0].servers[NAMES.index(mine)].address
+    relay.plane.order("servers", server, Order(usable=False))
+    until(lambda: relay.sessions() == 0, "the first one's end")
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(client.ask, relay)
+        until(lambda: relay.sessions() == 1)
+        assert relay.in_flight() == 0
+        relay.plane.order("servers", server, Order())
+        assert waits.result(PATIENCE_S) == (mine, True)
+    relay.plane.order("servers", server, Order(usable=False))
+    short = replace(relay.plan.backends[0].persistence, wait_ms=30)
+    addresses = [one.address for one in relay.plan.backends[0].servers]
+    relay.publish(addresses, hello=True, backend={"persistence": short})
     with pytest.raises(ConnectionResetError):
         client.ask(relay)
     assert counted(relay, "persisted_refused") == 1
