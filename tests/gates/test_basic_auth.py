@@ -83,7 +83,7 @@ def test_a_client_that_leaves_and_many_at_once(stage: Stage):
     slow = {"a": USERS["bcrypt"].replace("$04$", "$07$")}
     balancer = stage.balancer(guarded(server.address, {"basic_auth": {"users": slow}}))
     request = asked(b"GET /in", Authorization=basic(b"a:x"))
-    wires = [balancer.wire() for _ in range(80)]
+    wires = [balancer.wire() for _ in range(400)]  # more than are computed while they come
     for wire in wires:
         wire.send(request)
     statuses = []

@@ -255,7 +255,7 @@ def test_before_the_first_set_of_a_url(stage: Stage):
     server = stage.server()
     balancer = stage.balancer(guarded(server.address, {"jwt": "https://127.0.0.1:1/keys"}))
     assert balancer.ask(bearer(token())).status == 503
-    assert balancer.counters()["routes"]["web routes[0]"]["reasons"] == {"ask_failed": 1}
+    assert balancer.at_rest()["routes"]["web routes[0]"]["reasons"] == {"ask_failed": 1}
     assert server.received == b""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 import threading
 from collections.abc import Iterator
 
@@ -17,6 +16,7 @@ from support.front import Stage
 from support.gates import asked, at_rest, guarded
 from support.http2 import Http2
 from support.http2_server import Http2Server
+from support.nowhere import refused
 from support.recorder import Conversation, Recorder, raw
 from support.tls import Authority, TlsRecorder, self_made
 from support.wire import Message
@@ -137,7 +137,7 @@ def test_a_shadow_that(many, how: str):
     script, counted = SHADOWS[how]
     path = b"/" + how.replace(" ", "-").encode()
     shadow.on(path, script)
-    before = balancer.counters()
+    before = at_rest(balancer)
     with balancer.wire() as wire:
         for _ in range(3):
             assert wire.send(asked(b"GET " + path)).read().body == b"server"
@@ -161,15 +161,14 @@ def test_a_shadow_that(many, how: str):
 
 
 def test_a_shadow_that_is_down(stage: Stage):
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        address = f"127.0.0.1:{gone.getsockname()[1]}"
-    _, config = mirrored(stage, address)
-    balancer = stage.balancer(config)
-    with balancer.wire() as wire:
-        for _ in range(5):
-            assert wire.send(GET).read().body == b"server"
-    at_rest(balancer)
-    assert counters(balancer) == {"copies": 5, "failed": 5}
+    with refused() as address:
+        _, config = mirrored(stage, address)
+        balancer = stage.balancer(config)
+        with balancer.wire() as wire:
+            for _ in range(5):
+                assert wire.send(GET).read().body == b"server"
+        at_rest(balancer)
+        assert counters(balancer) == {"copies": 5, "failed": 5}
 
 
 def test_no_more_than_so_many_at_once(stage: Stage, go):
@@ -220,7 +219,7 @@ def test_what_a_filter_refused_is_not_copied(stage: Stage):
 
 @pytest.mark.parametrize("protocol", ["1.1", "2"])
 def test_the_share(stage: Stage, protocol: str):
-    """Within five deviations; by a key the same clients each time, on all workers."""
+    """Within seven deviations: chance goes beyond them once in 10^11 times."""
     shadow = stage.server("shadow")
     _, config = mirrored(stage, shadow, share="25%", max_in_flight=1000)
     balancer = stage.balancer(config)
@@ -238,7 +237,7 @@ def test_the_share(stage: Stage, protocol: str):
                     assert wire.read().status == 200
     at_rest(balancer)
     copies = counters(balancer)["copies"]
-    assert abs(copies - asks / 4) < 5 * math.sqrt(asks * 3 / 16)
+    assert abs(copies - asks / 4) < 7 * math.sqrt(asks * 3 / 16)
     shadow.settle()
     assert len(shadow.requests) == copies
 

@@ -11,10 +11,12 @@ import pytest
 from fourseven.registry import ALGORITHMS
 from support.balancer import Balancer, site
 from support.front import Stage
+from support.nowhere import refused
 from support.recorder import Conversation, Recorder
 from support.wire import Message
 
 OPTIONS = {"hash": {"header": "X-Key"}}  # what an algorithm must be told
+CLIENTS = 64  # So many leave one of three servers out once in 10^10 times.
 KEYS = sorted(algorithm.key for algorithm in ALGORITHMS)
 
 
@@ -59,10 +61,11 @@ def test_each_algorithm_serves(stage: Stage, key: str):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_each_algorithm_survives_a_dead_server(stage: Stage, key: str):
-    balancer = backend(stage, named(key))
-    dead = stage.servers.pop(1)
-    dead.stop()
-    seen = spread(balancer, 60)
+    alive = [stage.server(name) for name in ("s0", "s2")]
+    with refused() as dead:
+        config = site(alive[0].address, dead, alive[1].address)
+        config["backends"]["all"]["balance"] = named(key)
+        seen = spread(stage.balancer(config), 60)
     assert seen.total() == 60
     assert set(seen) <= {"s0", "s2"}
 
@@ -133,17 +136,17 @@ def listener(config: dict[str, Any]) -> dict[str, Any]:
 
 def test_hash_of_a_header_keeps_to_its_server(stage: Stage):
     balancer = backend(stage, {"hash": {"header": "X-Key"}})
-    first = {key: balancer.get("/", f"X-Key: {key}").body for key in range(30)}
+    first = {key: balancer.get("/", f"X-Key: {key}").body for key in range(CLIENTS)}
     assert len(set(first.values())) == 3
-    for key in range(30):
+    for key in range(CLIENTS):
         assert balancer.get("/other", f"X-Key: {key}").body == first[key]
 
 
 def test_source_hash_keeps_a_client_to_its_server(stage: Stage):
     balancer = backend(stage, "source_hash")
-    first = {n: balancer.get("/", source=f"127.0.0.{n}").body for n in range(2, 40)}
+    first = {n: balancer.get("/", source=f"127.0.0.{n}").body for n in range(2, 2 + CLIENTS)}
     assert len(set(first.values())) == 3
-    for n in range(2, 40):
+    for n in range(2, 2 + CLIENTS):
         assert balancer.get("/x", source=f"127.0.0.{n}").body == first[n]
 
 
@@ -154,4 +157,4 @@ def test_backends_by_weight(stage: Stage):
         "backends": {"a": {"servers": [stable.address]}, "b": {"servers": [canary.address]}},
     }
     seen = spread(stage.balancer(config), 400)
-    assert 15 < seen["canary"] < 75, seen  # 40 expected, the spread is 6
+    assert 5 < seen["canary"] < 90, seen  # 40 expected; beyond once in 10^9 times

@@ -3,6 +3,9 @@
 A server that writes its head and its body one after the other, with Nagle's algorithm on, keeps the
 body until the head is acknowledged (RFC 896); a receiver with nothing to send acknowledges after
 40 ms (RFC 1122 4.2.3.2). Many servers in scripting languages do so, on each kept connection.
+
+A busy machine takes as long now and then, the kernel each time: so what is wanted is one round of
+exchanges without the delay.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from support.front import GOOD, Front
 from support.recorder import Conversation
 from support.wire import Message
 
-EXCHANGES = 40
+EXCHANGES = 40  # before the first look: a young connection acknowledges at once
+ROUND = 10
+WAIT_S = 20.0  # for a round in which the machine is not busy itself
 DELAYED_S = 0.040  # the shortest delay of Linux: TCP_DELACK_MIN
 
 
@@ -26,11 +31,12 @@ def test_a_body_behind_its_head_comes_at_once(front: Front):
         conversation.socket.sendall(b"body")
 
     front.server.on(b"/good", in_two_writes)
-    took = []
+    took: list[float] = []
+    until = time.monotonic() + WAIT_S
     with front.wire() as wire:
-        for _ in range(EXCHANGES):
+        while len(took) < EXCHANGES or statistics.median(took[-ROUND:]) >= DELAYED_S / 2:
+            assert time.monotonic() < until, f"each time: {sorted(took[-ROUND:])}"
             begun = time.monotonic()
             wire.send(GOOD)
             assert wire.read().body == b"body"
             took.append(time.monotonic() - begun)
-    assert statistics.median(took[-10:]) < DELAYED_S / 2

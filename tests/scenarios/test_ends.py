@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 
 from support.balancer import Balancer, site
 from support.front import Stage
@@ -13,12 +12,9 @@ GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
 def counted(balancer: Balancer, requests: int) -> dict:
     """The one route's row, once all of so many requests have ended."""
-    deadline = time.monotonic() + 5
-    while True:
-        (row,) = balancer.counters()["routes"].values()
-        if row["ended"] == requests or time.monotonic() > deadline:
-            assert (row["begun"], row["ended"]) == (requests, requests)
-            return row
+    (row,) = balancer.at_rest()["routes"].values()
+    assert (row["begun"], row["ended"]) == (requests, requests)
+    return row
 
 
 def reasons(row: dict) -> dict:

@@ -71,8 +71,10 @@ def test_a_slow_server_is_not_waited_for(stage: Stage):
     seen = at_rest(balancer)
     ends(slow)
     hedges, won, retries = counted(balancer, "hedges", "hedges_won", "retries")
-    # on a busy machine the quick one may be hedged too, and wins by itself
-    assert hedges == len(slow.requests) >= won > 0
+    # On a busy machine the quick one may be hedged too, and wins by itself; perhaps before the
+    # hedge has reached anybody.
+    slow.settle()
+    assert hedges >= len(slow.requests) >= won > 0
     assert retries == 0
     assert len(quick.requests) == 8
     assert [one.body for one in slow.requests] == [

@@ -8,6 +8,7 @@ import pytest
 
 from support.front import GOOD, Front, Stage
 from support.recorder import Conversation, Script, raw
+from support.service import settled
 from support.wire import CLOSED, Message, chunked
 
 
@@ -30,15 +31,14 @@ def test_one_connection_on_each_side_serves_all(front: Front):
         for _ in range(20):
             assert wire.send(GOOD).read().body == b"server"
     front.server.settle()
-    assert len(front.server.requests) == 20
-    assert len(front.server.conversations) == 1
+    assert heads_by_connection(front) == [20]
 
 
 def test_a_client_that_leaves_does_not_cost_the_servers_connection(front: Front):
     for _ in range(5):
         assert front.balancer.ask(GOOD).status == 200
     front.server.settle()
-    assert len(front.server.conversations) == 1
+    assert heads_by_connection(front) == [5]
 
 
 @pytest.mark.parametrize("line", ["Connection: close", "connection: CLOSE", "Connection: x, close"])
@@ -280,5 +280,5 @@ def test_an_idle_connection_that_the_server_closed_is_not_used(front: Front):
     front.balancer.ask(GOOD)
     front.server.settle()
     front.server.cut()
-    front.server.wait(lambda: not front.server.open())
+    assert settled(lambda: front.balancer.counters()["workers"]["upstream_idle"] == 0)
     assert front.balancer.ask(POST).status == 200

@@ -162,6 +162,8 @@ def test_both_ways_at_once(steady: Front):
 
 def test_a_client_that_asks_and_never_listens(steady: Front):
     """Its answers fill its own window, then its questions are no longer read."""
+    page = b"a" * 20_000  # so that it takes few of them
+    steady.server.on(b"/good", lambda conversation, _: conversation.answer(page))
     sent = [0]
     before = steady.balancer.memory_kib()
     with steady.wire(receive_buffer=4096) as wire:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pytest
 
 from support.balancer import site
 from support.front import GOOD, Front, Stage
+from support.nowhere import refused
 from support.recorder import Conversation
 from support.wire import CLOSED, Message
 
@@ -31,9 +31,8 @@ EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 @pytest.fixture
 def nowhere() -> Iterator[str]:
     """An address that refuses connections, for as long as the test holds its port."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{held.getsockname()[1]}"
+    with refused() as address:
+        yield address
 
 
 # ---- of requests ----
@@ -142,7 +141,7 @@ def test_no_part_of_an_endless_answer_waits_for_the_next(stage: Stage):
         front.balancer.counters()  # it has had its turn, and rests
         os.kill(front.balancer.pid, signal.SIGSTOP)  # so that it finds all at once
         go.set()
-        assert sent.wait(5)
+        assert sent.wait(20)
         time.sleep(0.1)
         os.kill(front.balancer.pid, signal.SIGCONT)
         assert count(wire, b"b", size)

@@ -190,15 +190,18 @@ def test_no_other_server_will_do(stage: Stage, fallback: str):
     servers = pair(stage)
     how = {"cookie": {}, "fallback": fallback, "wait": "150ms"}
     balancer = stage.balancer(persisting(servers, how))
+    said = {"listeners": balancer.config["listeners"]}
     answer = balancer.get("/")
     mine = next(server for server in servers if server.name.encode() == answer.body)
     line = f"Cookie: {cookie_of(answer)}"
     balancer.order("order", "all", mine.address, False, False)
     assert balancer.get("/", line).status == 503
     assert balancer.get("/").status == 200
-    counted = balancer.counters()["routes"]["web routes[0]"]["reasons"]
+    counted = balancer.at_rest()["routes"]["web routes[0]"]["reasons"]
     assert counted["persisted_down"] == 1
     if fallback == "wait":
+        balancer.reload(persisting(servers, how | {"wait": "20s"}) | said)
+        balancer.order("order", "all", mine.address, False, False)
         with balancer.wire() as wire:
             wire.send(f"GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n".encode())
             balancer.order("order", "all", mine.address, True, True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from scenarios.test_proxy_protocol import ASK, FROM_US, V1, http
 from support.front import Stage
+from support.nowhere import held_port
 from support.relay import until
 from support.wire import Wire
 
@@ -22,7 +23,7 @@ daemon off; pid {folder}/pid; error_log stderr; events {{}}
 http {{ access_log off;
   client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
   uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
-  server {{ listen {host}:{port} proxy_protocol;
+  server {{ listen {host}:{port} proxy_protocol reuseport;
     return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr"; }} }}
 """,
     "haproxy": """
@@ -54,15 +55,19 @@ def program(name: str, folder: Path, **more: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
+@pytest.fixture
+def ports() -> Iterator[tuple[int, int]]:
+    """Two that nobody else gets; the programs share them with us."""
+    with held_port() as one, held_port() as other:
+        yield one, other
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_others_understand_us(stage: Stage, tmp_path: Path, name: str, version: str):
-    port, entry = free_port(), free_port()
+def test_others_understand_us(
+    stage: Stage, tmp_path: Path, ports: tuple[int, int], name: str, version: str
+):
+    port, entry = ports
     running = program(
         name, tmp_path, host="127.0.0.1", port=port, entry=entry, behind="127.0.0.1:1"
     )
@@ -80,11 +85,11 @@ def test_others_understand_us(stage: Stage, tmp_path: Path, name: str, version: 
         running.wait(10)
 
 
-def test_we_understand_haproxy(stage: Stage, tmp_path: Path):
+def test_we_understand_haproxy(stage: Stage, tmp_path: Path, ports: tuple[int, int]):
     front = stage.front(proxy_protocol=FROM_US)
     host, port = front.balancer.address
-    entry = free_port()
-    more = {"host": host, "port": free_port(), "entry": entry, "behind": f"{host}:{port}"}
+    other, entry = ports
+    more = {"host": host, "port": other, "entry": entry, "behind": f"{host}:{port}"}
     running = program("haproxy", tmp_path, **more)
     try:
 

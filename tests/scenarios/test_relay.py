@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from support.again import again
 from support.balancer import Balancer, Config
 from support.front import Stage
 from support.wire import CLOSED, EndedError, Stream, Wire
@@ -122,7 +123,7 @@ def test_a_server_closes_its_half(stage: Stage, acceptor):
     with balancer.wire() as wire:
         assert wire.read_to_end() == b"bye"
         wire.send(b"and yet").finish()
-        assert done.wait(5)
+        assert done.wait(20)
     assert heard == [b"and yet"]
 
 
@@ -148,7 +149,7 @@ def test_a_client_that_resets(stage: Stage, acceptor):
     with balancer.wire() as wire:
         wire.send(b"a")
         wire.reset()
-    assert ended.wait(5)
+    assert ended.wait(20)
 
 
 def test_a_server_speaks_first(stage: Stage, acceptor):
@@ -188,14 +189,15 @@ def test_large_with_a_slow_reader(stage: Stage, acceptor):
     assert whole == hashlib.sha256(BLOCK * 64).hexdigest()
 
 
+@again(0.3)
 def test_an_idle_connection_is_closed(stage: Stage, acceptor):
     balancer = stage.balancer(relay(acceptor(echo).address, idle_timeout="300ms"))
     with balancer.wire() as wire:
+        before = time.monotonic()
         wire.send(b"a")
         assert wire.take(1) == b"a"
-        before = time.monotonic()
         assert wire.read_to_end() == b""
-        assert 0.25 < time.monotonic() - before < 3
+        assert time.monotonic() - before > 0.25
 
 
 def test_a_server_that_is_not_there(stage: Stage, acceptor):
@@ -219,7 +221,7 @@ def test_connections_at_once(stage: Stage, acceptor):
         with balancer.wire() as two:
             assert echoes(two)
             assert not newcomer_is_served(balancer)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 20
         while not newcomer_is_served(balancer):
             assert time.monotonic() < until, "its place never comes free"
             time.sleep(0.02)  # Only another try can tell.
@@ -297,7 +299,7 @@ def resolvers() -> Iterator[list[Datagrams]]:
 
 def flow(balancer: Balancer) -> socket.socket:
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    opened.settimeout(5)
+    opened.settimeout(20)
     opened.connect(balancer.address)
     return opened
 
@@ -332,16 +334,26 @@ def test_flows_are_spread_and_never_mixed(stage: Stage, resolvers):
             each.close()
 
 
-def test_flows_over_the_cap_are_refused_and_idle_ones_make_room(stage: Stage, resolvers):
+def test_flows_over_the_cap_are_refused(stage: Stage, resolvers):
+    balancer = stage.balancer(dns(resolvers, flows_max=2))
+    with flow(balancer) as one, flow(balancer) as two, flow(balancer) as three:
+        assert ask(one, b"a")
+        assert ask(two, b"a")
+        three.send(b"over")
+        until = time.monotonic() + 20
+        while balancer.counters()["listeners"]["tcp"]["flows_refused"] < 1:
+            assert time.monotonic() < until
+        assert ask(one, b"again")
+    assert b"over" not in [data for server in resolvers for data, _ in server.seen]
+
+
+def test_idle_flows_make_room(stage: Stage, resolvers):
     balancer = stage.balancer(dns(resolvers, flows_max=2, idle_timeout="300ms"))
     with flow(balancer) as one, flow(balancer) as two, flow(balancer) as three:
         assert ask(one, b"a")
         assert ask(two, b"a")
         three.settimeout(0.1)
-        with pytest.raises(TimeoutError):
-            ask(three, b"a")
-        assert balancer.counters()["listeners"]["tcp"]["flows_refused"] >= 1
-        until = time.monotonic() + 5
+        until = time.monotonic() + 20
         while True:  # a datagram is lost, not answered: asking again is the only way to see
             try:
                 assert ask(three, b"b").endswith(b" b")

@@ -38,16 +38,16 @@ def test_who_waits_gets_the_new_server(stage: Stage, go: threading.Event):
     """A queue before a server that is full; then the file names a second one."""
     busy, free = stage.server("busy").on(b"/x", silent(go)), stage.server("free")
     place = {"address": busy.address, "max_in_flight": 1}
-    queue = {"size": 10, "timeout": "20s"}
+    queue = {"size": 10, "timeout": "60s"}
     balancer = stage.balancer(backend([place], queue=queue), workers=2)
-    with balancer.wire() as first, balancer.wire(timeout_s=8) as second:
+    with balancer.wire() as first, balancer.wire() as second:
         first.send(GET)
         busy.wait(lambda: busy.heads)
         second.send(GET)
         eventually(lambda: counted(balancer, "waiting") == [1])
         reload(balancer, backend([place, free.address], queue=queue))
         assert second.read().body == b"free"
-        with balancer.wire(timeout_s=8) as third:
+        with balancer.wire() as third:
             assert third.send(GET).read().body == b"free"
 
 

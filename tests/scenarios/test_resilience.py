@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from scenarios.test_failures import GET, POST, nowhere  # noqa: F401 (a fixture)
+from support.again import again
 from support.balancer import Balancer, Config, site
 from support.front import Stage
 from support.recorder import Conversation, Script
@@ -110,14 +111,15 @@ def test_a_post_that_may_reach_two_servers(stage: Stage):
     assert all(request.body == b"hi" for request in good.requests)
 
 
+@again(0.15)
 def test_a_try_has_a_time_of_its_own(stage: Stage, go: threading.Event):
     hung, good = stage.server("hung").on(b"", silent(go)), stage.server("good")
-    retry = {"on": ["timeout", "connect"], "try_timeout": "60ms"}
+    retry = {"on": ["timeout", "connect"], "try_timeout": "150ms"}
     balancer = stage.balancer(backend([hung.address, good.address], retry=retry))
     began = time.monotonic()
-    assert [balancer.ask(GET).body for _ in range(4)] == [b"good"] * 4
-    assert 0.1 < time.monotonic() - began < 2
-    retry = {"on": "connect", "try_timeout": "60ms"}
+    assert [balancer.ask(GET).body for _ in range(2)] == [b"good"] * 2
+    assert time.monotonic() - began > 0.13, "one of the two has waited for who hangs"
+    retry = {"on": "connect", "try_timeout": "150ms"}
     balancer.reload(
         backend([hung.address], retry=retry) | {"listeners": balancer.config["listeners"]}
     )
@@ -144,7 +146,7 @@ def test_a_budget(stage: Stage, nowhere: str, go: threading.Event, workers: int)
     for wire in wires[20:]:
         wire.send(GET.replace(b"/x", b"/y"))
     bad.wait(lambda: len(bad.heads) >= 19)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 20
     while sum(counted(balancer, "retries_of_status", "retries_refused")) < 19:
         assert time.monotonic() < until
     granted, refused = counted(balancer, "retries_of_status", "retries_refused")
@@ -163,11 +165,15 @@ def test_the_budget_s_minimum(stage: Stage):
     retry = {"on": 503, "budget": "1%", "budget_min": 5}
     servers = [{"address": bad.address, "weight": 1000}, {"address": good.address, "weight": 1}]
     balancer = stage.balancer(backend(servers, retry=retry), workers=2)
-    statuses = [balancer.ask(GET).status for _ in range(30)]
+    began = time.monotonic()
+    statuses = []
+    while len(statuses) < 30 or 503 not in statuses:
+        statuses.append(balancer.ask(GET).status)
+        assert time.monotonic() < began + 20
     granted, refused = counted(balancer, "retries_of_status", "retries_refused")
     assert granted >= 5
-    assert granted <= 5 + 5 * 3, "as many again for each second that this took"
-    assert refused == statuses.count(503) > 0
+    assert granted <= 5 + 5 * (time.monotonic() - began), "as many again for each second"
+    assert refused == statuses.count(503)
 
 
 # ---- limits and queues ----
@@ -210,7 +216,7 @@ def test_a_limit_with_a_queue(stage: Stage, workers: int, limit: str):
     gauge = Gauge(0.004)
     server = stage.server().on(b"", gauge.script)
     place: dict[str, Any] = {"address": server.address}
-    more: dict[str, Any] = {"queue": {"size": 100, "timeout": "15s"}}
+    more: dict[str, Any] = {"queue": {"size": 100, "timeout": "60s"}}
     if limit == "requests":
         more["limits"] = {"requests": 3}
     else:
@@ -220,30 +226,36 @@ def test_a_limit_with_a_queue(stage: Stage, workers: int, limit: str):
     assert set(storm(balancer, 16, 12)) == {200}
     assert gauge.most <= most
     if limit == "max_connections":
+        server.settle()  # until it has noticed who hung up
         open_now = [one for one in server.conversations if not one.finished.is_set()]
         assert len(open_now) <= most
     queued, full, late = counted(balancer, "queued", "queue_full", "queue_timeouts")
     assert (queued > 0, full, late) == (True, 0, 0)
-    assert counted(balancer, "in_flight") == [0]
+    balancer.at_rest()
 
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_a_full_queue_and_its_time(stage: Stage, go: threading.Event, workers: int):
-    """Of 20, one is served, 6 wait and time out, 13 are turned away at once: exactly."""
+    """Of 20, one is served, 6 wait, 13 are turned away at once: exactly. Whose time is over, is
+    turned away, too."""
     server = stage.server().on(b"/x", silent(go))
     place = {"address": server.address, "max_in_flight": 1}
-    queue = {"size": 6, "timeout": "300ms"}
-    balancer = stage.balancer(backend([place], queue=queue), workers=workers)
+    config = backend([place], queue={"size": 6, "timeout": "60s"})
+    balancer = stage.balancer(config, workers=workers)
     wires = [balancer.wire() for _ in range(20)]
     wires[0].send(GET)
     server.wait(lambda: server.heads)
     for wire in wires[1:]:
         wire.send(GET)
-    statuses = [wire.read().status for wire in wires[1:]]
-    assert statuses == [503] * 19
-    eventually(lambda: reasons(balancer) == {"queue_full": 13, "queue_time": 6})
+    eventually(lambda: reasons(balancer) == {"queue_full": 13})
+    assert counted(balancer, "waiting") == [6]
+    config["backends"]["all"]["queue"] = {"size": 9, "timeout": "100ms"}
+    balancer.reload(config | {"listeners": balancer.config["listeners"]})
+    assert [balancer.ask(GET).status for _ in range(2)] == [503] * 2
+    eventually(lambda: reasons(balancer) == {"queue_full": 13, "queue_time": 2})
     go.set()
-    assert wires[0].read().status == 200
+    statuses = [wire.read().status for wire in wires]
+    assert (statuses.count(200), statuses.count(503)) == (7, 13)
     for wire in wires:
         wire.close()
 
@@ -273,20 +285,20 @@ def test_the_order_of_a_queue(stage: Stage):
     def script(conversation: Conversation, request: Message) -> None:
         order.append(request.target)
         conversation.resting = True
-        step.acquire(timeout=8)
+        step.acquire(timeout=60)
         conversation.resting = False
         conversation.answer(b"x")
 
     server = stage.server().on(b"", script)
     place = {"address": server.address, "max_in_flight": 1}
-    queue = {"size": 10, "timeout": "8s", "priority_header": "X-Priority"}
+    queue = {"size": 10, "timeout": "60s", "priority_header": "X-Priority"}
     balancer = stage.balancer(backend([place], queue=queue))
     wires = []
     for at, priority in enumerate(["", "low", "", "high", "low", "", "high"]):
         wires.append(balancer.wire())
         line = f"X-Priority: {priority}\r\n" if priority else ""
         wires[-1].send(f"GET /{at} HTTP/1.1\r\nHost: a\r\n{line}\r\n".encode())
-        until = time.monotonic() + 5
+        until = time.monotonic() + 20
         while counted(balancer, "queued") != [at] or not order:
             assert time.monotonic() < until
     for _ in wires:
@@ -301,15 +313,15 @@ def test_who_waits_and_leaves(stage: Stage, go: threading.Event):
     """Leaving the queue by hanging up makes room in it, and disturbs nobody's place."""
     server = stage.server().on(b"/x", silent(go))
     place = {"address": server.address, "max_in_flight": 1}
-    balancer = stage.balancer(backend([place], queue={"size": 2, "timeout": "8s"}), workers=2)
+    balancer = stage.balancer(backend([place], queue={"size": 2, "timeout": "60s"}), workers=2)
     wires = [balancer.wire() for _ in range(4)]
     for at in range(3):
         wires[at].send(GET)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 20
         while counted(balancer, "queued") != [at] or not server.heads:
             assert time.monotonic() < until
     wires[1].reset()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 20
     while not reasons(balancer).get("client_left"):
         assert time.monotonic() < until
     wires[3].send(GET)
@@ -324,10 +336,28 @@ def test_who_waits_and_leaves(stage: Stage, go: threading.Event):
 # ---- circuits ----
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 5) -> None:
+def eventually(holds: Callable[[], bool], within_s: float = 20) -> None:
     until = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < until
+
+
+def refused_and_probed(balancer: Balancer) -> int:
+    """Asks until the open circuit has refused, has let one find out, and has refused again; says how
+    many were let through. A busy machine may be slower than the circuit is open, so that one finds
+    out where a refusal was looked for: then both are looked for again."""
+    turns: list[str] = []
+    probes = 0
+    until = time.monotonic() + 20
+    while turns[-3:] != ["refused", "probed", "refused"]:
+        assert time.monotonic() < until, turns
+        answer = balancer.ask(GET)
+        assert answer.status == 503
+        turn = "probed" if answer.get("x-from") else "refused"
+        probes += turn == "probed"
+        if turns[-1:] != [turn]:
+            turns.append(turn)
+    return probes
 
 
 def test_a_circuit(stage: Stage):
@@ -336,16 +366,13 @@ def test_a_circuit(stage: Stage):
     breaker = {"errors": "50%", "requests": 4, "open": "120ms"}
     balancer = stage.balancer(backend([server.address], breaker=breaker, retries=0), workers=2)
     assert [balancer.ask(GET).get("x-from") for _ in range(4)] == [b"the failed one"] * 4
-    refused = balancer.ask(GET)
-    assert (refused.status, refused.get("x-from")) == (503, None)
-    assert len(server.heads) == 4
-    eventually(lambda: balancer.ask(GET).get("x-from") is not None)  # it finds out: still bad
-    assert len(server.heads) == 5
-    assert balancer.ask(GET).get("x-from") is None
+    probes = refused_and_probed(balancer)
+    assert len(server.heads) == 4 + probes
     server.on(b"", failing(b"200 OK"))
     eventually(lambda: balancer.ask(GET).status == 200)
     assert [balancer.ask(GET).status for _ in range(6)] == [200] * 6
-    assert counted(balancer, "circuits_opened") == [2]
+    assert counted(balancer, "circuits_opened") == [1 + probes]
+    balancer.at_rest()
     assert reasons(balancer)["circuit_open"] > 0
 
 
