@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -11,7 +13,7 @@ from hyperframe.frame import GoAwayFrame, SettingsFrame
 from support.front import Stage
 from support.http2 import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, Answer, request
 from support.http2_back import Back, back_of, in_flight
-from support.http2_server import Call, Http2Server, Script, shut
+from support.http2_server import Call, Http2Server, Script, shut, slam
 from support.http2_stage import client
 from support.tls import Authority
 from support.wire import Message, chunked
@@ -449,6 +451,23 @@ def test_what_came_whole_survives_its_connection(stage: Stage):
         assert http.get("HEAD", "/next").status == 200
         http.grant(id, 1 << 20)
         assert len(http.answer(id).body) == 30_000
+
+
+def test_what_came_whole_survives_a_reset(stage: Stage):
+    """The server has answered and resets, and the balancer meets both at once."""
+    back = back_of(stage)
+    back.server.held.add(b"/x")
+    with client(back) as http:
+        id = http.ask("POST", "/x")
+        call = back.server.call(b"/x")
+        os.kill(back.balancer.pid, signal.SIGSTOP)
+        try:
+            call.answer(bytes(30_000))
+            slam(call.talk)
+        finally:
+            os.kill(back.balancer.pid, signal.SIGCONT)
+        assert http.answer(id).body == bytes(30_000)
+        assert http.get("GET", "/next").status == 200
 
 
 def test_idle_connections_end(stage: Stage):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -301,3 +302,11 @@ class Http2Server(Recorder):
 def shut(conversation: Http2Conversation) -> None:
     """The connection ends, without a word."""
     conversation.socket.shutdown(socket.SHUT_RDWR)
+
+
+def slam(conversation: Http2Conversation) -> None:
+    """It ends with a reset behind what was said; returns when it has."""
+    left_at_once = struct.pack("ii", 1, 0)
+    conversation.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, left_at_once)
+    conversation.socket.shutdown(socket.SHUT_RD)  # its thread wakes, and closes it
+    conversation.recorder.wait(lambda: conversation.socket.fileno() < 0)

@@ -330,6 +330,8 @@ def run_ready(worker, http2):
 def flush(worker, session):
     http2: cython.pointer[Http2] = session.http2
     flushed: int32_t
+    if http2.outward and session.hup and session.readable:
+        return  # a server that has left: what it said is read first, for a failed write ends us
     http2_output(http2)
     flushed = session_flush(worker, session)
     if flushed < 0:

@@ -205,6 +205,8 @@ def session_ready(worker, source, events):
         session.readable = 1  # a read may have waited for room to write: a key update's answer
     if session.state == SESSION_TUNNEL:
         events &= ~EPOLLHUP  # both halves may be closed, and bytes still unread
+    if session.outward and session.state == SESSION_HTTP2:
+        events = 0  # a server that resets may have answered whole before: its bytes are read first
     if events & (EPOLLHUP | EPOLLERR) and session.state != SESSION_HEAD:
         session.broken = 1
     session_run(worker, session)
