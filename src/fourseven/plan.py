@@ -127,7 +127,7 @@ class RoutePlan:
     sticky_key: KeyPlan | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class CertificatePlan:
     """A certificate with its chain and its key, both PEM."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from fourseven.config.load import load
 from fourseven.config.warnings import warnings_of
 from fourseven.errors import ConfigErrors
 from fourseven.plan import CertificatePlan
+from fourseven.tls.certificates import pair
 from support.tls import Authority
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tls.md"
@@ -121,6 +123,19 @@ def test_sets_of_certificates():
     assert found == {b"a.example": (0, 2), b".example": (1, 3), b"c.test": (2,)}
     assert sets[0] == (0, 2)
     assert arrange([certificate("RSA")]) == ((), ((0,),))
+
+
+def test_what_is_as_it_was_is_not_judged_again(authority: Authority):
+    """The same object: so a reload of ten thousand certificates judges those that are new."""
+    path = Path(authority.issue("kept.pem", "one.example"))
+    first = pair(path, path)
+    assert pair(path, path) is first
+    authority.issue("kept.pem", "two.example")
+    second = pair(path, path)
+    assert (first.names, second.names) == (("one.example",), ("two.example",))
+    gone = weakref.ref(second)
+    del second
+    assert gone() is None, "what no plan holds is forgotten"
 
 
 def test_self_signed(authority: Authority, tmp_path, monkeypatch, capsys):

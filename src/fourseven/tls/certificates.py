@@ -6,11 +6,15 @@ here: no certificate in the file, a key that is not of this certificate, a pass 
 
 Law: a Refused says which file and what would be right. Dates are not judged here: an expired
 certificate is a warning, since no balancer should refuse to start for the date.
+
+The files are read each time, and judged again only where a byte of them is another: of ten thousand
+certificates a reload judges those that are new. A pair is remembered for as long as a plan holds it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -25,6 +29,8 @@ from fourseven.plan import CertificatePlan
 
 FILE_MAX = 1024 * 1024  # Far more than any chain: a wrong file is named before it is all read.
 RSA_BITS_MIN = 2048  # OpenSSL's own security level refuses less in a handshake.
+# What was judged, by file, chain and key: bytes that the plan holds anyway.
+_PAIRS: WeakValueDictionary[tuple[str, bytes, bytes], CertificatePlan] = WeakValueDictionary()
 
 
 class Refused(ValueError):
@@ -55,8 +61,20 @@ def certificates_in(raw: bytes, path: Path) -> list[x509.Certificate]:
 def pair(certificate: Path, key: Path) -> CertificatePlan:
     """A certificate with its chain and its key."""
     chain = read(certificate)
+    try:
+        secret = chain if key == certificate else read(key)
+    except Refused:
+        certificates_in(chain, certificate)  # what is wrong with the certificate is said first
+        raise
+    place = (str(certificate), chain, secret)
+    known = _PAIRS.get(place)
+    if known is None:
+        known = _PAIRS[place] = _judged(certificate, chain, key, secret)
+    return known
+
+
+def _judged(certificate: Path, chain: bytes, key: Path, secret: bytes) -> CertificatePlan:
     first = certificates_in(chain, certificate)[0]
-    secret = read(key)
     try:
         private = load_pem_private_key(secret, None)
     except TypeError:
