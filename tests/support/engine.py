@@ -4,6 +4,9 @@ The engine of the product without its supervisor, so that a test sees the counte
 crash ends this process and not the test run. Each line in is a JSON list (a command and its
 arguments); each line out is its JSON answer. End of input stops it.
 
+Law: a counter, a reload or a word about a server is answered when every worker has caught up, so
+that a test never reads a moment in which an answer was sent and not yet counted.
+
 usage: python -m support.engine FILE WORKERS FILES_MAX '{"listener": [fd, ...]}'
 """
 
@@ -18,6 +21,7 @@ from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import load
 from fourseven.control.dataplane import DataPlane
 from fourseven.health.standing import Order
+from support.turns import caught_up
 
 
 def main() -> None:
@@ -40,9 +44,15 @@ def obey(plane: DataPlane, fds: dict[str, list[int]]) -> None:
 
     def reload(path: str) -> int:
         plane.publish(compile_plan(load(path)), fds)
+        caught_up(plane)
         return plane.reclaim()
 
+    def drain() -> None:
+        plane.drain()
+        caught_up(plane)
+
     def counters() -> dict[str, Any]:
+        caught_up(plane)
         seen = plane.counters()
         for rows in ("servers", "routes"):
             seen[rows] = {" ".join(key): row for key, row in seen[rows].items()}
@@ -50,12 +60,13 @@ def obey(plane: DataPlane, fds: dict[str, list[int]]) -> None:
 
     def order(backend: str, address: str, usable: bool, persists: bool) -> None:
         plane.order(backend, address, Order(usable=usable, persists=persists))
+        caught_up(plane)
 
     commands = {
         "order": order,
         "counters": counters,
         "busy": plane.busy,
-        "drain": plane.drain,
+        "drain": drain,
         "rotate_tickets": plane.rotate_tickets,
         "reload": reload,
         "reclaim": plane.reclaim,

@@ -288,6 +288,14 @@ class DataPlane:
         for at in range(self.worker_count):
             worker_wake(self.workers[at])
 
+    def turns(self) -> list:
+        """How many turns each worker has begun; all it did in those before is done, and counted."""
+        at: cython.int
+        begun: list = []
+        for at in range(self.worker_count):
+            begun.append(load_relaxed(cython.address(self.workers[at].counters.turns)))
+        return begun
+
     def reclaim(self) -> int:
         """Frees what no worker can see any more; says how many snapshots still wait."""
         slot: cython.pointer[Slot]
