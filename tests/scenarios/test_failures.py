@@ -12,7 +12,7 @@ import pytest
 
 from support.balancer import site
 from support.front import GOOD, Stage
-from support.nowhere import held_port, refused
+from support.nowhere import refused
 from support.recorder import Conversation
 from support.wire import Message
 
@@ -108,16 +108,15 @@ def test_a_retried_body_arrives_whole(stage: Stage):
 
 
 def test_a_server_that_comes_back(stage: Stage):
-    with held_port() as port:  # nobody else gets it meanwhile
-        server = stage.server(port=port, shared=True)
-        balancer = stage.balancer(site(server.address))
-        assert balancer.ask(GOOD).status == 200
-        server.stop()
-        stage.servers.clear()
-        assert balancer.ask(GOOD).status in (502, 503)
-        again = stage.server("again", port=port, shared=True)
-        assert balancer.ask(GOOD).body == b"again"
-        assert again.requests
+    server = stage.server()
+    balancer = stage.balancer(site(server.address))
+    assert balancer.ask(GOOD).status == 200
+    server.stop()
+    stage.servers.clear()
+    assert balancer.ask(GOOD).status in (502, 503)
+    again = stage.server("again", port=server.port)
+    assert balancer.ask(GOOD).body == b"again"
+    assert again.requests
 
 
 def test_no_route(stage: Stage):

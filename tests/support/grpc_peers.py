@@ -6,12 +6,15 @@ The service test.Echo: Unary, Up (a stream of messages becomes one), Down (one b
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+
+from support.nowhere import claim
 
 SERVICE = "test.Echo"
 WAIT_S = 10.0
@@ -46,12 +49,17 @@ class GrpcServer:
             self.port = self.server.add_insecure_port("127.0.0.1:0")
         else:
             self.port = self.server.add_secure_port("127.0.0.1:0", credentials)
+        self.place = claim(port=self.port).detach()  # grpcio's sockets have SO_REUSEPORT
         self.address = f"127.0.0.1:{self.port}"
         self.server.start()
 
     def stop(self) -> None:
+        """Nobody listens there from now on; the port is given back with the object."""
         self.hold.set()
         self.server.stop(None).wait(WAIT_S)
+
+    def __del__(self) -> None:
+        os.close(self.place)
 
     def note(self, context: grpc.ServicerContext) -> None:
         self.seen.append({one.key: one.value for one in context.invocation_metadata()})
@@ -85,8 +93,9 @@ class GrpcServer:
 
     def wait(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.note(context)
-        context.add_callback(self.cancelled.set)
         self.waiting.release()
+        if not context.add_callback(self.cancelled.set):
+            self.cancelled.set()  # it had ended before
         self.hold.wait(WAIT_S)
         return request
 

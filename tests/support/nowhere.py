@@ -11,12 +11,20 @@ import socket
 from collections.abc import Iterator
 
 
+def claim(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """Holds a port without listening there, beside who listens with SO_REUSEPORT: so nobody else is
+    given it before he comes or after he has gone, and clients are refused then."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind((host, port))
+    return held
+
+
 @contextlib.contextmanager
-def held_port(port: int = 0) -> Iterator[int]:
+def held_port() -> Iterator[int]:
     """A port that is ours: only who sets SO_REUSEPORT, too, can listen there."""
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind(("127.0.0.1", port))
+    with claim() as held:
         yield int(held.getsockname()[1])
 
 

@@ -12,6 +12,8 @@ name. Law: a script waits for an event through `hold`, so that `settle` knows it
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import select
 import socket
@@ -19,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from support.nowhere import claim
 from support.wire import (
     OPEN,
     WAIT_S,
@@ -49,6 +52,7 @@ class Conversation(Stream):
         self.heads: list[Message] = []  # also those whose body never came whole
         self.faults: list[str] = []
         self.resting = False  # waits for bytes or for an event, and holds none
+        self.awaited = threading.Event()  # the event of `hold`
         self.finished = threading.Event()
 
     def receive(self) -> bytes:
@@ -63,10 +67,17 @@ class Conversation(Stream):
 
     def hold(self, event: threading.Event, within_s: float = WAIT_S) -> bool:
         """Waits for the test to say go."""
+        self.awaited = event
         self.resting = True
         came = event.wait(within_s)
         self.resting = False
+        self.awaited = threading.Event()
         return came
+
+    def rests(self) -> bool:
+        """First what wakes its thread, then the thread: who took the bytes in between is at work."""
+        called = self.awaited.is_set() or readable(self.socket)
+        return self.finished.is_set() or (not called and self.resting)
 
     def read_head(self) -> Message | None:
         """The next request's head, or None where the connection ended between requests."""
@@ -134,15 +145,14 @@ class Recorder:
 
     kind = Conversation
 
-    def __init__(
-        self, name: str = "server", host: str = "127.0.0.1", port: int = 0, shared: bool = False
-    ) -> None:
+    def __init__(self, name: str = "server", host: str = "127.0.0.1", port: int = 0) -> None:
         self.name = name
         self.scripts: dict[bytes, Script] = {}  # by path; b"" is the default
         self.conversations: list[Conversation] = []
         self.changed = threading.Condition()
-        self.listening = socket.create_server((host, port), backlog=1024, reuse_port=shared)
+        self.listening = socket.create_server((host, port), backlog=1024, reuse_port=True)
         self.host, self.port = self.listening.getsockname()[:2]
+        self.place = claim(host, self.port).detach()
         self.address = f"{host}:{self.port}"
         self.stopping = False
         self.accepting = False
@@ -244,14 +254,9 @@ class Recorder:
         self.wait(self.rests)
 
     def rests(self) -> bool:
-        """What has come is looked at first, then whether it is being dealt with: the other way round
-        it could be taken from its socket between the two."""
         if readable(self.listening) or self.accepting:
             return False
-        return all(
-            each.finished.is_set() or (not readable(each.socket) and each.resting)
-            for each in list(self.conversations)
-        )
+        return all(each.rests() for each in list(self.conversations))
 
     def forget(self) -> None:
         """Starts a new record; connections that are still open stay in it, emptied."""
@@ -263,12 +268,16 @@ class Recorder:
             each.heads.clear()
 
     def stop(self) -> None:
-        """Hangs up on everybody and ends."""
+        """Hangs up on everybody and ends; the port is nobody's until this object is gone."""
         self.stopping = True
         with socket.create_connection((self.host, self.port)):
             self.thread.join(WAIT_S)
         self.listening.close()
         self.cut()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):
+            os.close(self.place)
 
     def cut(self) -> None:
         """Ends all open connections."""
