@@ -233,6 +233,7 @@ class Balancer(Process):
         return self.read(START_S)
 
     def counters(self) -> Any:
+        """When the workers have caught up with what had come to them (see support.engine)."""
         return self.order("counters")
 
     def at_rest(self) -> Any:

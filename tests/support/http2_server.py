@@ -72,9 +72,12 @@ class Call(Message):
         """As the balancer's windows allow, in frames of 16 KiB; waits for room."""
         at = 0
         while at < len(data):
-            size = self.talk.wait_for_window(self.id, min(16_384, len(data) - at))
-            self.data(data[at : at + size], end and at + size == len(data))
-            at += size
+            self.talk.wait_for_window(self.id)
+            with self.talk.sending:  # others pour into the same connection's window
+                size = min(16_384, len(data) - at, self.talk.room(self.id))
+                if size > 0:
+                    self.data(data[at : at + size], end and at + size == len(data))
+                    at += size
         return self
 
     def tail(self, *fields: tuple[str, str]) -> Call:
@@ -116,6 +119,7 @@ class Http2Conversation(Conversation):
         self.frames: list[Frame] = []
         self.goaway: GoAwayFrame | None = None
         self.sending = threading.RLock()
+        self.counting = threading.Lock()  # of the windows: the reader and pourers change them
         self.turned = threading.Condition()
         self.partial: tuple[int, bytes, bool] | None = None
         if self.take(len(PREFACE)) != PREFACE:
@@ -142,19 +146,20 @@ class Http2Conversation(Conversation):
             self.send(frame.serialize())
 
     def spend(self, id: int, size: int) -> None:
-        for one in (0, id):
-            self.windows[one] = self.windows.setdefault(one, self.initial) - size
+        with self.counting:
+            for one in (0, id):
+                self.windows[one] = self.windows.setdefault(one, self.initial) - size
 
-    def wait_for_window(self, id: int, most: int) -> int:
-        """How much may be sent now, once it is more than nothing."""
+    def wait_for_window(self, id: int) -> None:
+        """Returns once something may be sent, if nobody else is quicker."""
         with self.turned:
             ok = self.turned.wait_for(lambda: self.room(id) > 0 or self.finished.is_set(), WAIT_S)
-            if not ok or self.room(id) <= 0:
-                raise EndedError("the balancer gives no window")
-        return min(most, self.room(id))
+        if not ok or self.finished.is_set():
+            raise EndedError("the balancer gives no window")
 
     def room(self, id: int) -> int:
-        return min(self.windows[0], self.windows.setdefault(id, self.initial))
+        with self.counting:
+            return min(self.windows[0], self.windows.setdefault(id, self.initial))
 
     # ---- from the balancer ----
 
@@ -175,18 +180,20 @@ class Http2Conversation(Conversation):
 
     def note(self, frame: Frame) -> None:
         if isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
-            delta = frame.settings.get(4, self.initial) - self.initial
-            self.initial += delta
-            for id in self.windows:
-                self.windows[id] += delta if id else 0
+            with self.counting:
+                delta = frame.settings.get(4, self.initial) - self.initial
+                self.initial += delta
+                for id in self.windows:
+                    self.windows[id] += delta if id else 0
             self.put(SettingsFrame(0, flags=["ACK"]))
         elif isinstance(frame, PingFrame) and "ACK" not in frame.flags:
             self.put(PingFrame(0, frame.opaque_data, flags=["ACK"]))
         elif isinstance(frame, GoAwayFrame):
             self.goaway = frame
         elif isinstance(frame, WindowUpdateFrame):
-            one = self.windows.setdefault(frame.stream_id, self.initial)
-            self.windows[frame.stream_id] = one + frame.window_increment
+            with self.counting:
+                one = self.windows.setdefault(frame.stream_id, self.initial)
+                self.windows[frame.stream_id] = one + frame.window_increment
         elif isinstance(frame, HeadersFrame):
             self.partial = (frame.stream_id, frame.data, "END_STREAM" in frame.flags)
             self.fields(frame)
@@ -294,9 +301,6 @@ class Http2Server(Recorder):
 
     def calls(self, path: bytes) -> list[Call]:
         return [head for head in self.heads if head.path == path]  # type: ignore[attr-defined]
-
-    def rests(self) -> bool:
-        return not self.accepting and super().rests()
 
 
 def shut(conversation: Http2Conversation) -> None:
