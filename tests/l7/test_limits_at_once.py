@@ -12,8 +12,9 @@ import pytest
 from fourseven.balancing import gradient
 from support.balancer import site
 from support.front import Front, Stage
-from support.recorder import Conversation
-from support.wire import Message
+from support.recorder import Conversation, readable
+from support.service import settled
+from support.wire import WAIT_S, Message, Wire
 
 
 def limited(stage: Stage, *filters, workers: int = 1) -> Front:
@@ -39,6 +40,16 @@ def ask(wire, target: str, *lines: str) -> None:
     wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n{more}\r\n".encode())
 
 
+def answered(wires: list[Wire], count: int) -> list[Wire]:
+    """Those that got something, once there are so many of them."""
+
+    def with_bytes() -> list[Wire]:
+        return [wire for wire in wires if readable(wire.socket)]
+
+    assert settled(lambda: len(with_bytes()) >= count)
+    return with_bytes()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_no_more_than_the_limit_at_once(stage: Stage, workers: int):
     front = limited(stage, {"concurrency": 3}, workers=workers)
@@ -46,9 +57,9 @@ def test_no_more_than_the_limit_at_once(stage: Stage, workers: int):
     wires = [front.wire() for _ in range(8)]
     for wire in wires:
         ask(wire, "/hold")
-    front.server.wait(lambda: len(front.server.heads) == 3)
-    refused = [wire for wire in wires if not wire.quiet(0.2)]
+    refused = answered(wires, 5)
     assert [wire.read().status for wire in refused] == [503] * 5
+    front.server.wait(lambda: len(front.server.heads) == 3)
     go.set()
     assert [wire.read().status for wire in wires if wire not in refused] == [200] * 3
     counted = front.balancer.counters()["routes"]["web routes[0]"]
@@ -161,21 +172,32 @@ def test_adaptive_concurrency_holds_its_limit_and_lets_it_grow(stage: Stage):
     wires = [front.wire() for _ in range(4)]
     for wire in wires:
         ask(wire, "/hold")
-    front.server.wait(lambda: len(front.server.heads) == 2)
-    refused = [wire for wire in wires if not wire.quiet(0.2)]
+    refused = answered(wires, 2)
     assert [wire.read().status for wire in refused] == [503] * 2
+    front.server.wait(lambda: len(front.server.heads) == 2)
     go.set()
     for wire in wires:
         if wire not in refused:
             assert wire.read().status == 200
     counted = front.balancer.counters()["routes"]["web routes[0]"]
     assert counted["reasons"] == {"adaptive": 2}
-    begun = len(front.server.heads)
-    ended = []
+    for _ in range(30):  # where the machine stands still, latencies grow and the limit shrinks
+        load_two_at_once(front)
+        if entered(front, wires, go) >= 3:  # it was 2
+            break
+    else:
+        pytest.fail("the limit does not grow")
+    for wire in wires:
+        wire.close()
+
+
+def load_two_at_once(front: Front) -> None:
+    """Each request waits at the server until there is another."""
+    ended: list[int] = []
     pair = threading.Barrier(2)
 
     def both(conversation: Conversation, request: Message) -> None:
-        pair.wait(5)
+        pair.wait(WAIT_S)
         conversation.answer(b"both")
 
     front.server.scripts[b"/x"] = both
@@ -192,10 +214,20 @@ def test_adaptive_concurrency_holds_its_limit_and_lets_it_grow(stage: Stage):
     for thread in threads:
         thread.join()
     assert ended.count(200) == len(ended) == 300
+
+
+def entered(front: Front, wires: list[Wire], go: threading.Event) -> int:
+    """How many of these are let in at once; the others are refused."""
     go.clear()
+    begun = len(front.server.heads)
     for wire in wires:
         ask(wire, "/hold")
-    front.server.wait(lambda: len(front.server.heads) >= begun + 300 + 3)  # it was 2
+
+    def inside() -> int:
+        return len(front.server.heads) - begun
+
+    front.server.wait(lambda: inside() + sum(readable(w.socket) for w in wires) == len(wires))
+    count = inside()
     go.set()
-    for wire in wires:
-        wire.close()
+    assert sorted(wire.read().status for wire in wires) == [200] * count + [503] * (4 - count)
+    return count

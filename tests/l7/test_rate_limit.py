@@ -135,10 +135,11 @@ def test_the_answer_says_when_to_come_again(stage: Stage):
     first = front.balancer.get("/")
     assert first.all("RateLimit-Policy") == [b'"hourly";q=2;w=3600']
     assert first.all("RateLimit") == [b'"hourly";r=1;t=1800']
-    assert front.balancer.get("/").all("RateLimit") == [b'"hourly";r=0;t=1800']
+    second = front.balancer.get("/").get("RateLimit")
+    assert second in [b'"hourly";r=0;t=%d' % left for left in range(1780, 1801)]
     refused = front.balancer.get("/")
     assert refused.status == 429
-    assert 1795 <= int(refused.all("Retry-After")[0]) <= 1800
+    assert 1780 <= int(refused.all("Retry-After")[0]) <= 1800
     assert refused.all("RateLimit")[0].startswith(b'"hourly";r=0;t=1')
     assert len(front.server.heads) == 2
     counted = front.balancer.counters()["routes"]["web routes[0]"]
@@ -193,22 +194,32 @@ def test_a_reload_keeps_what_was_used(stage: Stage):
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_it_is_exact_over_all_workers(stage: Stage, workers: int):
-    """As many connections as it takes to reach every worker, for a second."""
-    rate, burst = 500, 50
+    """As many connections as it takes to reach every worker, for a second at least.
+
+    Where an answer is a refusal the bucket is empty: all that it has given until then has passed. It
+    never is full again, for nothing stands still for as long as its burst takes to come back.
+    """
+    rate, burst = 200, 1000
     limit = {"rate": f"{rate}/s", "burst": burst}
     route = {"filters": [{"rate_limit": limit}, {"respond": 204}]}
     balancer = stage.balancer(site("127.0.0.1:9", routes=[route]), workers=workers)
-    passed, threads = [], []
+    passed: list[int] = []
+    first: list[float] = []  # when each thread had its first answers
+    empty: list[float] = []  # when each asked for the last time, and was refused
     begun = time.monotonic()
-    until = begun + 1.0
 
     def load() -> None:
         with balancer.wire() as wire:
-            count = 0
-            while time.monotonic() < until:
+            count, statuses, asked = 0, [204], begun
+            while 429 not in statuses or asked < begun + 1.0:
+                asked = time.monotonic()
                 wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
-                count += sum(wire.read().status == 204 for _ in range(20))
+                statuses = [wire.read().status for _ in range(20)]
+                if not count:
+                    first.append(time.monotonic())
+                count += statuses.count(204)
             passed.append(count)
+            empty.append(asked)
 
     threads = [threading.Thread(target=load) for _ in range(6)]
     for thread in threads:
@@ -219,7 +230,7 @@ def test_it_is_exact_over_all_workers(stage: Stage, workers: int):
     counted = balancer.counters()["routes"]["web routes[0]"]
     assert counted["status"][2] == sum(passed)
     assert sum(passed) <= burst + rate * took
-    assert sum(passed) >= burst + rate * 0.9  # a shared machine may let the bucket be full for once
+    assert sum(passed) >= burst + rate * (max(empty) - min(first)) - 1
 
 
 @pytest.mark.parametrize(

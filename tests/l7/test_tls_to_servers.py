@@ -15,7 +15,7 @@ import pytest
 from support.balancer import site
 from support.front import Front, Stage
 from support.recorder import Conversation
-from support.service import Service
+from support.service import Service, settled
 from support.tls import Authority, TlsConversation, TlsRecorder, TlsWire, self_made
 from support.wire import RESET, Message
 
@@ -355,27 +355,22 @@ def test_nginx(stage: Stage, authority, proof, tmp_path):
     nginx = shutil.which("nginx")
     if nginx is None:
         pytest.skip("nginx is missing: apt install nginx-core")
-    free = socket.create_server(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-    free.close()
+    path = f"unix:{tmp_path}/tls"  # no port that another could take first
     conf = tmp_path / "nginx.conf"
     conf.write_text(
         f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/log;\n"
         f"events {{}} http {{ access_log off; client_body_temp_path {tmp_path}/b;\n"
         f"proxy_temp_path {tmp_path}/p; fastcgi_temp_path {tmp_path}/f;\n"
         f"uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;\n"
-        f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {proof};\n"
+        f"server {{ listen {path} ssl; ssl_certificate {proof};\n"
         f"ssl_certificate_key {proof}; ssl_protocols TLSv1.2 TLSv1.3; return 200 'by $ssl_server_name $ssl_protocol'; }} }}\n"
     )
     running = subprocess.Popen([nginx, "-p", str(tmp_path), "-c", str(conf)])
     try:
-        config = site(f"127.0.0.1:{port}")
+        config = site(path)
         config["backends"]["all"]["tls"] = {"ca": str(authority.pem), "name": NAME}
         balancer = stage.balancer(config)
-        for _ in range(200):
-            if (answer := balancer.get()).status == 200:
-                break
-            threading.Event().wait(0.02)
+        assert settled(lambda: balancer.get().status == 200, 20)
         for _ in range(20):
             answer = balancer.get()
             assert answer.body == f"by {NAME} TLSv1.3".encode()
