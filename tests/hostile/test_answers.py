@@ -13,7 +13,7 @@ import pytest
 
 from support.front import GOOD, Front
 from support.recorder import Conversation, raw
-from support.wire import CLOSED, AnswerError, EndedError, Message, chunked
+from support.wire import CLOSED, WAIT_S, AnswerError, EndedError, Message, chunked
 
 OK = b"HTTP/1.1 200 OK\r\n"
 EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
@@ -239,7 +239,7 @@ def test_unasked_on_an_idle_connection(front: Front, unasked: bytes) -> None:
     front.server.on(b"/x", script)
     assert ask(front).body == b"first"
     go.set()
-    assert sent.wait(5)
+    assert sent.wait(WAIT_S)
     verify_dropped(front)
 
 

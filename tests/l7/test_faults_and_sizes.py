@@ -11,6 +11,7 @@ from fourseven.forms import RouteFilter
 from support.balancer import site
 from support.front import Front, Stage
 from support.recorder import Conversation
+from support.service import settled
 from support.wire import EndedError, Message, chunked
 
 
@@ -38,17 +39,17 @@ def test_faults(stage: Stage):
     assert get("/all/").status == 502
     assert not front.server.heads
     half = [get("/half/").status for _ in range(60)]
-    assert 10 < half.count(503) < 50
+    assert 5 < half.count(503) < 55  # by chance once in 10^11
     assert half.count(503) + half.count(200) == 60
     once = [get("/key/", f"X-Who: {n}").status for n in range(30)]
     assert once == [get("/key/", f"X-Who: {n}").status for n in range(30)]
-    assert 5 < once.count(503) < 25
+    assert 5 < once.count(503) < 25  # no chance: the key's hash has no seed
     assert get("/named/").status == 200
     assert get("/named/", "x-fault:").status == 429
     for path, status in (("/slow/", 504), ("/late/", 200)):
         begun = time.monotonic()
         assert get(path).status == status
-        assert 0.06 <= time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun > 0.058  # the worker counts whole milliseconds
     counted = front.balancer.counters()["routes"]
     assert counted["web routes[0]"]["reasons"] == {"injected": 1}
     assert counted["web routes[4]"]["reasons"] == {"injected": 1}
@@ -58,15 +59,20 @@ def test_who_leaves_amid_a_delay_leaves_nothing_behind(stage: Stage):
     front = routed(stage, late=[{"concurrency": 1}, {"fault": {"delay": {"time": "10s"}}}], ok=[])
     with front.wire() as wire:
         wire.send(b"GET /late/ HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert wire.quiet(0.1)
+        assert settled(lambda: late(front)["begun"] == 1)
         assert front.balancer.get("/late/").status == 503
         wire.reset()
-    while front.balancer.counters()["routes"]["web routes[0]"]["ended"] < 2:
-        time.sleep(0.01)
+    assert settled(lambda: late(front)["ended"] == 2)
     assert front.balancer.get("/ok/").status == 200
     with front.wire() as wire:
         wire.send(b"GET /late/ HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert wire.quiet(0.1)  # it has entered anew
+        assert settled(lambda: late(front)["begun"] == 3)
+        assert wire.quiet(0.05)
+        assert late(front)["ended"] == 2  # it has entered anew
+
+
+def late(front: Front) -> dict[str, int]:
+    return front.balancer.counters()["routes"]["web routes[0]"]
 
 
 POST = b"POST /in/ HTTP/1.1\r\nHost: a\r\n"
@@ -122,7 +128,6 @@ def test_an_answer_is_no_larger_than_its_route_lets_it(stage: Stage, how: str):
     else:
         with pytest.raises(EndedError):
             front.balancer.get("/out/large")
-    front.server.faults.clear()
     counted = front.balancer.counters()["routes"]["web routes[0]"]
     assert counted["reasons"] == {"answer_size": 1}
 

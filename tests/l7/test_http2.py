@@ -10,7 +10,7 @@ from support.front import Stage
 from support.http2 import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, Answer, Http2, request
 from support.http2_stage import client, front_of, scripted, slow_front
 from support.recorder import Conversation
-from support.wire import Message
+from support.wire import WAIT_S, Message
 
 MIB = 1024 * 1024
 
@@ -338,7 +338,8 @@ def test_a_reset_stream_leaves_its_server(stage: Stage):
     scripted(front, b"/slow", wait)
     with client(front) as http:
         id = http.ask("GET", "/slow")
+        front.server.wait(lambda: front.server.requests)
         other = http.get("GET", "/")
         http.reset(id, CANCEL).fence()
-        assert gone.wait(5)
+        assert gone.wait(WAIT_S)
         assert other.status == http.get("GET", "/").status == 200

@@ -15,7 +15,7 @@ from support.http2 import INTERNAL_ERROR, NO_ERROR, Http2, request
 from support.http2_stage import client, front_of, scripted, slow_front
 from support.recorder import Conversation
 from support.tls import Authority, TlsWire
-from support.wire import Message
+from support.wire import WAIT_S, Message
 
 MIB = 1024 * 1024
 
@@ -138,6 +138,7 @@ def test_a_listener_that_is_gone_finishes_what_runs(stage: Stage):
     with client(front) as http:
         slow = http.ask("GET", "/slow")
         assert http.get("GET", "/").status == 200
+        http.fence()
         front.balancer.reload(site(front.server.address, protocol="tcp"))
         late = http.ask("GET", "/late")
         while not http.goaways:
@@ -321,9 +322,9 @@ def test_the_socket_is_left_in_order(stage: Stage):
     with client(front) as http:
         for _ in range(20):
             http.ask("GET", "/slow")
-        http.fence()
+        front.server.wait(lambda: len(front.server.requests) == 20)
         http.wire.socket.shutdown(socket.SHUT_RDWR)
     for _ in range(20):
-        assert gone.acquire(timeout=5)
+        assert gone.acquire(timeout=WAIT_S)
     counters = front.balancer.counters()["workers"]
     assert counters["buffers_small"] == counters["buffers_large"] == 0

@@ -480,15 +480,16 @@ def test_idle_connections_end(stage: Stage):
 
 
 def test_times(stage: Stage):
-    waits = {"response_timeout": "100ms", "read_timeout": "100ms"}
-    back = back_of(stage, backend=waits)
-    back.server.held |= {b"/never", b"/half"}
+    back = back_of(stage, backend={"response_timeout": "100ms"})
+    back.server.held.add(b"/never")
     assert back.balancer.get("/never").status == 504
-    with client(back) as http:
+    slow = back_of(stage, backend={"read_timeout": "100ms"})
+    slow.server.held.add(b"/half")
+    with client(slow) as http:
         id = http.ask("GET", "/half")
-        back.server.call(b"/half").head().data(b"half")
+        slow.server.call(b"/half").head().data(b"half")
         assert http.answer(id).reset == INTERNAL_ERROR
-    back.server.wait(lambda: back.server.calls(b"/half")[0].reset == CANCEL)
+    slow.server.wait(lambda: slow.server.calls(b"/half")[0].reset == CANCEL)
 
 
 def test_nobody_listens(stage: Stage):

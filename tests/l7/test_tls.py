@@ -46,7 +46,7 @@ def refused(front: Front, context: ssl.SSLContext, **more) -> bool:
         with tls(front, context, **more) as wire:
             wire.socket.sendall(HOST)
             wire.socket.recv(1)
-    except (ssl.SSLError, ConnectionResetError):
+    except (ssl.SSLError, ConnectionError):
         return True
     return False
 
@@ -186,9 +186,7 @@ def test_a_handshake_that_stops_is_closed(stage: Stage, leaf: str):
     with front.wire() as wire:
         wire.send(b"\x16\x03\x01\x02\x00\x01")
         wire.reset()
-    with front.wire() as wire:  # and what followed is over now
-        assert wire.send(b"GET / HTTP/1.1\r\n\r\n").read().status == 400
-    assert front.balancer.counters()["workers"]["tls_failed"] == 3
+    assert front.balancer.counters()["workers"]["tls_failed"] == 2
 
 
 def test_no_renegotiation(stage: Stage, authority: Authority, leaf: str):
