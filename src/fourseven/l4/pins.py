@@ -118,8 +118,9 @@ def sweep() -> int:
     """Removes what stands in network namespaces that are gone; how many homes there were."""
     gone = orphans()
     for folder in gone:
-        for inner in folder.iterdir():
-            empty(inner)
+        with contextlib.suppress(FileNotFoundError):  # another one of us sweeps just now
+            for inner in folder.iterdir():
+                empty(inner)
         leave(folder)
     return len(gone)
 
@@ -147,7 +148,8 @@ def empty(folder: Path) -> None:
     """Takes every name in one directory out, links first, and the directory."""
     for one in sorted(folder.iterdir(), key=lambda one: not one.name.startswith("link-")):
         one.unlink(missing_ok=True)
-    folder.rmdir()
+    with contextlib.suppress(FileNotFoundError):
+        folder.rmdir()
 
 
 def is_bpf(path: Path) -> bool:
