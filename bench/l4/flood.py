@@ -21,6 +21,7 @@ from support.lab import BALANCER, Lab, address
 
 NOBODY = "198.18.0.0"
 STEP_SECONDS, CHUNK = 0.01, 1 << 14
+STALL = 4  # of a second: after a stall so much is made up for, and no more
 
 
 class Flood:
@@ -55,10 +56,12 @@ class Flood:
     def run(self) -> None:
         with self.lab.inside(BALANCER):
             interface = socket.if_nametoindex("to-client")
-            begun = time.monotonic()
+            begun, left_out = time.monotonic(), 0
             while not self.over.is_set():
                 self.seconds = time.monotonic() - begun
-                count = int(self.seconds * self.rate) - self.sent if self.rate else CHUNK
+                due = int(self.seconds * self.rate) - left_out - self.sent if self.rate else CHUNK
+                count = min(due, self.rate // STALL or CHUNK)
+                left_out += max(0, due - count)
                 if count > 0:
                     self.loaded.flood(self.frame, interface, count)
                     self.sent += count

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,9 @@ ENVIRONMENT = {"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'src'}"}
 SECONDS = float(os.environ.get("FOURSEVEN_CHURN_SECONDS", "5"))  # longer: by hand
 FLOOD_RATE = 50_000  # SYNs a second: what a loaded machine of two cores makes beside the rest
 CROWD_RATE = 4_000  # datagrams a second, two a flow: the table is new every two seconds
-ESTABLISHED_WAIT_MS, NEW_WAIT_MS = 2_000, 8_000  # a new one may lose a SYN or two (1 s, then 2 s)
+ESTABLISHED_WAIT_MS, NEW_WAIT_MS = 5_000, 8_000  # a new one may lose a SYN or two (1 s, then 2 s)
+ECHOES, VISITS = 20, 50  # of each established one; new ones
+PATIENCE_S = 120.0  # until clients on a busy machine have done so much
 
 
 def text(family: int, servers: list[int], plane: str, back: str, more: str = "") -> str:
@@ -79,20 +82,14 @@ class Scene:
     def reload(self, servers: list[int]) -> None:
         assert self.service.reload(self.text(servers))["code"] == 0
 
-    def churn(self, seconds: float) -> int:
+    def churn(self, seconds: float, least: int = 0) -> int:
         """Other servers each 100 ms, or as quickly as reloads follow each other; how often."""
         until, changes = time.monotonic() + seconds, 0
-        while time.monotonic() < until:
+        while time.monotonic() < until or changes < least:
             self.reload(self.draw.sample(range(SERVERS), self.draw.randint(2, SERVERS)))
             changes += 1
             time.sleep(0.1)
         return changes
-
-    def kill(self) -> None:
-        """The engine and who looks after it, at once."""
-        for pid in (self.service.process.pid, self.service.engine()):
-            os.kill(pid, signal.SIGKILL)
-        self.service.process.wait()
 
     def load(self, *more: str) -> Child:
         """Honest clients; their connections stand when this returns."""
@@ -112,10 +109,26 @@ def ended(load: Child, record_property) -> dict:
     return found
 
 
+def worked(load: Child) -> bool:
+    """Have the clients met enough by now, that they are a proof?"""
+    load.process.stdin.write(b"?\n")
+    load.process.stdin.flush()
+    found = json.loads(load.read_line())
+    return found["echoes"] > ECHOES * found["established"] and found["new"] > VISITS
+
+
+def go_on_until(enough: Callable[[], bool], meanwhile: Callable[[], object]) -> None:
+    """The trouble lasts until the clients have met enough of it, however slow the machine is."""
+    until = time.monotonic() + PATIENCE_S
+    while not enough():
+        assert time.monotonic() < until, "the clients do not get on"
+        meanwhile()
+
+
 def unharmed(found: dict) -> None:
     assert found["broken"] == found["failed"] == {}
-    assert found["echoes"] > 20 * found["established"]
-    assert found["new"] > 50
+    assert found["echoes"] > ECHOES * found["established"]
+    assert found["new"] > VISITS
     assert found["longest_ms"] < ESTABLISHED_WAIT_MS
     assert found["longest_new_ms"] < NEW_WAIT_MS
 
@@ -141,10 +154,10 @@ def scene(request):
 
 def test_no_flow_breaks_while_servers_come_and_go(scene, record_property):
     load = scene.load()
-    changes = scene.churn(SECONDS)
+    scene.churn(SECONDS, least=int(SECONDS) + 1)
+    go_on_until(lambda: worked(load), lambda: scene.churn(0.2))
     found = ended(load, record_property)
     unharmed(found)
-    assert changes > SECONDS
     assert len(found["servers"]) == SERVERS
 
 
@@ -171,10 +184,11 @@ def test_nobody_notices_a_control_plane_that_is_killed(scene, record_property):
         while scene.service.engine() == engine:
             time.sleep(0.01)
         scene.churn(0.5)
-        scene.kill()
+        scene.service.kill()
         time.sleep(0.5)  # nobody is there, and packets go on
         scene.begin()
         scene.churn(0.5)
+    go_on_until(lambda: worked(load), lambda: scene.churn(0.2))
     unharmed(ended(load, record_property))
 
 
@@ -186,10 +200,10 @@ def test_a_flood_from_nobody_harms_nobody(back, record_property):
         load = scene.load()
         with Flood(lab, (VIPS[V4], PORT), FLOOD_RATE) as flood:
             time.sleep(SECONDS)
+            go_on_until(lambda: flood.sent > 20_000 and worked(load), lambda: time.sleep(0.2))
         found = ended(load, record_property)
         record_property("syns_a_second", int(flood.sent / flood.seconds))
         print(f"{flood.sent:,} SYNs, {flood.sent / flood.seconds:,.0f} a second")
-        assert flood.sent > 20_000
         unharmed(found)
 
 
@@ -201,6 +215,5 @@ def test_a_full_table_gives_up_idle_flows_first(record_property):
         load = scene.load("--established", "200", "--gap", "0.1")
         with Flood(lab, (VIPS[V4], PORT), CROWD_RATE, UDP) as crowd:
             time.sleep(SECONDS)
-        found = ended(load, record_property)
-        assert crowd.sent > 2 * 4096
-        unharmed(found)
+            go_on_until(lambda: crowd.sent > 2 * 4096 and worked(load), lambda: time.sleep(0.2))
+        unharmed(ended(load, record_property))

@@ -4,9 +4,11 @@ Some connections are established before anything happens (`ready` is printed the
 message every so often until the end; meanwhile new ones come and go at a steady rate. A broken
 connection, a wrong echo, a refusal or a wait of more than the patience is counted, and the last
 line says it all as JSON: what was established, what of it broke and why, the new ones, the servers
-that they met, and the longest wait for an echo.
+that they met, and the longest wait for an echo. What this process itself waited for a processor is
+no wait for an echo: a heart beats beside them, and what it is late by is taken off.
 
-It ends after `--seconds`, or when its standard input does.
+A line on the standard input is answered by the same, so far. It ends when the standard input does,
+or after `--seconds`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import sys
 import time
 from collections import Counter
 
+BEAT_S = 0.02
+
 
 class Load:
     """The clients and what they met."""
@@ -30,10 +34,14 @@ class Load:
         self.servers: Counter[str] = Counter()
         self.echoes = self.opened = 0
         self.longest_ms = self.longest_new_ms = 0.0
+        self.beaten, self.late_s = time.monotonic(), 0.0
+        self.kept = 0
         self.over = asyncio.Event()
 
     async def run(self) -> dict:
         kept = [await self.connect() for _ in range(self.options.established)]
+        self.kept = len(kept)
+        beating = asyncio.create_task(self.beat())
         print("ready", flush=True)
         working = [asyncio.create_task(self.keep(*one)) for one in kept]
         coming = asyncio.create_task(self.come())
@@ -42,9 +50,13 @@ class Load:
             await asyncio.wait_for(self.over.wait(), self.options.seconds)
         self.over.set()
         await asyncio.gather(*working, coming)
-        watching.cancel()
+        for task in (watching, beating):
+            task.cancel()
+        return self.told()
+
+    def told(self) -> dict:
         return {
-            "established": len(kept),
+            "established": self.kept,
             "broken": dict(self.broken),
             "echoes": self.echoes,
             "longest_ms": round(self.longest_ms, 1),
@@ -55,9 +67,22 @@ class Load:
         }
 
     async def watch(self) -> None:
-        """The end of the standard input is the end."""
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        """A line is a question, the end of the standard input the end."""
+        loop = asyncio.get_running_loop()
+        while await loop.run_in_executor(None, sys.stdin.readline):
+            print(json.dumps(self.told()), flush=True)
         self.over.set()
+
+    async def beat(self) -> None:
+        while True:
+            self.beaten = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            self.late_s += time.monotonic() - self.beaten - BEAT_S
+
+    def clock(self) -> float:
+        """Seconds, without those in which this process did not get to anything."""
+        now = time.monotonic()
+        return now - self.late_s - max(0.0, now - self.beaten - BEAT_S)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(self.options.address, self.options.port)
@@ -67,13 +92,13 @@ class Load:
     async def echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
         """Milliseconds; raises when what came back is not what was sent."""
         text = b"%d " % self.echoes + b"x" * 500
-        begun = time.monotonic()
+        begun = self.clock()
         writer.write(text)
         await writer.drain()
         if await reader.readexactly(len(text)) != text:
             raise OSError("a wrong echo")
         self.echoes += 1
-        return 1000 * (time.monotonic() - begun)
+        return 1000 * (self.clock() - begun)
 
     async def keep(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         patience = self.options.patience
@@ -100,14 +125,14 @@ class Load:
         await asyncio.gather(*tasks)
 
     async def visit(self) -> None:
-        begun = time.monotonic()
+        begun = self.clock()
         try:
             reader, writer = await asyncio.wait_for(self.connect(), self.options.patience)
             await asyncio.wait_for(self.echo(reader, writer), self.options.patience)
             writer.close()
         except (OSError, EOFError, TimeoutError) as error:
             self.failed[type(error).__name__] += 1
-        self.longest_new_ms = max(self.longest_new_ms, 1000 * (time.monotonic() - begun))
+        self.longest_new_ms = max(self.longest_new_ms, 1000 * (self.clock() - begun))
 
 
 def main() -> None:
@@ -117,8 +142,8 @@ def main() -> None:
     parser.add_argument("--established", type=int, default=50)
     parser.add_argument("--rate", type=float, default=50.0, help="new connections a second")
     parser.add_argument("--gap", type=float, default=0.05, help="seconds between echoes")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--patience", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--patience", type=float, default=30.0)
     options = parser.parse_args()
 
     async def run() -> dict:

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from fourseven.control import remote
+from fourseven.demo.processes import stat
 from support.wire import Message, Wire
 
 START_S = 30.0  # a cold start of Python with its imports on a busy machine
@@ -183,6 +184,14 @@ class Service:
             self._own.cleanup()
         assert "Traceback (most recent call last)" not in log, log
         assert "Error in sys.excepthook" not in log, log  # of an object that Python's end found
+
+    def kill(self) -> None:
+        """The supervisor and its engine at once, and both are gone when this returns."""
+        pids = [self.process.pid, self.engine()]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        assert settled(lambda: not any(map(stat, pids)), START_S)
 
     def _engines(self) -> list[int]:
         try:
