@@ -15,7 +15,7 @@ from fourseven.l4.nftables import plane as nftables
 from fourseven.l4.nftables import rules, table
 from support.lab import BALANCER, MASQUERADE, ROUTED, VIPS, Lab, address
 from support.network import needs_lab
-from support.planes import PORT, TCP, V4, V6, Driven, at, echoes, file, read_line
+from support.planes import PORT, TCP, V4, V6, Driven, at, echoes, file, read_line, until
 
 pytestmark = needs_lab("nft", "conntrack", plane="nftables")
 
@@ -24,10 +24,11 @@ TABLE = ["inet", "fourseven_lab"]
 
 @contextlib.contextmanager
 def stage(family: int = V4, back: str = ROUTED, **more):
-    with Lab(back=back, **more) as lab, Driven(lab, "nftables", family) as driven:
+    with Lab(back=back, **more) as lab:
         for number in (1, 2):
             lab.serve(number, family)
-        yield driven
+        with Driven(lab, "nftables", family) as driven:
+            yield driven
 
 
 def listed(driven: Driven) -> str:
@@ -160,6 +161,7 @@ def test_a_flow_that_gets_no_port_is_dropped_and_counted(family, monkeypatch):
         late = driven.asking()
         late.connect((VIPS[family], PORT))
         late.send(b"nobody hears it")
+        until(lambda: driven.counters().drops)
         late.settimeout(0.05)
         with pytest.raises(TimeoutError):
             late.recv(100)
@@ -206,15 +208,15 @@ def test_only_its_interfaces_bring_new_flows():
 def test_flows_that_are_silent_end_after_the_listeners_time():
     with stage() as driven:
         text = file(driven.lab, V4, plane="nftables")
-        driven.put(text.replace("backend: all,", "backend: all, idle_timeout: 7s,"))
+        driven.put(text.replace("backend: all,", "backend: all, idle_timeout: 70s,"))
         made, _, _ = driven.connect()
         assert echoes(made, b"x")
         asking = driven.asking()
         driven.ask(asking, b"x")
         said = driven.lab.run(BALANCER, "conntrack", "-L").stdout.split("\n")
         left = {line.split()[0]: int(line.split()[2]) for line in said if line}
-        assert 3 <= left["tcp"] <= 7
-        assert 3 <= left["udp"] <= 7
+        assert 50 <= left["tcp"] <= 70  # else it would be that of the kernel: days, half a minute
+        assert 50 <= left["udp"] <= 70
 
 
 def test_what_left_the_plan_is_forgotten_once_its_flows_have_ended():

@@ -38,6 +38,7 @@ from support.planes import (
     gone,
     port_of,
     surroundings,
+    until,
     whole,
 )
 
@@ -285,7 +286,7 @@ def test_counters_agree_with_the_traffic(stage, plane, family, back):
         made = [driven.connect() for _ in range(6)]
         for one, _, _ in made:
             assert echoes(one, b"y" * 1000)
-        found = driven.counters()
+        found = driven.still()
         udp, tcp = found.listeners["udp"], found.listeners["tcp"]
         assert (udp.packets_in, udp.packets_out) == (20, 20)
         assert (udp.flows_new, udp.flows_active, udp.flows_closed) == (4, 4, 0)
@@ -315,7 +316,8 @@ def test_what_ended_is_counted_as_closed(stage, plane, family, back):
         reset.close()
         kept, _, _ = driven.connect()
         assert echoes(kept, b"x")
-        found = driven.counters().listeners["tcp"]
+        until(lambda: driven.counters().listeners["tcp"].flows_closed >= 5)
+        found = driven.still().listeners["tcp"]
         assert (found.flows_new, found.flows_active, found.flows_closed) == (6, 1, 5)
 
 
@@ -430,7 +432,7 @@ def test_what_goes_to_servers_that_answer_past_us_is_counted(stage, plane, famil
             driven.ask(asking, b"x" * 100)
         made, name, _ = driven.connect()
         assert echoes(made, b"y" * 1000)
-        found = driven.counters()
+        found = driven.still()
         udp, tcp = found.listeners["udp"], found.listeners["tcp"]
         assert (udp.packets_in, udp.packets_out) == (5, 0)
         assert (tcp.flows_new, tcp.flows_active) == (1, 1)

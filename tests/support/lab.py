@@ -35,7 +35,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fourseven.control import remains
@@ -50,7 +50,7 @@ SIOCETHTOOL, ETHTOOL_STXCSUM, ETHTOOL_SGRO = 0x8946, 0x17, 0x2C
 RUN = [sys.executable, "-m", "fourseven"]
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 BALANCER, EDGE, CORE, SWITCH = "balancer", "edge", "core", "switch"
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0  # of programs on a machine that is busy; who passes never waits for it
 SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40
 SETTINGS = (  # forwarding; answers may come by another way; nobody is told of a shorter one
     ("ipv4/ip_forward", "1"),
@@ -113,6 +113,7 @@ class Lab:
         self.sockets: list[socket.socket] = []
         self.children: list[Child] = []
         self.services: list[Service] = []
+        self.talk = Talk()
         self.open = contextlib.ExitStack()
         self.folder = Path()
 
@@ -132,17 +133,17 @@ class Lab:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits on it
             one.close()
-        try:
-            for child in reversed(self.children):
-                child.stop()
-            for service in self.services:
-                service.stop()
-            self.unpin()
-        finally:
+        with contextlib.ExitStack() as ending:  # the last named first; all of it, whatever fails
+            ending.callback(self.open.close)
             for space in self.spaces.values():
-                space.close()
-            self.spaces.clear()
-            self.open.close()
+                ending.callback(space.close)
+            ending.callback(self.unpin)
+            for service in self.services:
+                ending.callback(service.stop)
+            for child in self.children:
+                ending.callback(child.stop)
+            ending.callback(self.talk.end)
+        self.spaces.clear()
 
     def unpin(self) -> None:
         """What a fourseven that was killed has left in the host's bpf filesystem."""
@@ -287,7 +288,7 @@ class Lab:
     def socket(self, name: str, family: int, kind: int) -> socket.socket:
         with self.inside(name):
             made = socket.socket(family, kind)
-        made.settimeout(10)
+        made.settimeout(20)
         self.sockets.append(made)
         return made
 
@@ -326,8 +327,8 @@ class Lab:
         for one in (tcp, udp):
             one.settimeout(None)
         name = str(number).encode()
-        threading.Thread(target=_accept, args=(tcp, name), daemon=True).start()
-        threading.Thread(target=_answer, args=(udp, name), daemon=True).start()
+        self.talk.begin(self.talk.accept, tcp, name)
+        self.talk.begin(self.talk.answer, udp, name)
 
     def service(self, config: str, folder: Path | None = None) -> Service:
         """`fourseven run` in the balancer's namespace; it serves when this returns."""
@@ -381,24 +382,53 @@ def links(name: str) -> list[str]:
     ]
 
 
-def _accept(listening: socket.socket, name: bytes) -> None:
-    with contextlib.suppress(OSError):
+class Talk:
+    """The threads of the servers that a lab runs itself; at its end none is left, and no connection
+    (whose socket would keep a namespace alive)."""
+
+    def __init__(self) -> None:
+        self.threads: set[threading.Thread] = set()
+        self.taken: set[socket.socket] = set()
+
+    def begin(self, what: Callable[..., None], *about: object) -> None:
+        def run() -> None:
+            with contextlib.suppress(OSError):
+                what(*about)
+            self.threads.discard(threading.current_thread())
+
+        thread = threading.Thread(target=run, daemon=True)
+        self.threads.add(thread)
+        thread.start()
+
+    def accept(self, listening: socket.socket, name: bytes) -> None:
         while True:
             taken, peer = listening.accept()
-            threading.Thread(target=_echo, args=(taken, name, peer), daemon=True).start()
+            self.taken.add(taken)
+            self.begin(self.echo, taken, name, peer)
 
+    def echo(self, taken: socket.socket, name: bytes, peer: tuple) -> None:
+        try:
+            with taken:
+                taken.sendall(name + b" " + peer[0].encode() + b"\n")
+                while data := taken.recv(65536):
+                    taken.sendall(data)
+        finally:
+            self.taken.discard(taken)
 
-def _echo(taken: socket.socket, name: bytes, peer: tuple) -> None:
-    with taken, contextlib.suppress(OSError):
-        taken.sendall(name + b" " + peer[0].encode() + b"\n")
-        while data := taken.recv(65536):
-            taken.sendall(data)
-
-
-def _answer(bound: socket.socket, name: bytes) -> None:
-    with contextlib.suppress(OSError):
+    def answer(self, bound: socket.socket, name: bytes) -> None:
         while True:
             data, peer = bound.recvfrom(65536)
             if peer is None:  # shut down: the lab ends
                 return
             bound.sendto(name + b" " + data, peer)
+
+    def end(self) -> None:
+        """The listening sockets are closed already; what they still took is in `taken` soon."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self.threads:
+            for one in list(self.taken):
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            for thread in list(self.threads):
+                thread.join(0.05)
+            assert time.monotonic() < until, "a server of the lab does not end"

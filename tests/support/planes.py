@@ -19,7 +19,8 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from fourseven.config.load import load
 from fourseven.control.kernel import OPENERS
 from fourseven.l4.abilities import ABILITIES
 from fourseven.l4.kernel_plan import MODES, KernelPlan, kernel_plan
-from fourseven.l4.kernel_plane import Home
+from fourseven.l4.kernel_plane import Home, PlaneCounts
 from fourseven.plan import Plan
 from support.lab import BALANCER, DIRECT, MASQUERADE, ROUTED, VIPS, Lab, address
 from support.network import why_not
@@ -42,6 +43,16 @@ PLANES = [name for name, ability in ABILITIES.items() if ability.modes]
 PORT = 80
 RELAY = "relay"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell
+PATIENCE_S = 20.0
+
+
+def until(holds: Callable[[], object], what: str = "it") -> None:
+    """Waits until something holds that no packet tells of: who has sent does not know when the
+    balancer's kernel has taken it, which may be on another processor."""
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.01)
 
 
 # ---- the rows of the table: plane, family, way back ----
@@ -164,6 +175,15 @@ class Driven:
         with self.inside():
             self.plane.close(remove)
         self.plane = None
+
+    def still(self) -> PlaneCounts:
+        """The counters, all of one moment: a late acknowledgement may come while they are read."""
+        until = time.monotonic() + PATIENCE_S
+        before, now = None, self.counters()
+        while before != now:
+            assert time.monotonic() < until, "packets come all the time"
+            before, now = now, self.counters()
+        return now
 
     def __getattr__(self, name: str) -> Any:
         """What the plane is asked, inside; what it lists is read to its end there."""
