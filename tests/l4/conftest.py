@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import gc
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.relay import Relay, Server, Udp, descriptors, echo
+from support.opened import left, opened
+from support.relay import Nobody, Relay, Server, Udp, echo
 
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
     """No descriptor stays behind."""
-    before = descriptors()
+    before = opened()
     yield
-    gc.collect()
-    assert descriptors() == before, "descriptors are left"
+    assert not left(before), "descriptors are left"
 
 
 @pytest.fixture
@@ -40,6 +40,20 @@ def serve_udp(nothing_left) -> Iterator[Callable[..., Udp]]:
 
     def make(*args, **more) -> Udp:
         made.append(Udp(*args, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def nobody(nothing_left) -> Iterator[Callable[..., Nobody]]:
+    """Addresses where nobody listens, for as long as the test runs."""
+    made: list[Nobody] = []
+
+    def make(kind: socket.SocketKind = socket.SOCK_STREAM) -> Nobody:
+        made.append(Nobody(kind))
         return made[-1]
 
     yield make

@@ -16,6 +16,7 @@ from fourseven.cli.probe import probe as command
 from fourseven.l4 import host, interfaces
 from fourseven.l4.bpf.kernel import BpfError
 from support.network import own_network, why_not
+from support.opened import left, opened
 
 FILE = """\
 listeners:
@@ -27,7 +28,7 @@ backends:
 
 
 def test_each_question_has_a_line_and_a_reason():
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = opened()
     shown = CliRunner().invoke(command).output
     system, permitted, planes, codings, interfaces = shown.split("\n\n")
     assert system == f"Linux {os.uname().release} {os.uname().machine}, user {os.geteuid()}"
@@ -37,7 +38,7 @@ def test_each_question_has_a_line_and_a_reason():
         assert line[2:6].strip() in ("yes", "no")
         assert line[24:]
     assert any(line.endswith("no: loopback") for line in interfaces.splitlines())
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert not left(before)
     told = json.loads(CliRunner().invoke(command, ["--format", "json"]).output)
     assert [one["name"] for one in told["answers"]][:4] == ["capabilities", *host.NEEDED]
     assert [one["name"] for one in told["planes"]] == ["tcx", "nftables", "xdp", "relay"]

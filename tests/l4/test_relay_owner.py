@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -144,15 +145,17 @@ def test_datagrams_come_back_too(relay, serve_udp):
     servers = [serve_udp(lambda data, name=name: name).address for name in (b"one", b"two")]
     through = relay(servers, udp=True, backend={"persistence": persisting()})
 
-    def asked() -> bytes:
-        with through.client() as client:
+    with contextlib.ExitStack() as open_:  # a port that is given back is another one's flow
+
+        def asked() -> bytes:
+            client = open_.enter_context(through.client())
             client.send(b"?")
             return client.recv(10)
 
-    mine = asked()
-    assert {asked() for _ in range(5)} == {mine}
-    order(through, [b"one", b"two"].index(mine), DOWN)
-    assert {asked() for _ in range(3)} == {b"one", b"two"} - {mine}
+        mine = asked()
+        assert {asked() for _ in range(5)} == {mine}
+        order(through, [b"one", b"two"].index(mine), DOWN)
+        assert {asked() for _ in range(3)} == {b"one", b"two"} - {mine}
 
 
 def hello(name: bytes) -> bytes:
@@ -208,12 +211,10 @@ def test_tiers(relay, serve):
     assert counted(through, "spilled") == [4]
 
 
-def test_a_tier_that_does_not_answer_is_left(relay, serve):
+def test_a_tier_that_does_not_answer_is_left(relay, serve, nobody):
     """Nobody says that its server is down; a try that fails goes to the next tier."""
-    gone = serve()
-    servers = [gone.address, serve(named("spare")).address]
+    servers = [nobody().address, serve(named("spare")).address]
     through = relay(servers, backend=with_tiers(0, 1)(servers))
-    gone.close()
     assert {who(through) for _ in range(3)} == {"spare"}
 
 
@@ -228,7 +229,7 @@ def test_those_that_are_near(relay, serve):
         order(through, at, DOWN)
     found = [who(through) for _ in range(120)]
     assert set(found) == {"near2", "near3", "far"}
-    assert 30 <= found.count("far") <= 90, "half of them; wrong once in ten million"
+    assert 24 <= found.count("far") <= 96, "half of them; six and a half deviations"
     for at in (2, 3):
         order(through, at, DOWN)
     assert {who(through) for _ in range(4)} == {"far"}
@@ -264,16 +265,14 @@ def test_limits_of_the_whole(relay, serve):
 
 
 @pytest.mark.parametrize("of", [BreakerOf.BREAKER_SERVER, BreakerOf.BREAKER_BACKEND])
-def test_circuits(relay, serve, of):
+def test_circuits(relay, nobody, of):
     """Connections that cannot be made open it; while it is open nobody tries; one finds out."""
-    gone = serve()
-    port = int(gone.address.rpartition(":")[2])
+    gone = nobody()
     rules = ResiliencePlan(
         breaker_of=int(of), breaker_percent=50, breaker_requests=3, breaker_window_ms=60_000,
-        breaker_open_ms=60,
+        breaker_open_ms=200,
     )  # fmt: skip
     through = relay([gone.address], backend={"resilience": rules, "retries": 0})
-    gone.close()
     opened = "circuits_opened" if of == BreakerOf.BREAKER_SERVER else "backend_circuit_opened"
     while counted(through, opened) == [0]:
         assert who(through) == ""
@@ -281,11 +280,12 @@ def test_circuits(relay, serve, of):
     assert tried == 3
     until(lambda: who(through) == "" and through.server()["connect_errors"] > tried, "a probe")
     assert counted(through, opened) == [2]
-    with socket.create_server(("127.0.0.1", port)) as back:
-        thread = threading.Thread(target=lambda: back.accept()[0].sendall(b"back"))
-        thread.start()
-        until(lambda: who(through) == "back")
-        thread.join()
+    gone.socket.listen()
+    answer = lambda: gone.socket.accept()[0].sendall(b"back")  # noqa: E731
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    until(lambda: who(through) == "back")
+    thread.join()
     assert through.plane.counters()["backends"]["servers"]["circuit_open"] == 0
 
 

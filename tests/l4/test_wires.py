@@ -11,6 +11,7 @@ import random
 import socket
 import struct
 import subprocess
+import time
 from collections import Counter
 
 import pytest
@@ -524,5 +525,8 @@ def test_a_packet_that_may_be_cut_is_the_kernels(stage):
 
 def test_nobody_is_told_without_end(tcx):
     raw, _, _ = sound(tcx, True, 17, bytes(MTU))
-    actions = Counter(tcx.run(raw)[0] for _ in range(2000))
-    assert set(actions) == {SkbWire.SENT, SkbWire.DROP}
+    until = time.monotonic() + 20
+    seen: set[int] = set()
+    while seen != {SkbWire.SENT, SkbWire.DROP} and time.monotonic() < until:
+        seen |= {tcx.run(raw)[0] for _ in range(2000)}  # in less than a second, sooner or later
+    assert seen == {SkbWire.SENT, SkbWire.DROP}

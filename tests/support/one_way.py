@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import socket
 import struct
 import subprocess
@@ -18,7 +19,7 @@ from fourseven.l4.bpf.kernel import XDP, Loaded
 from fourseven.l4.kernel_plan import KernelPlan
 from fourseven.l4.program.decide import program
 from fourseven.l4.program.skb import SkbWire
-from fourseven.l4.program.tables import INDEX
+from fourseven.l4.program.tables import INDEX, SEED
 from fourseven.l4.program.wire import Wire
 from fourseven.l4.program.xdp import XdpWire
 from fourseven.l4.standalone import Standalone
@@ -26,6 +27,8 @@ from support.network import own_network
 
 NEAR, NEIGHBOUR = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 PLACES = 1 << 12
+# Of the tables' hashes: who shares a place with whom is the same each time. Others by hand.
+SEED_OF_TESTS = int(os.environ.get("FOURSEVEN_SEED", "0x243F6A8885A308D3"), 0)
 
 
 @contextlib.contextmanager
@@ -61,6 +64,13 @@ class Stage(Standalone):
             code = program(plan, places, wire).assemble()
             self.tested = self._open.enter_context(Loaded(code, self.tables, XDP))
         self.at = at
+
+    def _load(self, plan: KernelPlan) -> Loaded:
+        fresh = "seed" not in self.tables
+        loaded = super()._load(plan)
+        if fresh and SEED_OF_TESTS:  # 0: one of chance, as the product draws it
+            self.tables["seed"].put(INDEX.pack(number=0), SEED.pack(number=SEED_OF_TESTS))
+        return loaded
 
     def run(self, raw: bytes) -> tuple[int, bytes]:
         """What becomes of a packet, and what it becomes."""

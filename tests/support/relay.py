@@ -35,6 +35,24 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+class Nobody:
+    """An address where nobody listens. It is held: a port that is merely free is somebody's in a
+    moment, for other tests run beside this one."""
+
+    def __init__(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+        self.socket = socket.socket(socket.AF_INET, kind)
+        self.socket.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_DGRAM:  # it hears itself alone; others get an ICMP error
+            self.socket.connect(self.socket.getsockname())
+
+    @property
+    def address(self) -> str:
+        return "{}:{}".format(*self.socket.getsockname())
+
+    def close(self) -> None:
+        self.socket.close()
+
+
 def reset(sock: socket.socket) -> None:
     """Closes it with a RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
