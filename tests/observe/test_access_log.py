@@ -6,15 +6,18 @@ import json
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.recorder import Recorder
+from support.api import Api
+from support.recorder import Conversation, Recorder, whole_answer
 from support.service import Service, answering, proxying, settled
-from support.wire import Wire
+from support.wire import Message, Wire
 
 LOG = "log.jsonl"
 
@@ -108,6 +111,38 @@ def test_answers_of_our_own_have_a_reason(service: Service, server: Recorder):
         service.get(service.address(), "/dead")
     found = {line["reason"]: (line["route"], line["status"]) for line in lines(service, 3)}
     assert found == {"action": ("own", 204), "fault": (None, 400), "connect": ("all", 502)}
+
+
+def test_the_time_in_the_queue(service: Service, server: Recorder):
+    """It was nobody's: not the filters', not the server's."""
+    go, waited_s = threading.Event(), 0.1
+
+    def slow(conversation: Conversation, request: Message) -> None:
+        conversation.hold(go)
+        whole_answer(conversation, request)
+
+    config = site(server.on(b"/slow", slow))
+    config["backends"]["all"] = {
+        "servers": [{"address": server.address, "max_in_flight": 1}],
+        "queue": {"size": 1, "timeout": "20s"},
+    }
+    service.reload(config)
+    api = Api(service.runtime / "admin.sock")
+    waiting = lambda: api.get("/v1/backends/all")["counters"]["waiting"]  # noqa: E731
+    ask = b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with Wire(service.address()) as first, Wire(service.address()) as second:
+        first.send(ask % b"/slow")
+        server.wait(lambda: server.heads)
+        second.send(ask % b"/quick")
+        assert settled(lambda: waiting() == 1)
+        began = time.monotonic()
+        assert settled(lambda: time.monotonic() - began > waited_s)
+        go.set()
+        assert (first.read(b"GET").status, second.read(b"GET").status) == (200, 200)
+    found = {line["target"]: line for line in lines(service, 2)}
+    assert found["/slow"]["queue_ms"] <= found["/slow"]["total_ms"] - 1000 * waited_s
+    assert found["/quick"]["queue_ms"] >= 1000 * waited_s
+    assert found["/quick"]["total_ms"] >= found["/quick"]["queue_ms"]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ FIELDS: dict[str, tuple[LineField, str]] = {
     "bytes_in": (LineField.LINE_BYTES_IN, "from the client, its head included"),
     "bytes_out": (LineField.LINE_BYTES_OUT, "to the client"),
     "total_ms": (LineField.LINE_TOTAL, "from the head's last byte to the answer's last"),
-    "queue_ms": (LineField.LINE_QUEUE, "until the filters let it pass"),
+    "queue_ms": (LineField.LINE_QUEUE, "until filters let it pass and a server was free"),
     "connect_ms": (LineField.LINE_CONNECT, "for a new connection to the server; 0: a kept one"),
     "answer_ms": (LineField.LINE_ANSWER, "from the request's last byte to the answer's head"),
     "retries": (LineField.LINE_RETRIES, "further tries after the first"),

@@ -39,6 +39,7 @@ from cython.cimports.fourseven.l7.queue import (
     queue_turn,
     queue_wait,
     queue_wake,
+    waited,
 )
 from cython.cimports.fourseven.l7.records import (
     OUT_CAPACITY,
@@ -102,6 +103,8 @@ def try_server(worker, session):
             return
         if stream.queued:
             queue_leave(worker, session)
+        elif stream.queue_until_ms:
+            waited(worker, stream)
     stream.upstream = upstream_take(worker, session)
     if stream.upstream is cython.NULL:
         if stream.crowded:

@@ -1,6 +1,6 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from fourseven.l7.records cimport Http, Queue, Session
+from fourseven.l7.records cimport Http, Queue, Session, Stream
 from fourseven.worker.worker cimport Worker
 
 cpdef enum:
@@ -23,6 +23,8 @@ cdef void queue_leave "fourseven_queue_leave"(Worker *worker, Session *session) 
 cdef void queue_wake "fourseven_queue_wake"(Worker *worker, uint32_t backend) noexcept nogil
 # Another worker has room for somebody: the first of each queue looks.
 cdef void queues_look(Worker *worker) noexcept nogil
+# It has waited in a queue, or for one server alone, and its first try begins now, or never.
+cdef void waited(const Worker *worker, Stream *stream) noexcept nogil
 
 cdef void hold(Worker *worker, Session *session, uint64_t until_ms) noexcept nogil
 cdef uint8_t priority_of(Worker *worker, const Session *session) noexcept nogil

@@ -94,9 +94,16 @@ def await_server(worker, session):
     if stream.queue_until_ms == 0:
         stream.queue_until_ms = worker.now_ms + stream.backend.persistence.wait_ms
     if worker.now_ms >= stream.queue_until_ms:
+        waited(worker, stream)
         return REASON_PERSISTED_DOWN
     hold(worker, session, stream.queue_until_ms)
     return REASON_NONE
+
+
+def waited(worker, stream):
+    """The wait counts as time in queues, beside that at the gates; before the first try alone."""
+    if not stream.tries:
+        stream.gated_ns = worker.now_ns
 
 
 def hold(worker, session, until_ms):
@@ -114,6 +121,7 @@ def queue_leave(worker, session):
     if not stream.queued:
         return
     stream.queued = 0
+    waited(worker, stream)
     if stream.queue_before is not cython.NULL:
         stream.queue_before.stream.queue_next = stream.queue_next
     else:

@@ -173,7 +173,7 @@ cdef struct Stream:
     uint32_t tried_count
     uint32_t tried[TRIED_MAX]
     uint64_t started_ns
-    uint64_t gated_ns           # the gates have let it pass; 0: they have not
+    uint64_t gated_ns           # the gates have let it pass, and queues; 0: the gates have not
     uint64_t picked_ns          # the last try's server was picked
     uint64_t sent_ns            # the request's last byte
     uint64_t first_ns           # the answer's head has been read
