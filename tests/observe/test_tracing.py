@@ -161,3 +161,6 @@ def test_an_error_is_one():
     assert made["status"] == {"code": 2}
     assert {"key": "fourseven.reason", "value": {"stringValue": "connect"}} in made["attributes"]
     assert "parentSpanId" not in made
+    left = span_of({**span, **numbers, **ids, "status": 0, "reason": 0})
+    assert left["status"] == {"code": 2}
+    assert "http.response.status_code" not in {one["key"] for one in left["attributes"]}

@@ -90,7 +90,7 @@ def span_of(span: dict[str, Any]) -> dict[str, Any]:
         "url.query": query,
         "server.address": span["host"],
         "user_agent.original": span["user_agent"],
-        "http.response.status_code": span["status"],
+        "http.response.status_code": span["status"] or None,  # 0: the client left without one
         "network.protocol.version": {10: "1.0", 11: "1.1", 20: "2"}[span["version"]],
         "http.route": span["route"],
         "fourseven.listener": span["listener"],

@@ -97,14 +97,16 @@ def _answer(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refusals(operation: Operation) -> dict[str, Any]:
-    kinds = list(operation.refusals)
+    kinds = ["host", *operation.refusals]  # by the browser's check, whatever the call
     if operation.needs is not Access.OPEN:
-        kinds += ["unauthorized", "forbidden"]
-    if operation.body is not None:
+        kinds += ["unauthorized", "not-ready"]
+    if operation.method != "GET":
         kinds += ["malformed", "too-large", "media-type", "invalid"]
+    kinds += ["fault", "timeout"]
     content = {MEDIA_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
     statuses = dict.fromkeys(str(KINDS[kind][0]) for kind in kinds)
     titles = {str(KINDS[kind][0]): KINDS[kind][1] for kind in kinds}
+    titles["403"] = "A host, a page or a token that may not do that"
     return {code: {"description": titles[code], "content": content} for code in statuses}
 
 

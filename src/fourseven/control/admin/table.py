@@ -45,7 +45,13 @@ SERVER = "/v1/backends/{backend}/servers/{server}"
 OPERATIONS = (
     Operation("GET", "/healthz", OPEN, answers.alive, "Whether control answers.", "text/plain"),
     Operation(
-        "GET", "/readyz", OPEN, answers.ready, "Whether new connections are taken.", "text/plain"
+        "GET",
+        "/readyz",
+        OPEN,
+        answers.ready,
+        "Whether new connections are taken.",
+        "text/plain",
+        refusals=("not-ready",),
     ),
     Operation("GET", "/metrics", READ, answers.show_metrics, "For Prometheus.", "text/plain"),
     Operation("GET", "/v1/state", READ, answers.show_state, "Everything at once.", view.State),
