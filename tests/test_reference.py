@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
-from fourseven.model import Backend, Route
+from fourseven.forms import Form
+from fourseven.forms_sticky import Sticky
+from fourseven.model import Backend, Config, Route
 from fourseven.registry import ALGORITHMS, FILTERS, MATCHES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -58,6 +60,23 @@ def test_every_key_stands_on_the_page():
         assert f"### `{feature.key}`\n" in page
         for name, field in feature.model_fields.items():
             assert f"| `{field.alias or name}` |" in page
+
+
+def forms_of(kind: Any) -> set[type]:
+    """Every form that may stand somewhere in a value of this type; not those of features."""
+    if not inspect.isclass(kind) or get_args(kind):
+        return set().union(*(forms_of(one) for one in get_args(kind)))
+    if not issubclass(kind, Form) or kind.__module__ == Form.__module__:
+        return set()
+    inner = (forms_of(field.annotation) for field in kind.model_fields.values())
+    return {kind}.union(*inner)
+
+
+def test_every_form_of_a_file_stands_on_the_page():
+    """It said every key, and the keys at the top of the file were missing."""
+    found = forms_of(Config) - {Sticky}  # its keys are said in one line
+    assert len(found) > 20
+    assert found - set(reference.FORMS.values()) == set()
 
 
 def test_the_page_is_up_to_date():

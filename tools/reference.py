@@ -12,6 +12,7 @@ lines are examples; they are YAML, and a test reads each of them.
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from fourseven import forms_resilience, forms_tls, model, units
+from fourseven import forms_health, forms_observe, forms_resilience, forms_tls, model, units
 from fourseven.features import Feature, Need
 from fourseven.filters.values import MEANINGS
 from fourseven.observe.metrics import METRICS
@@ -42,7 +43,9 @@ knows the same keys, and `fourseven config schema` gives them to an editor.
 Times are written as 250ms, 10s, 5m, 1h; sizes as 512, 64KiB, 1MiB.
 """
 FORMS = {
+    "The top of the file": model.Config,
     "listeners.<name>": model.Listener,
+    "listeners.<name>.proxy_protocol": model.ProxyProtocol,
     "listeners.<name>.routes[]": model.Route,
     "listeners.<name>.tls": forms_tls.Tls,
     "listeners.<name>.tls.certificates[]": forms_tls.CertificateFiles,
@@ -53,12 +56,18 @@ FORMS = {
     "backends.<name>.health": model.Health,
     "backends.<name>.ejection": model.Ejection,
     "backends.<name>.persistence": forms_resilience.Persistence,
+    "backends.<name>.servers[].health": forms_health.Pace,
+    "backends.<name>.locality": forms_resilience.Locality,
+    "backends.<name>.load_reports": forms_resilience.LoadReports,
     "backends.<name>.retry": forms_resilience.Retry,
+    "backends.<name>.retry.hedge": forms_resilience.Hedge,
     "backends.<name>.queue": forms_resilience.Queue,
     "backends.<name>.limits": forms_resilience.Limits,
     "backends.<name>.breaker": forms_resilience.Breaker,
     "backends.<name>.failover": forms_resilience.Failover,
     "kernel": model.Kernel,
+    "access_log": forms_observe.AccessLogForm,
+    "tracing": forms_observe.Tracing,
     "admin": model.Admin,
 }
 REGISTRY: dict[str, tuple[str, tuple[type[Feature], ...]]] = {
@@ -79,7 +88,8 @@ def page() -> str:
 def lines() -> Iterator[str]:
     yield OPENING
     for name, form in FORMS.items():
-        yield f"## `{name}`\n\n{text_of(form)}\n"
+        title = name if " " in name else f"`{name}`"
+        yield f"## {title}\n\n{text_of(form)}\n"
         yield from table(form)
     for title, (how, features) in REGISTRY.items():
         yield f"## {title}\n\n{how}\n"
@@ -127,7 +137,7 @@ def kind(schema: dict[str, Any]) -> str:
         options = [kind(one) for one in schema["anyOf"] if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(option for option in options if option))
     if "const" in schema:
-        return f"`{schema['const']}`"
+        return f"`{json.dumps(schema['const']).strip(chr(34))}`"
     if schema.get("pattern") == units.TIME_PATTERN:
         return "a time"
     if schema.get("pattern") == units.SIZE_PATTERN:
@@ -161,7 +171,9 @@ def default(name: str, field: FieldInfo, pattern: str) -> str:
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if name.endswith("_ms"):
+    if isinstance(value, BaseModel):
+        return ""
+    if name.endswith("_ms") or pattern == units.TIME_PATTERN:
         return f"`{in_units(value, units.TIME.units)}`"
     if name in ("head_max", "target_max", "body_max"):
         return f"`{in_units(value, units.SIZE.units)}`"

@@ -58,6 +58,7 @@ from fourseven.forms_ejection import Ejection
 from fourseven.forms_health import CheckedServer, Health
 from fourseven.forms_observe import AccessLogForm, Tracing
 from fourseven.forms_resilience import Resilient, ResilientRoute, ResilientServer, Zone, bare
+from fourseven.forms_standing import StandingServer
 from fourseven.forms_sticky import STICKY, Sticky
 from fourseven.forms_tls import BackendTls, Tls
 from fourseven.plan import (
@@ -107,7 +108,7 @@ _KERNEL = KernelOptions()
 # ---- the model itself ----
 
 
-class Server(ServerSource, ResilientServer, CheckedServer):
+class Server(ServerSource, ResilientServer, StandingServer, CheckedServer):
     """One server of a backend, or a place that knows servers; what is said holds for each then."""
 
     address: ServerAddress = Field(

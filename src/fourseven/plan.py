@@ -251,6 +251,8 @@ class ServerPlan:
     zone: str = ""  # where it stands; empty: nobody says
     health: HealthPlan | None = None  # how it alone is checked; None: as the backend says
     unchecked: bool = False  # it is taken as well
+    standing: Literal["enable", "drain", "maintenance"] = "enable"  # what the file says of it
+    drain_ms: int = 0  # of a drain: until kept sessions end; 0: never
 
 
 @dataclass(frozen=True, slots=True)

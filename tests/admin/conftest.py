@@ -13,7 +13,7 @@ from support.service import Config, Service
 FULL, LOOK = "full-access-token", "only-looking-token"
 
 
-def config(*servers: str) -> Config:
+def config(*servers: str | Config) -> Config:
     return {
         "admin": {"bind": "127.0.0.1:0", "token": FULL, "read_token": LOOK, "hosts": "lb.example"},
         "listeners": {

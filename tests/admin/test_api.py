@@ -101,6 +101,24 @@ def test_the_description_is_valid_and_names_every_call(api):
         assert operation.method.lower() in described["paths"][operation.path]
 
 
+WRONG = [
+    (b"{}", {"Content-Type": "text/plain"}, 415),
+    (b"{", {}, 400),
+    ({"mistake": 1}, {}, 422),
+    ({}, {"Host": "evil.example"}, 403),
+]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+def test_the_description_knows_each_refusal(api, operation):
+    """Calls without a body of their own refuse wrong bodies as well; that stood nowhere."""
+    described = api.get("/v1/openapi.json")["paths"][operation.path][operation.method.lower()]
+    bodies = [(None, {"Host": "evil.example"}, 403)] if operation.method == "GET" else WRONG
+    for body, headers, status in bodies:
+        assert api.ask(operation.method, path_of(operation), body, **headers).status == status
+        assert str(status) in described["responses"]
+
+
 # ---- what it changes ----
 
 
@@ -134,9 +152,35 @@ def test_all_changes_are_undone_at_once(service, api):
     undone = api.ask("DELETE", "/v1/changes", {}).document
     assert [(one["word"], one["weight"]) for one in undone] == [
         ("maintenance", None),
-        ("enable", 3),
+        (None, 3),
     ]
     assert api.get("/v1/changes") == []
+
+
+def test_what_the_file_says_and_what_is_said_against_it(service, api):
+    """Of a server that it drains, and of one that has left it meanwhile."""
+    one, two = service.servers
+    file = config({"address": one, "drain": True}, two)
+    assert service.reload(file)["code"] == 0
+    try:
+        found = api.get(server_path(service))
+        assert found["state"] in ("draining", "drained")
+        assert found["why"] == "the file says so"
+        assert (found["word"], found["word_in_file"], found["usable"]) == ("drain", "drain", False)
+        assert api.get("/v1/diff")["running"] == []
+        asked = {"url": "http://x/y", "listener": "web"}
+        said = api.post("/v1/explain", asked)
+        assert (said["server"], said["why"]) == (two, "it is the only one that takes work")
+        assert api.post(f"{server_path(service)}/enable")["usable"]
+        (against,) = api.get("/v1/diff")["running"]
+        assert (against["in_file"], against["running"]) == ("drain", "enable")
+        api.post(f"{server_path(service, 1)}/drain")
+        assert api.post("/v1/explain", asked)["server"] == one
+        assert service.reload(config(one))["code"] == 0
+        assert [one["word"] for one in api.ask("DELETE", "/v1/changes", {}).document] == ["drain"]
+        assert api.get("/v1/changes") == []
+    finally:
+        assert service.reload(config(one, two))["code"] == 0
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -136,6 +136,18 @@ def test_a_backend_tells_where_its_servers_come_from_and_what_it_met(hall, opene
     assert "waited for a server" in text
 
 
+def test_an_open_circuit_is_seen(hall, opened):
+    hall.subject.circuits.add(("api", "10.0.4.3:9000"))
+    try:
+        page = opened(hall)
+        page.get_by_role("button", name="the circuit of 10.0.4.3:9000 of api is open").click()
+        assert "open, or half open" in page.locator("#panel-body").inner_text()
+        row = server(page, "10.0.4.3:9000")
+        assert row.locator(".state").inner_text() == "circuit open"
+    finally:
+        hall.subject.circuits.clear()
+
+
 def test_keys_alone_are_enough(hall, opened):
     page = opened(hall)
     target = server(page, "10.0.2.1:8080")

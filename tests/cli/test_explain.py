@@ -191,6 +191,35 @@ def test_json_says_the_same(explain):
     ]
 
 
+SPARE = "{address: '1.1.1.1:80', backup: true}"
+TURNS = "the servers take turns, and all are idle here: this one has the first"
+
+
+@pytest.mark.parametrize(
+    "servers, said",
+    [
+        ([SPARE, "'2.2.2.2:80'"], "2.2.2.2:80: it is the only one of its tier"),
+        ([SPARE, "{address: '2.2.2.2:80', drain: true}"],
+         "1.1.1.1:80: it is the only one of its tier"),
+        ([SPARE, "'2.2.2.2:80'", "'3.3.3.3:80'"], f"2.2.2.2:80: {TURNS}"),
+        (["{address: '1.1.1.1:80', maintenance: true}", "'2.2.2.2:80'", "'3.3.3.3:80'"],
+         f"2.2.2.2:80: {TURNS}"),
+        (["{address: '1.1.1.1:80', drain: 5m}", "'2.2.2.2:80'"],
+         "2.2.2.2:80: it is the only one that takes work"),
+        (["{address: '1.1.1.1:80', drain: 5m}"], "none: no server takes work"),
+        (["{dns: 'web.internal:80'}"], "none: its servers are found while it runs"),
+    ],
+)  # fmt: skip
+def test_who_takes_no_work_is_not_named(explain, servers, said):
+    """Spare servers were, beside those of the first tier."""
+    Path("f.yaml").write_text(
+        "listeners: {web: {bind: ':80', protocol: http, backend: b}}\n"
+        f"backends: {{b: {{servers: [{', '.join(servers)}]}}}}\n",
+        encoding="utf-8",
+    )
+    assert explain("GET", "http://h/").splitlines()[-1] == f"  server    {said}"
+
+
 def test_of_thousands_of_routes_the_closest_are_shown(explain):
     routes = "".join(
         f"      - {{match: {{host: h{i % 100}.org, path: /p{i}/}}, backend: b}}\n"

@@ -221,6 +221,14 @@ BACKEND_ERRORS = {
             "f.yaml:2:70: backends.web.servers[1].weight: -1 is out of bounds; write at least 0",
         ],
     ),
+    "what a server is to do": (
+        "backends: {web: {servers: [{address: '1.2.3.4:80', drain: 0}, {address: '1.2.3.5:80', drain: true, maintenance: true}, {address: '1.2.3.6:80', drain: soon}]}}\n",
+        [
+            "f.yaml:2:59: backends.web.servers[0].drain: 0 ends kept sessions at once; write maintenance: true",
+            "f.yaml:2:63: backends.web.servers[1]: drain and maintenance stand in one server; keep one of them",
+            "f.yaml:2:151: backends.web.servers[2].drain: 'soon' is not a time; write 10s, 250ms or 1h",
+        ],
+    ),
     "an algorithm": (
         "backends: {web: {servers: ['1.2.3.4:80'], balance: round-robin}}\n",
         [

@@ -61,6 +61,17 @@ def test_warnings(case: str):
     assert warnings(text + BACKENDS) == expected
 
 
+def test_a_backend_whose_servers_are_all_taken_out():
+    text = (
+        "listeners: {a: {bind: ':80', backend: web}}\n"
+        "backends:\n"
+        "  web: {servers: [{address: 127.0.0.1:1, drain: 5m}, {address: 127.0.0.1:2, maintenance: true}]}\n"
+    )
+    assert warnings(text) == [
+        "f.yaml:3:18: warning: backends.web.servers: every server is taken out by drain or maintenance, so nothing new is served"
+    ]
+
+
 def test_warnings_of_servers():
     text = (
         "listeners: {a: {bind: ':80', backend: web}}\n"

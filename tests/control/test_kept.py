@@ -51,13 +51,14 @@ def test_words(tmp_path):
         ["web", "a:1", "drain", now + 100, None, True],
         ["web", "b:1", "enable", None, 7, True],
         ["web", "c:1", "maintenance", None, None, False],
+        ["web", "d:1", None, None, 3, True],
     ]
     runtime.keep_words(words, FILE)
     assert stat.S_IMODE((tmp_path / "words.json").stat().st_mode) == 0o600
-    drain, weight = runtime.words(FILE)
+    drain, weight, alone = runtime.words(FILE)
     assert drain[:3] == ["web", "a:1", "drain"]
     assert abs(drain[3] - now - 100) < 5
-    assert weight == words[1]
+    assert (weight, alone) == (words[1], words[3])
     assert runtime.words(Path("/another.yaml")) == []
     runtime.release()
     assert runtime.words(FILE) == [], "a clean end forgets them"

@@ -48,7 +48,8 @@ class Engine:
         self.use(*servers, **options)
 
     def use(self, *servers, **options) -> None:
-        given = tuple(ServerPlan(address, 2) for _, address in servers)
+        said = options.pop("said", {})
+        given = tuple(ServerPlan(key[1], 2, **said.get(key, {})) for key in servers)
         algorithm = RoundRobin()
         table = algorithm.lower([(one.address, one.weight) for one in given]).table
         backend = BackendPlan("web", given, "round_robin", 1, table, balance=algorithm)
@@ -126,6 +127,80 @@ def test_a_drain_ends_when_nothing_is_in_flight_and_persists_until_its_deadline(
         await soon()
         assert (engine.orders[A], engine.state(A)) == (IN, "up")
         assert engine.kept == []
+        engine.servers.stop()
+
+    play(scene)
+
+
+def drained(**more) -> dict:
+    return {"standing": "drain", **more}
+
+
+def test_the_file_drains_a_server_until_it_says_otherwise():
+    async def scene() -> None:
+        engine = Engine(A, B)
+        engine.busy = {A: 1}
+        assert engine.servers.out(engine.plan) == set()
+        engine.use(A, B, said={A: drained(drain_ms=30_000)})
+        assert engine.servers.out(engine.plan) == {A}
+        assert engine.orders == {A: Order(usable=False, persists=True), B: IN}
+        assert engine.servers.seen()[A][:2] == ("draining", "the file says so")
+        assert engine.servers.words() == []  # nobody has said anything while it runs
+        await asyncio.sleep(20)
+        engine.use(A, B, said={A: drained(drain_ms=30_000)})  # the deadline runs on
+        engine.busy = {}
+        await asyncio.sleep(5)
+        assert engine.state(A) == "drained"
+        assert engine.orders[A].persists
+        await asyncio.sleep(6)
+        assert engine.orders[A] == Order(usable=False, cut=True)
+        engine.use(A, B, said={A: {"standing": "maintenance"}})
+        assert engine.state(A) == "maintenance"
+        engine.use(A, B, slow_start_ms=10_000)
+        assert (engine.orders[A].usable, engine.state(A)) == (True, "starting")  # it is back
+        assert engine.orders[B] == IN
+        engine.servers.stop()
+
+    play(scene)
+
+
+def test_an_operator_goes_before_the_file():
+    async def scene() -> None:
+        engine = Engine(A, B, said={A: drained()})
+        engine.servers.operate(A, "enable")
+        await soon()
+        assert (engine.orders[A], engine.state(A)) == (IN, "up")
+        assert engine.kept == [[*A, "enable", None, None, True]]
+        engine.use(A, B, said={A: drained()})
+        assert engine.orders[A] == IN
+        after = Engine(B)
+        after.servers.recall(engine.kept)
+        assert after.servers.out(engine.plan) == set()
+        engine.servers.weigh(B, 5)
+        engine.servers.unsay(A)
+        await soon()
+        assert engine.orders[A] == Order(usable=False, persists=True)
+        assert engine.kept == [[*B, None, None, 5, True]]
+        engine.servers.operate(A, "enable")
+        engine.use(A, B)  # the file does not drain it any more: nothing is left to say against it
+        assert engine.kept == [[*B, None, None, 5, True]]
+        engine.servers.stop()
+        after.servers.stop()
+
+    play(scene)
+
+
+def test_words_of_a_server_that_is_gone_are_unsaid():
+    """They could not be, and the server that came back under that address was drained."""
+
+    async def scene() -> None:
+        engine = Engine(A, B)
+        engine.servers.operate(A, "drain")
+        engine.use(B)
+        engine.servers.unsay(A)
+        assert engine.kept == []
+        engine.use(A, B)
+        assert engine.orders[A] == IN
         engine.servers.stop()
 
     play(scene)

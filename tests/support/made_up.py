@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from fourseven.compiler.anew import as_they_stand
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
 from fourseven.control.admin.desk import Desk
@@ -26,6 +27,7 @@ from fourseven.control.admin.subject import InForce
 from fourseven.control.health import Key
 from fourseven.control.servers import Seen, Servers
 from fourseven.observe.latency import BOUNDS_S
+from fourseven.plan import Plan
 
 TOKEN = "a-token-for-the-dashboard"
 CLASSES = len(BOUNDS_S) + 1
@@ -55,6 +57,7 @@ class MadeUp:
         raw = yaml.safe_dump({"admin": {"token": TOKEN}, **config}, sort_keys=False).encode()
         self.plan = compile_plan(loads(raw, "/etc/fourseven/fourseven.yaml"))
         self.rates, self.troubles = rates or {}, troubles or {}
+        self.circuits: set[Key] = set()  # those that are open
         self.began = time.monotonic() - 4000
         addresses = {one.name: one.bind for one in self.plan.listeners}
         since = time.time() - 7260
@@ -67,6 +70,10 @@ class MadeUp:
         )
 
     # ---- what was said ----
+
+    def running(self) -> Plan:
+        out = {key for key, one in self.seen().items() if not one.usable}
+        return as_they_stand(self.plan, out)
 
     def seen(self) -> dict[Key, Seen]:
         found = self.servers.seen()
@@ -102,6 +109,9 @@ class MadeUp:
 
     def weigh(self, key: Key, weight: int | None, keep: bool = True) -> None:
         self.servers.weigh(key, weight, keep)
+
+    def unsay(self, key: Key) -> None:
+        self.servers.unsay(key)
 
     def on_disk(self) -> bytes | None:
         return self.in_force.raw
@@ -141,6 +151,7 @@ class MadeUp:
             for key in keys:
                 count = total * shares.get(key, 0) / sum(shares.values())
                 servers[key] = server_row(count, key, key in shares)
+                servers[key]["circuit_open"] = int(key in self.circuits)
         workers = {"accepted": 1, "faults": {}, "accepted_by_worker": [1, 1]}
         return {
             "workers": workers,

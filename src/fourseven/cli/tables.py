@@ -174,7 +174,7 @@ def unserved(state: dict[str, Any]) -> Iterator[str]:
 
 
 def change(one: dict[str, Any]) -> str:
-    words = [] if one["word"] == "enable" else [one["word"]]
+    words = [] if one["word"] is None else [one["word"]]
     words += [] if one["weight"] is None else [f"weight {one['weight']}"]
     kept = "" if one["keep"] else ", until the next reload"
     return safe(f"{one['backend']} {one['server']}: {', '.join(words)}{kept}")

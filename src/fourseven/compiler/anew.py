@@ -10,7 +10,7 @@ the ports of one range go on to lead a client to one server.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from fourseven.compiler.peers import peer_of
@@ -27,6 +27,22 @@ def with_weights(plan: Plan, weights: Weights) -> Plan:
     backends = tuple(_weighed(backend, weights) for backend in plan.backends)
     alike = all(one is other for one, other in zip(backends, plan.backends, strict=True))
     return plan if alike else replace(plan, backends=backends)
+
+
+def as_they_stand(plan: Plan, out: Set[tuple[str, str]]) -> Plan:
+    """The plan as if its file took out these servers, (backend, address), and nobody else."""
+
+    def stands(name: str, server: ServerPlan) -> ServerPlan:
+        if ((name, server.address) in out) is (server.standing != "enable"):
+            return server
+        taken_out = (name, server.address) in out
+        return replace(server, standing="maintenance" if taken_out else "enable")
+
+    backends = tuple(
+        replace(one, servers=tuple(stands(one.name, server) for server in one.servers))
+        for one in plan.backends
+    )
+    return replace(plan, backends=backends)
 
 
 def with_servers(backend: BackendPlan, servers: tuple[ServerPlan, ...]) -> BackendPlan:

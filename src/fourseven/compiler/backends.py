@@ -83,6 +83,8 @@ def _server(server: Server, health: HealthPlan | None) -> ServerPlan:
         zone=server.zone or "",
         health=own.over(health) if own and health is not None else None,
         unchecked=own is False,
+        standing=server.standing,
+        drain_ms=server.drain_ms or 0,
     )
 
 

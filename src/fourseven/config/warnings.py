@@ -132,6 +132,9 @@ def no_server_takes_work(config: Config, _: Plan) -> Iterator[Problem]:
         if not any(server.weight for server in backend.servers):
             text = "every server has weight 0, so nothing is served; give one a weight above 0"
             yield _warning(config, ("backends", name, "servers"), text)
+        elif not any(server.standing == "enable" for server in backend.servers):
+            text = "every server is taken out by drain or maintenance, so nothing new is served"
+            yield _warning(config, ("backends", name, "servers"), text)
 
 
 def same_server_twice(config: Config, _: Plan) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Any, Protocol
 
-from fourseven.compiler.anew import with_weights
+from fourseven.compiler.anew import as_they_stand, with_weights
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
 from fourseven.config.warnings import warnings_of
@@ -431,6 +431,13 @@ class Engine:
         if self._plane is not None:
             counted = self._plane.counters()
         return merged(counted, self._kernel.counters())
+
+    def running(self) -> Plan:
+        """The plan as it is served now: with the servers that were found, and other weights; those
+        that get no new work are taken out."""
+        assert self._plan is not None
+        plan = with_weights(self._discovery.found(self._plan), self.servers.weights)
+        return as_they_stand(plan, self.servers.out(plan))
 
     def _unknown_keys(self) -> int:
         """Tokens of keys that no set holds, of all workers."""

@@ -120,13 +120,13 @@ class Runtime:
                 [
                     str(backend),
                     str(server),
-                    str(word),
+                    word,
                     until and until - to_1970,
                     weight,
                     bool(keep),
                 ]
                 for backend, server, word, until, weight, keep in kept["words"]
-                if word in SAID and (weight is None or isinstance(weight, int))
+                if (word is None or word in SAID) and (weight is None or isinstance(weight, int))
             ]
         except (OSError, ValueError, KeyError, TypeError):
             return []

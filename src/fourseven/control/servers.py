@@ -64,7 +64,8 @@ class Seen(NamedTuple):
     share: int  # per mille; below 1000 during a slow start
     weight: int  # in force
     file_weight: int
-    word: str  # the operator's
+    word: str  # the operator's, or the file's where there is none
+    file_word: str
     until: float | None  # of a drain; seconds since 1970
     checked_at: float | None = None  # seconds since 1970; None: not checked (yet)
     check_ms: float | None = None
@@ -114,10 +115,13 @@ class Servers:
         """From now on the servers of this plan. Whoever published it tells `orders` to all."""
         self.health.use(plan)
         names = {backend.name for backend in plan.backends}
-        self._words = {key: word for key, word in self._words.items() if key[0] in names}
+        said = self._words
+        self._words = {key: word for key, word in said.items() if key[0] in names}
         before, self._groups = self._groups, {}
         for backend in plan.backends:
             self._groups[backend.name] = self._group(backend, before.get(backend.name))
+        if self._words != said:
+            self._outlet.keep(self.words())
         self._restless = {key for key in self._restless if self._row(key) is not None}
         self._changed.clear()
 
@@ -132,9 +136,14 @@ class Servers:
             row.weight, row.slow_start_ms = server.weight, backend.slow_start_ms
             row.cut_when_down = health is not None and health.on_down == "cut"
             row.judged = self.health.judged.get(key)
-            row.word = self._words.get(key, NOTHING)
-            if old and server.address not in old and row.able:
-                self._begin(key, row)  # it comes to others that have all the work
+            row.written(Said(server.standing), server.drain_ms, now)
+            word = self._words.get(key, NOTHING)
+            if word.said is row.in_file is Said.ENABLE:  # it was against a file that is gone
+                word = word._replace(said=None)
+                self._note(key, word)
+            row.word = word
+            if old and row.able and not row.counted[1]:
+                self._begin(key, row)  # new, or back: it comes to others that have all the work
             if not row.slow_start_ms:
                 row.began = None
             if not row.asked_for and key not in self._restless:  # an engine before us was told
@@ -156,13 +165,18 @@ class Servers:
 
     def out(self, plan: Plan) -> set[Key]:
         """Servers of a plan (which need not be in use) that get no new work, as far as is known."""
-        keys = ((one.name, server.address) for one in plan.backends for server in one.servers)
-        return {key for key in keys if not self._expected(key)}
+        standings = (
+            ((one.name, server.address), Said(server.standing))
+            for one in plan.backends
+            for server in one.servers
+        )
+        return {key for key, in_file in standings if not self._expected(key, in_file)}
 
-    def _expected(self, key: Key) -> bool:
+    def _expected(self, key: Key, in_file: Said) -> bool:
+        if (self._words.get(key, NOTHING).said or in_file) is not Said.ENABLE:
+            return False
         row = self._row(key)
-        word = self._words.get(key, NOTHING)
-        return row.order.usable if row is not None else word.said is Said.ENABLE
+        return row is None or row.order.usable
 
     @property
     def weights(self) -> dict[Key, int]:
@@ -177,7 +191,7 @@ class Servers:
         """enable, drain or maintenance. `deadline_s`: how long a draining server still gets its
         persistent sessions; None: as long as they come. `keep`: over reloads and upgrades, too.
         FoursevenError: no such server, no word."""
-        self._known(key)
+        row = self._known(key)
         try:
             word = Said(said)
         except ValueError:
@@ -187,7 +201,8 @@ class Servers:
         if word is Said.DRAIN and deadline_s is not None:
             until = self._loop.time() + max(deadline_s, 0.0)
         before = self._words.get(key, NOTHING)
-        self._take(key, before._replace(said=word, until=until, keep=keep))
+        as_in_file = word is Said.ENABLE and row.in_file is Said.ENABLE  # nothing to remember
+        self._take(key, before._replace(said=None if as_in_file else word, until=until, keep=keep))
         fields = {"deadline_s": deadline_s} if until is not None else {}
         logs.say("server.operated", backend=key[0], server=key[1], word=word.value, **fields)
 
@@ -200,18 +215,30 @@ class Servers:
         logs.say("server.weighed", backend=key[0], server=key[1], weight=self._weight(key))
         self._outlet.reweigh()
 
+    def unsay(self, key: Key) -> None:
+        """What the operator has said of a server holds no longer, also where it is gone."""
+        before = self._words.pop(key, NOTHING)
+        if self._row(key) is None:
+            self._outlet.keep(self.words())
+            return
+        self._take(key, NOTHING)
+        self._tell()
+        logs.say("server.unsaid", backend=key[0], server=key[1])
+        if before.weight is not None:
+            self._outlet.reweigh()
+
     def words(self) -> list[Any]:
         """All that the operator has said and that is not the file's, as JSON can carry it:
-        [backend, server, word, until (monotonic) or null, weight or null, keep]."""
+        [backend, server, word or null, until (monotonic) or null, weight or null, keep]."""
         return [
-            [*key, one.said.value, one.until, one.weight, one.keep]
+            [*key, one.said and one.said.value, one.until, one.weight, one.keep]
             for key, one in self._words.items()
         ]
 
     def recall(self, words: Iterable[Any]) -> None:
         """What a predecessor was told; before the first `use`."""
         for backend, server, said, *rest in words:
-            self._words[backend, server] = Word(Said(said), *rest)
+            self._words[backend, server] = Word(Said(said) if said else None, *rest)
 
     def forget_passing(self) -> list[Key]:
         """The file is loaded anew: words that were not to be kept end; whose they were."""
@@ -222,11 +249,14 @@ class Servers:
             self._outlet.keep(self.words())
         return passing
 
-    def _take(self, key: Key, word: Word) -> None:
+    def _note(self, key: Key, word: Word) -> None:
         if word.is_nothing:
             self._words.pop(key, None)
         else:
             self._words[key] = word
+
+    def _take(self, key: Key, word: Word) -> None:
+        self._note(key, word)
         row = self._known(key)
         row.word, row.idle = word, False
         self._restless.add(key)  # it leaves by itself
@@ -330,7 +360,7 @@ class Servers:
     def _look(self) -> None:
         self._timer = None
         now = self._loop.time()
-        taken_out = {key for key, row in self._restive() if row.word.said is not Said.ENABLE}
+        taken_out = {key for key, row in self._restive() if row.said is not Said.ENABLE}
         busy = self._outlet.in_flight(taken_out) if taken_out else {}
         for key, row in list(self._restive()):
             if row.began is not None and row.grown(now) >= WHOLE:
@@ -345,7 +375,7 @@ class Servers:
 
     def _drained(self, key: Key, row: Row, idle: bool) -> None:
         """Says so once, when the last thing at a server has ended."""
-        if idle and not row.idle and row.word.said is Said.DRAIN:
+        if idle and not row.idle and row.said is Said.DRAIN:
             logs.say("server.drained", backend=key[0], server=key[1])
         row.idle = idle
 
@@ -367,7 +397,7 @@ class Servers:
     def _seen(self, key: Key, row: Row, to_1970: float) -> Seen:
         state, why = row.stands()
         asked = self.health.asked.get(key)
-        until = row.word.until
+        until = row.until
         return Seen(
             state=state,
             why=why,
@@ -376,7 +406,8 @@ class Servers:
             share=row.order.share,
             weight=self._weight(key),
             file_weight=row.weight,
-            word=row.word.said.value,
+            word=row.said.value,
+            file_word=row.in_file.value,
             until=None if until is None else until + to_1970,
             checked_at=None if asked is None else asked.at + to_1970,
             check_ms=None if asked is None else asked.took_s * 1000,
@@ -411,6 +442,6 @@ def _again_s(row: Row, now: float) -> float:
     if row.began is not None:
         return STEP_S
     if row.idle:
-        until = row.word.until
+        until = row.until
         return DRAINED_LOOK_S if until is None or until <= now else min(until - now, DRAINED_LOOK_S)
     return DRAIN_LOOK_S

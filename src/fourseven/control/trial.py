@@ -5,14 +5,14 @@ X-Forwarded-For, the conditions in their packed rows, the pick of a server. Only
 all, any and not is done here, since it must say at which condition a route fails; in the end its
 answer is compared with that of the routing table, and a difference is an error of ours.
 
-Law: no socket, no server is touched. Servers are taken to be healthy and idle, and the answer
-says so.
+Law: no socket, no server is touched. Servers are taken to be idle, and well unless the plan says
+otherwise (ServerPlan.standing); the answer says so.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ from fourseven.plan import (
     Not,
     Plan,
     RoutePlan,
+    ServerPlan,
 )
 from fourseven.protocols import probe as reader
 from fourseven.snapshot.layout import ListenerMode
@@ -385,22 +386,53 @@ def pick(backend: BackendPlan, scene: Scene) -> tuple[str, str]:
 
     What a choice depends on is found by trying: the same again, other keys, other random numbers.
     """
-    picker = Picker(backend.pick, backend.table, bounded_load_percent=backend.bounded_load_percent)
-    probe = PickProbe(picker, [server.weight for server in backend.servers])
+    members, table = _tier(backend)
+    servers = [backend.servers[at] for at in members]
+    picker = Picker(backend.pick, table, bounded_load_percent=backend.bounded_load_percent)
+    probe = PickProbe(picker, [server.weight for server in servers])
+    for at, one in enumerate(servers):
+        probe.set(at, usable=one.standing == "enable")
     key, key_name = _key(backend, scene)
     at = probe.pick(hash=key, random=DRAWS[0])
     if at < 0:
-        return "", "no server takes work"
-    server = backend.servers[at].address
-    if len(backend.servers) == 1:
-        return server, "it is the only one"
+        unknown = not backend.servers and backend.sources
+        return "", "its servers are found while it runs" if unknown else "no server takes work"
+    if sum(map(_takes_work, servers)) > 1:
+        return servers[at].address, _why(probe, at, key, key_name)
+    of_tier = " of its tier" if len(backend.servers) > 1 else ""
+    others = " that takes work" if len(servers) > 1 else of_tier
+    return servers[at].address, f"it is the only one{others}"
+
+
+def _why(probe: PickProbe, at: int, key: int, key_name: str) -> str:
+    """What it depends on that the pick fell on this one of several."""
     if {probe.pick(hash=key, random=DRAWS[0]) for _ in DRAWS} != {at}:
-        return server, "the servers take turns, and all are idle here: this one has the first"
+        return "the servers take turns, and all are idle here: this one has the first"
     if len({probe.pick(hash=draw, random=DRAWS[0]) for draw in DRAWS}) > 1:
-        return server, f"{key_name} decides: the same goes there while that server takes work"
+        return f"{key_name} decides: the same goes there while that server takes work"
     if len({probe.pick(hash=key, random=draw) for draw in DRAWS}) > 1:
-        return server, "chance decides, and all servers are idle here: this is one draw"
-    return server, "it is the best while all servers are idle"
+        return "chance decides, and all servers are idle here: this is one draw"
+    return "it is the best while all servers are idle"
+
+
+def _tier(backend: BackendPlan) -> tuple[Sequence[int], Any]:
+    """Who is asked first, and their table: the first tier with enough servers left (worker.tiers),
+    or the first that has any."""
+    left = []
+    for tier in backend.tiers:
+        servers = [backend.servers[at] for at in tier.members]
+        usable = sum(one.weight for one in servers if _takes_work(one))
+        if usable:
+            left.append((tier, 100 * usable // sum(one.weight for one in servers)))
+    if not left:
+        return range(len(backend.servers)), backend.table
+    least = backend.resilience.tier_percent if backend.resilience is not None else 0
+    tier = next((tier for tier, share in left if share >= least), left[0][0])
+    return tier.members, tier.table
+
+
+def _takes_work(server: ServerPlan) -> bool:
+    return server.standing == "enable" and server.weight > 0
 
 
 def _key(backend: BackendPlan, scene: Scene) -> tuple[int, str]:

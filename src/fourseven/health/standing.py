@@ -1,6 +1,7 @@
 """Where one server stands, and what it may do: the words of everybody who has a say, put together.
 
     the operator    enable, drain, maintenance                  goes before all else
+    the file        the same words                              where the operator says nothing
     active checks   up, going down, down, coming up             then
     ejection        how it does with real requests              then
     slow start      a server that is new or back gets its share by and by
@@ -42,14 +43,14 @@ class Said(StrEnum):
 class Word(NamedTuple):
     """The operator's word, and weight."""
 
-    said: Said = Said.ENABLE
+    said: Said | None = None  # None: nothing, so the file's word holds
     until: float | None = None  # of a drain, monotonic: when persistent sessions end too
     weight: int | None = None  # None: the file's
     keep: bool = True  # over reloads and upgrades
 
     @property
     def is_nothing(self) -> bool:
-        return self.said is Said.ENABLE and self.weight is None
+        return self.said is None and self.weight is None
 
 
 NOTHING = Word()
@@ -73,6 +74,9 @@ class Row:
     cut_when_down: bool = False
     judged: Judgement | None = None  # None: nobody checks it
     word: Word = NOTHING
+    in_file: Said = Said.ENABLE  # the file's word
+    drain_ms: int = 0  # ... and how long a drain of it lasts; 0: for ever
+    file_until: float | None = None  # ... until when, monotonic
     ejected: str = ""  # why; empty: it is not
     ejections: int = 0  # so far
     began: float | None = None  # its slow start; None: it has its whole share
@@ -83,10 +87,26 @@ class Row:
     state: str = ""
     since: float = 0.0  # of the state, monotonic
 
+    def written(self, said: Said, drain_ms: int, now: float) -> None:
+        """The file's word. The time of a drain runs from the load that brought it."""
+        if (said, drain_ms) != (self.in_file, self.drain_ms):
+            self.in_file, self.drain_ms, self.idle = said, drain_ms, False
+            self.file_until = now + drain_ms / 1000 if drain_ms else None
+
+    @property
+    def said(self) -> Said:
+        """The operator's word, or the file's."""
+        return self.word.said or self.in_file
+
+    @property
+    def until(self) -> float | None:
+        """When the kept sessions of a drain end, monotonic."""
+        return self.file_until if self.word.said is None else self.word.until
+
     @property
     def asked_for(self) -> bool:
-        """The operator has not taken it out."""
-        return self.word.said is Said.ENABLE
+        """Nobody has taken it out."""
+        return self.said is Said.ENABLE
 
     @property
     def well(self) -> bool:
@@ -111,7 +131,7 @@ class Row:
 
     def ordered(self, now: float, panic: bool) -> Order:
         """What follows from all this."""
-        said, until = self.word.said, self.word.until
+        said, until = self.said, self.until
         over = until is not None and now >= until
         usable = self.asked_for and (panic or self.able)
         fallen = self.cut_when_down and not self.well and not panic
@@ -124,10 +144,11 @@ class Row:
 
     def stands(self) -> tuple[str, str]:
         """(state, why), for people."""
-        if self.word.said is Said.MAINTENANCE:
-            return "maintenance", "the operator says so"
-        if self.word.said is Said.DRAIN:
-            return ("drained" if self.idle else "draining"), "the operator says so"
+        who = "the file says so" if self.word.said is None else "the operator says so"
+        if self.said is Said.MAINTENANCE:
+            return "maintenance", who
+        if self.said is Said.DRAIN:
+            return ("drained" if self.idle else "draining"), who
         if self.judged is not None and self.judged.state not in (State.UNKNOWN, State.UP):
             return self.judged.state.value, self.judged.reason
         if self.ejected:

@@ -28,8 +28,9 @@ async def alive(desk: Desk, _: Call) -> Text:
 
 async def ready(desk: Desk, _: Call) -> Text:
     """A file is in force, and new connections are taken."""
-    if desk.subject.in_force is None or desk.subject.draining:
-        return Text(b"not ready\n", "text/plain", status=503)
+    desk.in_force()
+    if desk.subject.draining:
+        raise Refusal("not-ready", "it drains: no new connections are taken")
     return Text(b"ok\n", "text/plain")
 
 
@@ -114,14 +115,14 @@ def _compare(made: Diff, in_force: bytes, on_disk: bytes) -> None:
 
 
 async def explain(desk: Desk, call: Call) -> dict[str, Any]:
-    """What becomes of a request, by the code of `fourseven explain`."""
-    force = desk.in_force()
+    """What becomes of a request, by the code of `fourseven explain`, as servers stand now."""
+    desk.in_force()
     said = call.body
     content = said.body.encode("utf-8", "surrogatepass") if said.body is not None else None
     try:
         question = asked(said.method, said.url, said.headers, said.client, content)
         verdict = verdict_on(
-            force.plan,
+            desk.subject.running(),
             question,
             said.url,
             wanted=said.listener,
@@ -195,11 +196,7 @@ async def undo_changes(desk: Desk, _: Call) -> list[view.Change]:
     desk.in_force()
     undone = desk.changes()
     for one in undone:
-        key = one["backend"], one["server"]
-        if key in desk.subject.seen():  # a server that is gone has nothing to be told
-            desk.subject.operate(key, "enable")
-            if one["weight"] is not None:
-                desk.subject.weigh(key, None)
+        desk.subject.unsay((one["backend"], one["server"]))
     await _in_force(desk)
     return undone
 

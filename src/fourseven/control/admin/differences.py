@@ -94,8 +94,8 @@ def running(changes: Iterable[Change], seen: Mapping[Key, Seen]) -> list[Running
         said = seen.get((one["backend"], one["server"]))
         if said is None:  # its server is gone from the file; the word waits for it to come back
             continue
-        if one["word"] != "enable":
-            found.append(_running(one, "state", "enable", one["word"]))
+        if one["word"] is not None and one["word"] != said.file_word:
+            found.append(_running(one, "state", said.file_word, one["word"]))
         if one["weight"] is not None and one["weight"] != said.file_weight:
             found.append(_running(one, "weight", str(said.file_weight), str(one["weight"])))
     return found

@@ -27,6 +27,7 @@ class Inside(Protocol):
 
     servers: Servers
 
+    def running(self) -> Plan: ...
     def counters(self) -> dict[str, Any]: ...
     def sources(self) -> list[dict[str, Any]]: ...
 
@@ -81,6 +82,9 @@ class Front:
 
     # ---- for the API ----
 
+    def running(self) -> Plan:
+        return self._engine.running()
+
     def counters(self) -> dict[str, Any]:
         return self._engine.counters()
 
@@ -100,6 +104,9 @@ class Front:
 
     def weigh(self, key: Key, weight: int | None, keep: bool = True) -> None:
         self._engine.servers.weigh(key, weight, keep)
+
+    def unsay(self, key: Key) -> None:
+        self._engine.servers.unsay(key)
 
     def on_disk(self) -> bytes | None:
         assert self.in_force is not None

@@ -36,6 +36,9 @@ class Subject(Protocol):
     @property
     def draining(self) -> bool: ...
 
+    def running(self) -> Plan:
+        """The plan as it is served now: servers that were found, weights, who gets no new work."""
+
     def counters(self) -> dict[str, Any]:
         """As DataPlane.counters(), with the kernel planes' added."""
 
@@ -52,6 +55,9 @@ class Subject(Protocol):
         self, key: Key, said: str, deadline_s: float | None = None, keep: bool = True
     ) -> None:
         """enable, drain or maintenance; FoursevenError: that is nobody's, or no word."""
+
+    def unsay(self, key: Key) -> None:
+        """What was said of a server holds no longer, also where it is gone."""
 
     def weigh(self, key: Key, weight: int | None, keep: bool = True) -> None:
         """Another weight, or the file's again."""

@@ -93,6 +93,7 @@ class ServerState(TypedDict):
     since: float
     usable: bool
     word: str
+    word_in_file: str
     until: float | None
     share: float
     weight: int
@@ -149,11 +150,12 @@ class ProcessState(TypedDict):
 
 
 class Change(TypedDict):
-    """What an operator has changed against the file. keep: it survives reloads."""
+    """What an operator has changed against the file. word: null, where only the weight is another.
+    keep: it survives reloads."""
 
     backend: str
     server: str
-    word: str
+    word: str | None
     weight: int | None
     until: float | None
     keep: bool
@@ -390,6 +392,7 @@ def _server(address: str, seen: Seen, row: Mapping[str, Any], limit: int) -> Ser
         "since": seen.since,
         "usable": seen.usable,
         "word": seen.word,
+        "word_in_file": seen.file_word,
         "until": seen.until,
         "share": seen.share / 1000,
         "weight": seen.weight,

@@ -106,10 +106,12 @@ function attention() {
     if (!backend.usable && backend.servers.length) {
       lines.push({ quality: "bad", text: `${backend.name} has no usable server`, what: ["backend", backend.name] });
     }
+    if (backend.circuit_open) lines.push({ quality: "bad", text: `the circuit of ${backend.name} is open: it gets no requests`, what: ["backend", backend.name] });
     for (const source of backend.sources) {
       if (source.failure) lines.push({ quality: "warn", text: `${source.source} of ${backend.name} finds nobody new: ${source.failure}`, what: ["backend", backend.name] });
     }
     for (const server of backend.servers) {
+      if (server.circuit_open) lines.push({ quality: "warn", text: `the circuit of ${server.address} of ${backend.name} is open`, what: ["server", backend.name, server.address] });
       if (server.state === "up" || server.state === "starting") continue;
       const why = server.why && server.word === "enable" ? `: ${server.why}` : "";
       lines.push({ quality: kind(server), text: `${server.address} of ${backend.name} is ${server.state} for ${ago(server.since, now)}${why}`, what: ["server", backend.name, server.address] });

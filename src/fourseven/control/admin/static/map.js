@@ -111,7 +111,7 @@ export class Picture {
     this._numbers(card, rates, one.latency);
     const servers = one.servers.filter((server) => this._fits(one.name, server.address, server.state));
     const many = servers.length > ROWS_MAX + 2 && !this.open.has(key);
-    const trouble = (server) => (server.state === "up" ? 0 : 1e9) + this.rates.of(`server ${one.name} ${server.address}`).work;
+    const trouble = (server) => (standing(server) === "up" ? 0 : 1e9) + this.rates.of(`server ${one.name} ${server.address}`).work;
     const rows = many ? busiest(servers, ROWS_MAX, trouble) : servers;
     const list = this._get(`list ${key}`, seen, () => h("ul", { class: "rows servers" }));
     const most = Math.max(...servers.map((server) => this.rates.of(`server ${one.name} ${server.address}`).work), 0.1);
@@ -146,13 +146,14 @@ export class Picture {
     row.name.title = server.address;
     row.dot.className = `dot ${kind(server)}`;
     const weight = server.weight === server.weight_in_file ? "" : ` · weight ${server.weight}`;
-    put(row.state, server.state === "up" ? weight.slice(3) : server.state + weight);
+    const state = standing(server);
+    put(row.state, state === "up" ? weight.slice(3) : state + weight);
     row.state.className = `state ${kind(server)}`;
     put(row.number, rates.work ? rate(rates.work) : "");
     put(row.time, rates.work && rates.mean ? seconds(rates.mean) : "");
     row.bar.style.transform = `scaleX(${rates.work ? Math.max(rates.work / most, 0.01) : 0})`;
     row.bar.classList.toggle("bad", rates.failed > 0);
-    const label = `Server ${server.address}, ${server.state}, ${rate(rates.work)} a second`;
+    const label = `Server ${server.address}, ${state}, ${rate(rates.work)} a second`;
     this._label(row.button, label, key);
     this.pairs.push({ from: card.root, to: row.button, work: rates.work, failed: rates.work ? rates.failed / rates.work : 0, key, down: !server.usable });
     return row;
@@ -172,8 +173,8 @@ export class Picture {
       const select = () => this.select("server", backend.name, server.address);
       const tile = this._get(`tile ${name}`, seen, () => h("button", { type: "button", class: "tile", onclick: select }));
       tile.className = `tile ${kind(server)} heat${Math.min(4, Math.ceil((rates.work / most) * 4))}`;
-      tile.title = `${server.address}\n${server.state}, ${rate(rates.work)} ${rates.unit}/s`;
-      this._label(tile, `Server ${server.address}, ${server.state}`, name);
+      tile.title = `${server.address}\n${standing(server)}, ${rate(rates.work)} ${rates.unit}/s`;
+      this._label(tile, `Server ${server.address}, ${standing(server)}`, name);
       return tile;
     });
     this._children(item.grid, tiles);
@@ -304,7 +305,13 @@ function middle(box, element) {
 }
 
 export function kind(server) {
+  if (server.state === "up" && server.circuit_open) return "warn";
   return { up: "good", starting: "warn", "coming up": "warn", "going down": "warn", draining: "info", drained: "info", maintenance: "info" }[server.state] ?? "bad";
+}
+
+/* A server that is up gets nothing all the same while its circuit is open. */
+export function standing(server) {
+  return server.state === "up" && server.circuit_open ? "circuit open" : server.state;
 }
 
 /* The first by rank, in the order in which they stood. */
@@ -317,7 +324,7 @@ function busiest(rows, count, rank) {
 
 /* Long names of servers differ at their ends. */
 function middle_out(text) {
-  return text.length > 26 ? `${text.slice(0, 8)}…${text.slice(-15)}` : text;
+  return text.length > 24 ? `${text.slice(0, 6)}…${text.slice(-15)}` : text;
 }
 
 function sparkline(card, history) {

@@ -102,6 +102,7 @@ export class Panel {
         ["picks by", one.algorithm.replaceAll("_", " ")],
         ["servers", `${one.usable} of ${plural(one.servers.length, "server")} may have new work`],
         ["health", one.checked ? "checked" : "not checked"],
+        ...(one.circuit_open ? [["circuit", "open, or half open"]] : []),
         ["in flight", String(one.in_flight)],
         ...one.sources.map((source) => [source.source, source.failure ? `${plural(source.servers, "server")}, kept from before: ${source.failure}` : plural(source.servers, "server")]),
       ]),
@@ -122,6 +123,7 @@ export class Panel {
       list([
         ["new work", one.usable ? (one.share < 1 ? `${percent(one.share)} of its share` : "yes") : "no"],
         ...(one.until ? [["until", `${ago(now, one.until)} from now`]] : []),
+        ...(one.circuit_open ? [["circuit", "open, or half open"]] : []),
         ["last check", checked],
         ["weight", one.weight === one.weight_in_file ? String(one.weight) : `${one.weight}; the file says ${one.weight_in_file}`],
         ...(one.ejections ? [["ejected", one.ejections === 1 ? "once" : `${one.ejections} times`]] : []),
