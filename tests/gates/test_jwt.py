@@ -173,6 +173,10 @@ HOSTILE = [
     token(body='{"exp":9999999999}}'),
     token(body='{"exp":1,"exp":9999999999}'),
     token(body='{"exp":"soon"}'),
+    token(body='{"exp":"9999999999"}'),
+    token(body='{"exp":"99\\u00399999999"}'),
+    token(body='{"exp":""}'),
+    token(body='{"exp":[9999999999]}'),
     token(body='{"exp":-1}'),
     token(body='{"exp":null}'),
     token(body='{"exp":1e99}'),
@@ -181,6 +185,9 @@ HOSTILE = [
     token(exp=1_700_000_000),
     token(nbf=9_999_999_000),
     token(nbf="never"),
+    token(nbf="1"),
+    token(iat="1"),
+    token(iat=None),
     token(x="x" * 9000),
 ]
 

@@ -46,6 +46,7 @@ cdef bint signed_by_one(const Gate *gate, Token *token) noexcept nogil
 cdef int32_t algorithm_of(Token *token) noexcept nogil
 cdef const char *judged(const Gate *gate, Token *token) noexcept nogil
 cdef int64_t number_of(Token *token, const char *pointer) noexcept nogil
+cdef bint is_string(Token *token, const Span *value) noexcept nogil
 cdef bint is_one_of(const Gate *gate, uint32_t first, uint32_t count, Span value) noexcept nogil
 cdef bint audience_fits(const Gate *gate, Token *token, uint32_t first, uint32_t count) noexcept nogil
 cdef Span entry(Token *token, const char *pointer, uint32_t size, uint32_t number) noexcept nogil

@@ -324,6 +324,8 @@ def judged(gate, token):
         return b"the token is not valid yet"
     if time == NOT_A_NUMBER:
         return b"the token is not valid yet"
+    if number_of(token, b"/iat") == NOT_A_NUMBER:
+        return b"the token was issued at no time"
     if issuers and not is_one_of(
         gate, FIRST_TEXT, issuers, found(token, cython.address(token.payload), b"/iss")
     ):
@@ -334,12 +336,15 @@ def judged(gate, token):
 
 
 def number_of(token, pointer):
-    """Whole seconds; -1: there is no such claim, NOT_A_NUMBER: it is no time."""
+    """Whole seconds; -1: there is no such claim, NOT_A_NUMBER: it is no time. A string is none,
+    whatever stands in it (RFC 7519 2: a NumericDate is a JSON number)."""
     text: Span = found(token, cython.address(token.payload), pointer)
     number: int64_t = 0
     at: uint32_t
     if text.at is cython.NULL:
         return -1
+    if is_string(token, cython.address(text)):
+        return NOT_A_NUMBER
     for at in range(min(text.size, 16)):
         if text.at[at] == 46 and at:  # a fraction of a second
             return number
@@ -347,6 +352,14 @@ def number_of(token, pointer):
             return NOT_A_NUMBER
         number = number * 10 + text.at[at] - 48
     return NOT_A_NUMBER if text.size == 0 or text.size > 15 else number
+
+
+def is_string(token, value):
+    """Whether a value of the payload stood in quotes: a string is taken from between them, or was
+    decoded into the room behind the parts."""
+    if value.at <= token.payload.at or value.at >= token.payload.at + token.payload.size:
+        return True
+    return value.at[-1] == 34
 
 
 def is_one_of(gate, first, count, value):
