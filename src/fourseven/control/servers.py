@@ -203,6 +203,7 @@ class Servers:
         before = self._words.get(key, NOTHING)
         as_in_file = word is Said.ENABLE and row.in_file is Said.ENABLE  # nothing to remember
         self._take(key, before._replace(said=None if as_in_file else word, until=until, keep=keep))
+        self._tell()  # it holds when the operator gets his answer
         fields = {"deadline_s": deadline_s} if until is not None else {}
         logs.say("server.operated", backend=key[0], server=key[1], word=word.value, **fields)
 
