@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -140,3 +142,16 @@ def test_help_loads_nothing_that_it_does_not_need():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_checkout_that_is_not_built_says_what_to_do(tmp_path):
+    source = Path(__file__).resolve().parents[2] / "src/fourseven"
+    shutil.copytree(source, tmp_path / "fourseven", ignore=shutil.ignore_patterns("*.so", "*.c"))
+    command = [sys.executable, "-m", "fourseven", "check", "f.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"fourseven: the native modules in {tmp_path / 'fourseven'} are not built: `make build` in"
+        " the checkout, or `pip install .`\n"
+    )

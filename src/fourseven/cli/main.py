@@ -12,7 +12,9 @@ with a bad file is not started over and over).
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -72,6 +74,7 @@ class Table(click.Group):
         found = self.commands_at.get(name)
         if found is None:
             return None
+        verify_built()
         module, _, function = found.place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), function)
         return command
@@ -86,6 +89,17 @@ fourseven = Table(
     COMMANDS, "fourseven: each listener is served at the lowest layer that can decide."
 )
 fourseven = click.version_option(__version__, prog_name="fourseven")(fourseven)
+
+
+def verify_built() -> None:
+    """A checkout that was never built is told what it lacks, not what Python stumbles over."""
+    found = importlib.util.find_spec("fourseven.snapshot.layout")
+    if found is None or found.origin is None or found.origin.endswith(".py"):
+        where = Path(__file__).parent.parent
+        raise FoursevenError(
+            f"the native modules in {where} are not built: `make build` in the checkout, or"
+            " `pip install .`"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:
