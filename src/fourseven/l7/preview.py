@@ -192,15 +192,6 @@ class Preview:
             out, write_action_answer(out, capacity, self.request, cython.address(self.context))
         )
 
-    def time_request_head(self, times: cython.long) -> None:
-        """For the benchmark: the same head, over and over."""
-        out: bytearray = bytearray(65536)
-        to: cython.p_char = out
-        _: cython.long
-        with cython.nogil:
-            for _ in range(times):
-                write_request_head(to, 65536, self.request, cython.address(self.context))
-
 
 def fill(preview, into, headers):
     at: uint32_t

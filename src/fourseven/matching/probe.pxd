@@ -3,9 +3,6 @@ from fourseven.native.arena cimport Arena
 from fourseven.protocols.message cimport Request, Span
 from fourseven.snapshot.layout cimport Listener
 
-cdef extern from "<time.h>" nogil:
-    int CLOCK_THREAD_CPUTIME_ID     # the machine may be shared
-
 cdef class Probe:
     cdef Arena *arena
     cdef MatchScratch *scratch

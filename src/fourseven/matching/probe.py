@@ -1,4 +1,4 @@
-"""The window through which tests and measurements look at a routing table.
+"""The window through which tests look at a routing table.
 
 A Probe packs routes into an arena of its own and fills a request from Python values, so that
 matching can be tried without a reader, a socket or a worker.
@@ -11,7 +11,6 @@ import ipaddress
 import itertools
 
 import cython
-from cython.cimports.fourseven.matching.probe import CLOCK_THREAD_CPUTIME_ID
 from cython.cimports.fourseven.matching.program import field_read, row_holds
 from cython.cimports.fourseven.matching.records import ROW_MISS, MatchCursor, MatchRow, MatchTable
 from cython.cimports.fourseven.matching.table import (
@@ -22,7 +21,6 @@ from cython.cimports.fourseven.matching.table import (
     table_build,
 )
 from cython.cimports.fourseven.native.arena import arena_drop, arena_new
-from cython.cimports.fourseven.native.linux import clock_gettime, timespec
 from cython.cimports.fourseven.protocols.message import HEADERS_CAPACITY, Request, Span
 from cython.cimports.fourseven.tls.shown import Shown
 from cython.cimports.libc.stdint import int32_t, uint32_t
@@ -179,29 +177,3 @@ class Probe:
     def limited(self) -> int:
         """Regular expressions that ran into a limit so far."""
         return self.scratch.regex_limited
-
-    def lookup_ns(self, targets, times: int) -> float:
-        """Nanoseconds of this thread's time for a lookup, over (host, path) pairs in turn."""
-        n: uint32_t
-        count: uint32_t = len(targets)
-        rounds: uint32_t = times
-        found: int32_t = 0
-        start: timespec
-        end: timespec
-        spans: cython.pointer[Span] = cython.cast(
-            cython.pointer[Span], calloc(2 * count, cython.sizeof(Span))
-        )
-        if spans is cython.NULL:
-            raise MemoryError
-        for n, (host, path) in enumerate(targets):
-            spans[2 * n] = self.keep(host)
-            spans[2 * n + 1] = self.keep(path)
-        with cython.nogil:
-            clock_gettime(CLOCK_THREAD_CPUTIME_ID, cython.address(start))
-            for n in range(rounds):
-                self.message.host = spans[2 * (n % count)]
-                self.message.path = spans[2 * (n % count) + 1]
-                found += route_find(cython.address(self.listener), self.message, self.scratch)
-            clock_gettime(CLOCK_THREAD_CPUTIME_ID, cython.address(end))
-        free(spans)
-        return ((end.tv_sec - start.tv_sec) * 1e9 + end.tv_nsec - start.tv_nsec) / rounds

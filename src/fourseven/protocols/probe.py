@@ -6,7 +6,6 @@ new place in memory, with `scanned` carried along. It is no part of the path of 
 """
 
 import ipaddress
-import time
 
 import cython
 from cython.cimports.fourseven.protocols.canonical import (
@@ -269,29 +268,6 @@ def twin(name: bytes) -> int:
     """The KnownHeader whose underscore twin the name is, 0 for none."""
     row: cython.pointer[cython.const[Name]] = twin_name(name, len(name))
     return 0 if row is cython.NULL else row.known
-
-
-def request_ns(data: bytes, times=1_000_000) -> float:
-    """Nanoseconds to read the request once, over many times: the caches are warm."""
-    limits = HeadLimits(head_max=32768, headers_max=128, target_max=8192, relax=0)
-    at: cython.p_const_char = data
-    size: uint32_t = len(data)
-    count: cython.long = times
-    scanned: uint32_t
-    _: cython.long
-    message: cython.pointer[Request] = cython.cast(
-        cython.pointer[Request], calloc(1, cython.sizeof(Request))
-    )
-    if message is cython.NULL:
-        raise MemoryError
-    start = time.perf_counter_ns()
-    with cython.nogil:
-        for _ in range(count):
-            scanned = 0
-            read_request(at, size, cython.address(scanned), cython.address(limits), message)
-    spent = time.perf_counter_ns() - start
-    free(message)
-    return spent / times
 
 
 def address_of(address):

@@ -38,7 +38,7 @@ NUMBERS = {
 }
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT, PROG_LOAD = 0, 1, 2, 3, 4, 5
 OBJECT_PIN, OBJECT_GET, TEST_RUN, OBJECT_INFO, PROG_QUERY, TYPES_LOAD = 6, 7, 10, 15, 16, 18
-LOOKUP_BATCH, DELETE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 24, 27, 28, 29, 34
+LOOKUP_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 24, 28, 29, 34
 ATTRIBUTES = 128  # bytes of union bpf_attr that we know; the kernel takes a shorter one as zeros
 LOG = 1 << 20  # bytes; enough for the trace of a few thousand instructions
 LOG_MAX = 1 << 26  # a branching program's trace can be long; the kernel gives no more than 1 GB
@@ -218,19 +218,6 @@ class Table(Descriptor):
         """Was there such a row?"""
         self._key.raw = key
         return self._call(MAP_DELETE, None, "removing from")
-
-    def remove_all(self, keys: bytes, count: int) -> Iterator[int]:
-        """Takes many rows out, in a few calls; says which of the keys had one."""
-        names, size, at = room(keys), self.form.key.size, 0
-        while at < count:
-            where = (ctypes.addressof(names) + at * size, 0, count - at, self.number, 0, 0)
-            result, after = call(DELETE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, *where))
-            if result < 0 and result != -errno.ENOENT:
-                why = f"removing from the map {self.form.name}: {os.strerror(-result)}"
-                raise BpfError(-result, why)
-            (done,) = struct.unpack_from("=I", after, 32)
-            yield from range(at, at + done)
-            at += done + (result < 0)  # the one after them had none
 
     def memory(self) -> mmap.mmap:
         """The rows of a SHARED array themselves: what is written there is so at once, for both."""
