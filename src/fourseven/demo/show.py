@@ -12,6 +12,9 @@ from fourseven.demo.compare import RATE_PER_SECOND, Comparison, Figures
 from fourseven.demo.tour import Seen
 
 
+TOO_LITTLE = "below what can be measured here"  # the machine's noise is larger, even below zero
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """The layer of a visit's listener, and why it goes where it goes, as rich's markup."""
@@ -78,7 +81,13 @@ def figures(found: Comparison) -> list[tuple[str, ...]]:
         return (name, *map(form, ways))
 
     def resting(way: Figures) -> str:
-        return "in the kernel" if way.idle_bytes is None else f"{way.idle_bytes:,.0f} bytes"
+        if way.idle_bytes is None:
+            return "in the kernel"
+        return f"{way.idle_bytes:,.0f} bytes" if way.idle_bytes >= 1 else TOO_LITTLE
+
+    def added(way_us: float, direct_us: float) -> str:
+        more_us = way_us - direct_us
+        return f"+{more_us:.0f} µs" if more_us >= 1 else TOO_LITTLE
 
     pace = f"{RATE_PER_SECOND:,}/s"
     direct = found.direct
@@ -86,8 +95,8 @@ def figures(found: Comparison) -> list[tuple[str, ...]]:
         each("requests a second, one worker", lambda way: f"{way.requests_per_second:,.0f}"),
         each("CPU time per request", lambda way: f"{way.cpu_us:.1f} µs"),
         each("the same with client and origin", lambda way: f"{way.path_us:.1f} µs"),
-        each(f"added latency, p50 at {pace}", lambda way: f"{way.p50_us - direct.p50_us:+.0f} µs"),
-        each(f"added latency, p99 at {pace}", lambda way: f"{way.p99_us - direct.p99_us:+.0f} µs"),
+        each(f"added latency, p50 at {pace}", lambda way: added(way.p50_us, direct.p50_us)),
+        each(f"added latency, p99 at {pace}", lambda way: added(way.p99_us, direct.p99_us)),
         each("memory per resting connection", resting),
     ]
 
