@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,7 @@ LIBRARY = BUILD / "lib"
 CORPUS = BUILD / "corpus"
 FOUND = BUILD / "found"
 HARNESS = BUILD / "harness"
+PREFIX = "fourseven-fuzz-"
 RUNS = 1_000_000  # of each reader: what the project promises for a release
 SLOWER = 50  # times that a session's execution takes longer than a reader's
 # bytes; heads 1024
@@ -232,8 +234,9 @@ def dictionary_of(target: str) -> Path:
     return HERE / ("http2.dict" if target in SESSIONS else "http.dict")
 
 
-def environment(target: str) -> dict[str, str]:
+def environment(target: str, folder: str) -> dict[str, str]:
     return os.environ | {
+        "TMPDIR": folder,  # sockets of the sessions' servers; the harness ends without a clean-up
         "FOURSEVEN_FUZZ": target,
         "FOURSEVEN_FUZZ_MODULE": module_of(target),
         "PYTHONPATH": os.pathsep.join([str(LIBRARY), sysconfig.get_path("purelib")]),
@@ -250,7 +253,7 @@ def fuzz(target: str, runs: int, seconds: int | None) -> bool:
     limit = f"-max_total_time={seconds}" if seconds else f"-runs={runs}"
     log = BUILD / f"{target}.log"
     started = time.monotonic()
-    with log.open("w") as out:
+    with log.open("w") as out, tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         code = subprocess.run(
             [
                 str(HARNESS),
@@ -262,7 +265,7 @@ def fuzz(target: str, runs: int, seconds: int | None) -> bool:
                 "-timeout=5",
                 "-print_final_stats=1",
             ],
-            env=environment(target),
+            env=environment(target, folder),
             stdout=out,
             stderr=out,
             check=False,
@@ -279,6 +282,13 @@ def fuzz(target: str, runs: int, seconds: int | None) -> bool:
         flush=True,
     )
     return code == 0 and executions > 0
+
+
+def replay(file: Path, target: str) -> int:
+    """Runs one input alone; the exit code."""
+    command = [str(HARNESS), str(file)]
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        return subprocess.run(command, env=environment(target, folder), check=False).returncode
 
 
 def main() -> int:
@@ -304,10 +314,7 @@ def main() -> int:
     to_c(modules)
     compile_all(modules)
     if chosen.replay:
-        command = [str(HARNESS), str(chosen.replay)]
-        return max(
-            subprocess.run(command, env=environment(t), check=False).returncode for t in targets
-        )
+        return max(replay(chosen.replay, target) for target in targets)
     results = [
         fuzz(target, chosen.runs, chosen.seconds) for target in targets
     ]  # all of them, whatever one finds
