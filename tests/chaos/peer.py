@@ -8,6 +8,7 @@ length and the CRC of the body that came, `/healthz` with 200. Its standard inpu
     well            at once
     slow SECONDS    every answer that much later, checks included
     errors          500 to all but checks
+    hold            no answer until it is to fare otherwise; then all of them
     tell            prints its counts as one line of JSON, and begins the peaks anew
 
 To kill it, or to hang it (SIGSTOP: its kernel goes on taking connections), is the business of who
@@ -22,11 +23,14 @@ import re
 import select
 import socket
 import sys
+import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
 SIZE = re.compile(rb"[?&]size=(\d+)")
+LOOK_S, LATE_S = 0.1, 0.4  # how often it looks whether it comes to its turn, and from when it does not
 TOOK = re.compile(rb"[?&]took_ms=(\d+)")
 
 
@@ -34,11 +38,12 @@ class Counts:
     def __init__(self) -> None:
         self.asked = self.now = self.open = 0
         self.most = self.most_open = 0
-        self.late_s = 0.0  # the longest that this process did not come to its turn
+        # From when to when (monotonic) this process did not come to its turn.
+        self.late: list[tuple[float, float]] = []
 
     def tell(self) -> dict[str, Any]:
         told = dict(vars(self))
-        self.most, self.most_open, self.late_s = self.now, self.open, 0.0
+        self.most, self.most_open, self.late = self.now, self.open, []
         return told
 
 
@@ -49,6 +54,7 @@ class Peer:
         self.name = name.encode()
         self.delay_s = 0.0
         self.errors = False
+        self.held: list[Callable[[], None]] | None = None
         self.counts = Counts()
         self.watched = select.poll()
 
@@ -58,6 +64,9 @@ class Peer:
             return
         self.delay_s = float(words[1]) if words[0] == "slow" else 0.0
         self.errors = words[0] == "errors"
+        held, self.held = self.held or [], [] if words[0] == "hold" else None
+        for answer in held:
+            answer()
 
 
 class Conversation(asyncio.Protocol):
@@ -105,7 +114,9 @@ class Conversation(asyncio.Protocol):
         counts.most = max(counts.most, counts.now)
         took = TOOK.search(head)
         delay_s = self.peer.delay_s + (int(took[1]) / 1000 if took else 0)
-        if delay_s:
+        if self.peer.held is not None:
+            self.peer.held.append(lambda: self.answer(head, body, check))
+        elif delay_s:
             asyncio.get_running_loop().call_later(delay_s, self.answer, head, body, check)
         else:
             self.answer(head, body, check)
@@ -147,9 +158,10 @@ async def serve(name: str, port: int) -> None:
 
     loop.add_reader(sys.stdin, heard)
     while not ended.done():
-        before = loop.time()
-        await asyncio.wait([ended], timeout=0.1)
-        peer.counts.late_s = max(peer.counts.late_s, loop.time() - before - 0.1)
+        before = time.monotonic()
+        await asyncio.wait([ended], timeout=LOOK_S)
+        if time.monotonic() - before > LOOK_S + LATE_S:
+            peer.counts.late.append((before, time.monotonic()))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ scene sees to the last condition at all times (its anchor), so every GET of a sm
 and must get it whole. The others may fail in the ways of the table below, each only while a server
 was being harmed in that way.
 
+Where the machine let a server that was well wait for its turn longer than a try takes, none was
+well: a request that fails then is not a fault of the balancer's.
+
 Excepted are requests on connections that the engine held when it was killed, and no others: a
 connection that broke then and was not held is a fault.
 
 Every request that is not excepted stands in the access log exactly once, with the status that the
 client saw and a reason that the product names. Lines that the engine had not written when it was
-killed are lost with it: they are of requests that ended in its last half second.
+killed are lost with it: they are of requests that ended in its last second.
 
     who      status  reason        because a server
     POST     500     -             was made to fail: its own answer, which is passed on
@@ -33,7 +36,7 @@ from chaos.clients import LARGE, Request
 from fourseven.worker.worker import Reason
 
 NAMED = {reason.name.removeprefix("REASON_").lower() for reason in Reason}
-UNWRITTEN_S = 0.5  # the log's thread writes several times a second
+UNWRITTEN_S = 1.0  # the log's thread writes several times a second, if it gets its turn
 MARGIN_S = 1.0  # between what happened to a server and when a client could see it
 Why = tuple[str, int, str | None]
 ALLOWED: dict[Why, set[str]] = {
@@ -54,6 +57,9 @@ class Harm:
     began: float
     ended: float | None = None
 
+    def overlaps(self, began: float, ended: float) -> bool:
+        return self.began <= ended and (self.ended is None or self.ended >= began)
+
 
 @dataclass(slots=True)
 class Kill:
@@ -71,8 +77,10 @@ class Run:
     lines: list[dict[str, Any]]
     harms: list[Harm]
     kill: Kill | None = None
+    stalls: list[tuple[float, float]] = field(default_factory=list)  # of the machine, from and to
     outcomes: Counter[Why] = field(default_factory=Counter)
     excepted: int = 0
+    stalled: int = 0
     unwritten: int = 0
 
 
@@ -102,7 +110,7 @@ def _of(run: Run, request: Request, by_id: dict[str, list[dict[str, Any]]]) -> I
     lines = by_id[request.id]
     if not lines and unwritten(run.kill, request):
         run.unwritten += 1
-        if not request.whole:
+        if not request.whole and not explained(run, request):
             yield "failed, and nothing says why"
         return
     if len(lines) != 1:
@@ -111,14 +119,15 @@ def _of(run: Run, request: Request, by_id: dict[str, list[dict[str, Any]]]) -> I
     line = lines[0]
     if line["status"] != request.status:
         yield "the log has another status"
-    kind = "large" if request.size == LARGE else request.method
-    why = (kind, request.status, line["reason"])
+    why = (kind_of(request), request.status, line["reason"])
     run.outcomes[why] += 1
     if request.whole:
         if line["reason"] is not None:
             yield "served, and yet a reason"
         return
-    if why not in ALLOWED:
+    if stalled(run.stalls, request):
+        run.stalled += 1
+    elif why not in ALLOWED:
         yield "failed, and a retry could have saved it"
     elif not ALLOWED[why] & harmed(run.harms, request):
         yield "failed, and nobody was harmed so"
@@ -138,14 +147,28 @@ def unwritten(kill: Kill | None, request: Request) -> bool:
     return request.ended <= kill.at or (request.began < kill.at and request.port in kill.held)
 
 
+def kind_of(request: Request) -> str:
+    return "large" if request.size == LARGE else request.method
+
+
+def explained(run: Run, request: Request) -> bool:
+    """It may have failed in a way of the table, as far as its client can tell."""
+    told = kind_of(request), request.status
+    may = {how for why, hows in ALLOWED.items() if why[:2] == told for how in hows}
+    return stalled(run.stalls, request) or bool(may & harmed(run.harms, request))
+
+
+def stalled(stalls: Iterable[tuple[float, float]], request: Request) -> bool:
+    """The machine stood still in its life, or so shortly before that a server may still be out."""
+    return any(
+        began <= request.ended and ended + MARGIN_S >= request.began for began, ended in stalls
+    )
+
+
 def harmed(harms: Iterable[Harm], request: Request) -> set[str]:
     """How servers were harmed in the life of a request."""
-    return {
-        harm.how
-        for harm in harms
-        if harm.began <= request.ended + MARGIN_S
-        and (harm.ended is None or harm.ended >= request.began - MARGIN_S)
-    }
+    began, ended = request.began - MARGIN_S, request.ended + MARGIN_S
+    return {harm.how for harm in harms if harm.overlaps(began, ended)}
 
 
 def chance(counts: list[int], weights: list[int]) -> float:
