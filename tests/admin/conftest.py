@@ -8,14 +8,14 @@ import pytest
 
 from support.api import Api
 from support.recorder import Recorder
-from support.service import Config, Service
+from support.service import Config, Service, own_host
 
 FULL, LOOK = "full-access-token", "only-looking-token"
 
 
 def config(*servers: str | Config) -> Config:
     return {
-        "admin": {"bind": "127.0.0.1:0", "token": FULL, "read_token": LOOK, "hosts": "lb.example"},
+        "admin": {"bind": f"{own_host()}:0", "token": FULL, "read_token": LOOK, "hosts": "lb.example"},
         "listeners": {
             "web": {
                 "protocol": "http",
@@ -52,4 +52,4 @@ def api(service: Service) -> Iterator[Api]:
 def address(service: Service) -> tuple[str, int]:
     """Of the API, by TCP."""
     found = next(one for one in service.status()["admin"] if one.startswith("tcp:"))
-    return "127.0.0.1", int(found.rpartition(":")[2])
+    return own_host(), int(found.rpartition(":")[2])

@@ -80,7 +80,7 @@ def test_top_in_a_terminal_ends_with_q(service):
                     break
             except OSError:  # the other end is closed
                 break
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     os.close(ours)
 
 

@@ -114,6 +114,9 @@ def test_a_way_can_be_set_up_and_measured(tmp_path):
 
     with Stage(WAYS[works.ROUTING], "cubic") as stage:
         for work in ("requests", "bulk-up", "bulk-down", "ping", "datagrams", "pps-64"):
-            value, error = stage.measure(work, 0.05 if work != "requests" else 1)
+            for _ in range(5):  # a busy machine loses packets and lets requests wait
+                value, error = stage.measure(work, 0.05 if work != "requests" else 1)
+                if not error:
+                    break
             assert not error
             assert value > 0

@@ -156,13 +156,13 @@ def test_publishing_under_load_loses_no_request_and_frees_every_snapshot(plane, 
         plane.publish(plan_for(chosen), {"web": [listening.fileno()]})
         plane.reclaim()
         time.sleep(0.002)
-    until(lambda: len(seen) > 200)
+    plane.publish(plan_for(servers), {"web": [listening.fileno()]})
+    until(lambda: len(seen) > 200 and {body for _, body in seen} == {b"one", b"two", b"three"})
     stop.set()
     for thread in threads:
         thread.join(WAIT_S)
     assert not failures
     assert {status for status, _ in seen} == {200}
-    assert {body for _, body in seen} == {b"one", b"two", b"three"}
     until(lambda: plane.reclaim() == 0)
 
 
@@ -170,6 +170,7 @@ def test_in_flight_returns_to_zero(plane, listening):
     clients = [Client(port(listening)) for _ in range(8)]
     for client in clients:
         assert client.ask()[0] == 200
+    until(lambda: plane.counters()["workers"]["requests"] >= len(clients))
     until(lambda: all(s["in_flight"] == 0 for s in plane.counters()["servers"].values()))
     assert plane.counters()["workers"]["requests"] == len(clients)
 

@@ -54,11 +54,14 @@ class Stage:
     async def status(self) -> dict:
         return (await self.ask("status"))["status"]
 
-    async def served_by(self) -> int:
-        """The process id of the engine that takes a connection."""
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         address = (await self.status())["listeners"][0][2]
         host, port = address.removeprefix("tcp://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+        return await asyncio.open_connection(host, int(port))
+
+    async def served_by(self) -> int:
+        """The process id of the engine that takes a connection."""
+        reader, writer = await self.connect()
         pid = int(await asyncio.wait_for(reader.read(), 20))
         writer.close()
         return pid
@@ -67,7 +70,6 @@ class Stage:
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch) -> Callable[[Callable[[Stage], Awaitable[None]]], None]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    monkeypatch.setattr(supervisor, "OVERTIME_S", 0.3)
     monkeypatch.setattr(supervisor, "TWICE_S", 0.0)
 
     def run(scene: Callable[[Stage], Awaitable[None]]) -> None:
@@ -223,8 +225,12 @@ def test_restarts_come_at_once_then_ever_later():
 def test_a_reload_ends_the_wait_of_a_crash_loop(play, monkeypatch):
     async def scene(stage: Stage) -> None:
         monkeypatch.setattr(supervisor, "restart_delay_s", lambda crashes: 0 if crashes < 2 else 60)
+        monkeypatch.setattr(supervisor, "LIVED_S", 1e9)  # however long one waits for its turn
         stage.start("brief")
-        await stage.told("READY=1")
+        for _ in range(3):
+            await stage.told("READY=1")
+            _, writer = await stage.connect()  # which ends it
+            writer.close()
         while (await stage.status())["restarts"] < 3:
             await asyncio.sleep(0.02)
         stage.file.write_text("serve")
@@ -278,7 +284,9 @@ def test_a_second_signal_cuts(play):
     play(scene)
 
 
-def test_the_deadline_cuts_an_engine_that_does_not_end(play):
+def test_the_deadline_cuts_an_engine_that_does_not_end(play, monkeypatch):
+    monkeypatch.setattr(supervisor, "OVERTIME_S", 0.3)
+
     async def scene(stage: Stage) -> None:
         stage.start("stubborn")
         await stage.told("READY=1")

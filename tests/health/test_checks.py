@@ -15,6 +15,7 @@ import yaml
 
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
+from fourseven.health import http
 from fourseven.health.command import Command
 from fourseven.health.connect import Target, why
 from fourseven.health.http import Http
@@ -22,6 +23,7 @@ from fourseven.health.inward import Ways
 from fourseven.health.tcp import Tcp
 from fourseven.health.tls import Tls
 from fourseven.protocols import probe
+from support.service import settled
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"
 
@@ -50,6 +52,10 @@ def server(answer: bytes | None, context: ssl.SSLContext | None = None, family=s
             got.append(data)
             if data and answer is not None:
                 taken.sendall(answer)
+                if context is None:  # a close before all is read would be a reset
+                    taken.shutdown(socket.SHUT_WR)
+                    while taken.recv(4096):
+                        pass
             elif data:
                 taken.recv(4096)  # until the other gives up
 
@@ -63,7 +69,7 @@ def server(answer: bytes | None, context: ssl.SSLContext | None = None, family=s
             thread.join()
 
 
-def ask(check, address: str, timeout: float = 5.0, port: int = 0) -> str:
+def ask(check, address: str, timeout: float = 20.0, port: int = 0) -> str:
     """The reason why it is not well; "" when it is."""
 
     async def once() -> None:
@@ -77,9 +83,11 @@ def ask(check, address: str, timeout: float = 5.0, port: int = 0) -> str:
     return ""
 
 
-def test_a_check_lets_the_server_end_its_answer():
+def test_a_check_lets_the_server_end_its_answer(monkeypatch):
     """The head is enough to judge, but a reset amid the body is a line in the server's log."""
+    monkeypatch.setattr(http, "LINGER_S", 20.0)  # however long the two wait for their turn
     ended = []
+    whole = asyncio.Event()
 
     async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -91,25 +99,26 @@ def test_a_check_lets_the_server_end_its_answer():
         await writer.drain()
         ended.append(writer.is_closing())
         writer.close()
+        whole.set()
 
     async def once() -> None:
         serving = await asyncio.start_server(answers, "127.0.0.1", 0)
         host, port = serving.sockets[0].getsockname()
         await Http().ask(Target(f"{host}:{port}"))
-        for _ in range(100):
-            if ended:
-                break
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            await whole.wait()
         serving.close()
 
     asyncio.run(once())
     assert ended == [False]
 
 
-def refusing() -> str:
+@contextlib.contextmanager
+def refusing():
+    """An address where nobody listens, nor can meanwhile."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{bound.getsockname()[1]}"
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 HTTP = {  # the answer, the check's options, what is wrong with it
@@ -160,7 +169,8 @@ def test_over_ipv6_and_at_another_port():
 
 @pytest.mark.parametrize("check", [Tcp(), Http(), Tls()], ids=lambda check: check.key)
 def test_nobody_there(check):
-    assert ask(check, refusing()) == "connection refused"
+    with refusing() as address:
+        assert ask(check, address) == "connection refused"
 
 
 @pytest.mark.parametrize("check", [Http(), Tls()], ids=lambda check: check.key)
@@ -206,9 +216,13 @@ def test_command(tmp_path):
         "exit code 3: it sleeps"
     )
     assert ask(Command(run=("/nowhere/at/all",)), "127.0.0.1:1") == "no such file or directory"
-    text = f"sleep 60 & echo $! > {said}; wait"
-    assert ask(shell(text), "127.0.0.1:1", 0.5) == "no answer in time"
-    assert not alive(int(said.read_text()))  # nor does what it has started live on
+    text = f"sleep 60 & echo $! > {said}.new; mv {said}.new {said}; wait"
+    said.unlink()
+    for patience in (0.5, 5.0, 20.0):  # until the shell has come so far
+        if not said.exists():
+            assert ask(shell(text), "127.0.0.1:1", patience) == "no answer in time"
+    pid = int(said.read_text())
+    assert settled(lambda: not alive(pid))  # nor does what it has started live on
 
 
 def alive(process: int) -> bool:
@@ -222,7 +236,7 @@ def alive(process: int) -> bool:
 # ---- the way that requests go ----
 
 
-def by_the_file(folder: Path, address: str, timeout: float = 5.0, **backend) -> str:
+def by_the_file(folder: Path, address: str, timeout: float = 20.0, **backend) -> str:
     """What the check of a backend in a file finds, spoken to as the file says."""
     said = {"servers": [address], "health": "http", **backend}
     site = {"listeners": {"web": {"bind": ":80", "backend": "all"}}, "backends": {"all": said}}

@@ -72,7 +72,7 @@ class Served:
     def serve(self) -> None:
         taken, _ = self.listening.accept()
         with taken, contextlib.suppress(OSError):
-            taken.settimeout(5)
+            taken.settimeout(20)
             self.talk(taken if self.tls is None else self.tls.wrap_socket(taken, server_side=True))
 
     def talk(self, taken: socket.socket) -> None:
@@ -100,7 +100,7 @@ class Served:
 
 def ask(check: Grpc, address: str, **more) -> str:
     async def once() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await check.ask(Target(address, **more))
 
     try:
@@ -160,9 +160,12 @@ def test_who_speaks_something_else(answer, wanted):
 
         def serve() -> None:
             taken, _ = listening.accept()
-            with taken:
+            with taken, contextlib.suppress(ConnectionResetError):
                 taken.recv(4096)
                 taken.sendall(answer)
+                taken.shutdown(socket.SHUT_WR)
+                while taken.recv(4096):  # a close before all is read would be a reset
+                    pass
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ from fourseven.plan import BackendPlan, HealthPlan, Plan, ServerPlan
 PATIENCE_S = 20.0  # a machine that is shared; a test that passes never waits for it
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        return int(made.getsockname()[1])
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """Where nobody listens, nor can meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
 
 
 def told_of(count: int, begin: Callable[[Knocks], None]) -> dict[object, str]:
@@ -53,8 +56,8 @@ def told_of(count: int, begin: Callable[[Knocks], None]) -> dict[object, str]:
 
 def test_what_comes_out(tmp_path: Path):
     path = str(tmp_path / "listens")
-    closed = free_port()
     with (
+        closed_port() as closed,
         socket.create_server(("127.0.0.1", 0), backlog=64) as one,
         socket.socket(socket.AF_UNIX) as other,
     ):
@@ -108,7 +111,6 @@ def test_which_need_no_name(target: Target, way: object):
 
 def test_a_backend_of_them():
     """Judged as any other check; who leaves the file while it is asked is nobody's."""
-    closed = free_port()
 
     async def scene() -> None:
         changed: list[tuple[str, str]] = []
@@ -135,5 +137,5 @@ def test_a_backend_of_them():
                 await asyncio.sleep(0.01)
         health.stop()
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with closed_port() as closed, socket.create_server(("127.0.0.1", 0)) as listening:
         asyncio.run(scene())

@@ -7,7 +7,7 @@ refuse TEXT      the file is wrong
 greedy           asks for a socket that cannot be had
 crash            ends while it loads
 stubborn         serves, and does not end when it is told to drain
-brief            serves, and crashes 50 ms later
+brief            serves, and crashes when somebody connects
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class FakeEngine:
             self.listening = socket.socket(fileno=fds[0])
             asyncio.get_running_loop().add_reader(self.listening, self.accept)
         self.say("loaded", message, problems=[], shutdown_timeout_ms=200)
-        if self.script == "brief":
-            asyncio.get_running_loop().call_later(0.05, os._exit, 3)
 
     def accept(self) -> None:
         assert self.listening is not None
         client, _ = self.listening.accept()
+        if self.script == "brief":
+            os._exit(3)
         client.sendall(b"%d" % (0 if self.script == "remember" else os.getpid()))
         client.close()
 

@@ -12,6 +12,7 @@ import math
 import socket
 import threading
 import time
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -147,7 +148,7 @@ class MadeUp:
                 "pick_failed": 0,
                 "queued": int(total / 400),
             }
-            shares = {key: 0.6 + 0.8 * (hash(key[1]) % 97) / 97 for key in taking}
+            shares = {key: 0.6 + 0.8 * (like(key) % 97) / 97 for key in taking}
             for key in keys:
                 count = total * shares.get(key, 0) / sum(shares.values())
                 servers[key] = server_row(count, key, key in shares)
@@ -201,14 +202,19 @@ def listener_row(count: int, http: bool, at: int) -> dict[str, Any]:
     return row
 
 
+def like(key: Key) -> int:
+    """A number that is always the same for it."""
+    return zlib.crc32(" ".join(key).encode())
+
+
 def server_row(count: float, key: Key, usable: bool) -> dict[str, Any]:
     whole = int(count)
     return {
         "requests": whole, "connects": whole // 40, "connect_errors": 0 if usable else 31, "timeouts": 0,
         "resets": 0, "bad_answers": 0, "bytes_to": whole * 420, "bytes_from": whole * 9000,
-        "status": [0, 0, whole, 0, 0, 0], "in_flight": hash(key[1]) % 9 if usable and whole else 0,
-        "latency_ns": whole * (1_200_000 + hash(key) % 5_000_000),
-        "ewma_ns": 1_200_000 + hash(key) % 5_000_000 if usable else 0,
+        "status": [0, 0, whole, 0, 0, 0], "in_flight": like(key) % 9 if usable and whole else 0,
+        "latency_ns": whole * (1_200_000 + like(key) % 5_000_000),
+        "ewma_ns": 1_200_000 + like(key) % 5_000_000 if usable else 0,
     }  # fmt: skip
 
 

@@ -78,7 +78,7 @@ class NameServer:
     def _stream(self) -> None:
         taken, _ = self.tcp.accept()
         with taken:
-            taken.settimeout(5)
+            taken.settimeout(20)
             self.by_tcp += 1
             size = struct.unpack("!H", taken.recv(2))[0]
             answer = self._answer(taken.recv(size))

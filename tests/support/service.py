@@ -42,7 +42,7 @@ def proxying(*servers: str, **more: Any) -> Config:
     return {"listeners": {"web": listener}, "backends": {"all": {"servers": list(servers)}}, **more}
 
 
-def settled(look: Callable[[], bool], within_s: float = 10.0) -> bool:
+def settled(look: Callable[[], bool], within_s: float = 30.0) -> bool:
     """Whether it comes true in time; for what gives no sign when it does."""
     until = time.monotonic() + within_s
     while not look():
@@ -50,6 +50,13 @@ def settled(look: Callable[[], bool], within_s: float = 10.0) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def own_host() -> str:
+    """A loopback address of this process alone: a port that is given up there is nobody else's, and
+    one that was bound can be bound again."""
+    pid = os.getpid()
+    return f"127.{47 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}"
 
 
 class Service:
