@@ -15,7 +15,12 @@ FULL, LOOK = "full-access-token", "only-looking-token"
 
 def config(*servers: str | Config) -> Config:
     return {
-        "admin": {"bind": f"{own_host()}:0", "token": FULL, "read_token": LOOK, "hosts": "lb.example"},
+        "admin": {
+            "bind": f"{own_host()}:0",
+            "token": FULL,
+            "read_token": LOOK,
+            "hosts": "lb.example",
+        },
         "listeners": {
             "web": {
                 "protocol": "http",

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import select
 import socket
@@ -30,7 +31,7 @@ from typing import Any
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
 SIZE = re.compile(rb"[?&]size=(\d+)")
-LOOK_S, LATE_S = 0.1, 0.4  # how often it looks whether it comes to its turn, and from when it does not
+LOOK_S, LATE_S = 0.1, 0.4  # how often it looks whether it has its turn; from when it has not
 TOOK = re.compile(rb"[?&]took_ms=(\d+)")
 
 
@@ -150,10 +151,16 @@ async def serve(name: str, port: int) -> None:
     await loop.create_server(lambda: Conversation(peer), sock=listening)
     print(listening.getsockname()[1], flush=True)
 
+    words = b""
+
     def heard() -> None:
-        if line := sys.stdin.readline():
-            peer.obey(line.split())
-        elif not ended.done():
+        """Several lines may have come at once; one that a file object kept would not be heard of."""
+        nonlocal words
+        data = os.read(sys.stdin.fileno(), 4096)
+        *lines, words = (words + data).split(b"\n")
+        for line in lines:
+            peer.obey(line.decode().split())
+        if not data and not ended.done():
             ended.set_result(None)
 
     loop.add_reader(sys.stdin, heard)

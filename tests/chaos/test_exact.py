@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.exact import LIMITS, Limit, verify_limit, verify_rate
+from chaos.exact import LIMITS, Limit, verify_burst, verify_limit, verify_rate
 
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_a_rate(workers: int):
-    """A second is enough: the bounds are a few requests apart, and 1 % is five."""
+    """A second is enough: the bounds are a few requests apart."""
     verify_rate(workers, 0.5)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_a_burst(workers: int):
+    verify_burst(workers)
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.name)
