@@ -44,6 +44,7 @@ LEVELS = {
     "forms_health": 4,
     "forms_resilience": 4,
     "forms_observe": 4,
+    "forms_standing": 4,
     "forms_tls": 4,
     "model": 4,  # its fields are what the registry lists
     "registry": 4,

@@ -8,6 +8,7 @@ Laws: one thread (control) calls it. Workers are joined before any memory goes. 
 a plan names stay open until a later plan has been published and `reclaim` says 0.
 """
 
+import itertools
 import os
 import signal
 import threading
@@ -405,20 +406,7 @@ class DataPlane:
         if workers:
             workers["accepted_by_worker"] = accepted
             workers["filters_held"] = self.numbers.kept.held()
-            workers["faults"] = {
-                fault.name.removeprefix("FAULT_").lower(): n
-                for fault, n in zip(Fault, workers["faults"], strict=False)
-            }
-            workers["uncompressed"] = {
-                skip.name.removeprefix("SKIP_").lower(): n
-                for skip, n in zip(Skip, workers["uncompressed"], strict=False)
-                if skip
-            }
-            for row in ("tls_faults", "tls_server_faults"):
-                workers[row] = {
-                    fault.name.removeprefix("TLS_").lower(): n
-                    for fault, n in zip(TlsFault, workers[row], strict=False)
-                }
+            name_rows(workers)
         listeners: dict = {}
         for (name, _, _), number in self.numbers.listeners.taken.items():
             add_listener(self, listeners.setdefault(name, {}), number)
@@ -443,6 +431,18 @@ class DataPlane:
             if error:
                 return error
         return 0
+
+
+def name_rows(workers: dict) -> None:
+    """What is counted by kind has the kinds' names."""
+    for row, prefix, kinds, first in (
+        ("faults", "FAULT_", Fault, 0),
+        ("uncompressed", "SKIP_", Skip, 1),
+        ("tls_faults", "TLS_", TlsFault, 0),
+        ("tls_server_faults", "TLS_", TlsFault, 0),
+    ):
+        names = [kind.name.removeprefix(prefix).lower() for kind in kinds]
+        workers[row] = dict(itertools.islice(zip(names, workers[row], strict=False), first, None))
 
 
 @cython.cfunc

@@ -4,7 +4,7 @@ Both ends block, so a round trip is a send and a receive at each and no other sy
 left of the time is the path's. Netperf calls this work TCP_RR. demo.load measures requests instead,
 of many connections and at a rate; its waiting for any of them is half as dear as a kernel's path.
 
-Laws: both sockets block, and have TCP_NODELAY; a limit on waiting is the socket's own (SO_RCVTIMEO).
+Laws: both sockets block and have TCP_NODELAY; a limit on waiting is the socket's own (SO_RCVTIMEO).
 """
 
 import cython
