@@ -77,7 +77,8 @@ class ClientCertificates(Form):
 
 
 class Tls(Form):
-    """TLS ends here, and HTTP/1.1 is served inside. Paths are relative to the file's folder."""
+    """TLS ends here. Inside is HTTP, in the versions that http_versions allows, or with protocol: tcp
+    whatever the servers speak. Paths are relative to the file's folder."""
 
     certificates: Annotated[tuple[CertificateFiles, ...], NotEmpty(), BeforeValidator(listed)] = (
         Field(

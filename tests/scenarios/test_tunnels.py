@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import threading
 from collections.abc import Iterator
@@ -194,6 +195,41 @@ def test_a_websocket_lives(websocket: Balancer):
             connection.send(message)
             assert connection.recv(timeout=20) == message
         assert connection.ping().wait(20)
+
+
+def test_pieces_and_close_codes_go_through(stage: Stage):
+    """A message in pieces stays one in pieces, both ways; so does the reason of an end."""
+    ended: queue.Queue[tuple[int | None, str]] = queue.Queue()
+
+    def pieces(connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                got = list(connection.recv_streaming())
+                if got == ["bye"]:
+                    connection.close(4001, "at the server")
+                connection.send(iter(got))
+        assert connection.close_reason is not None
+        ended.put((connection.close_code, connection.close_reason))
+
+    server = serve(pieces, "127.0.0.1", 0)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        balancer = stage.balancer(site(f"127.0.0.1:{server.socket.getsockname()[1]}"))
+        with dial(balancer) as connection:
+            connection.send(iter(["one", "two", "three"]))
+            assert list(connection.recv_streaming()) == ["one", "two", "three"]
+            connection.send("bye")
+            with pytest.raises(ConnectionClosed) as closed:
+                connection.recv(timeout=10)
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "at the server")
+        assert ended.get(timeout=10) == (4001, "at the server")
+        dial(balancer).close(4002, "at the client")
+        assert ended.get(timeout=10) == (4002, "at the client")
+    finally:
+        server.shutdown()
+        serving.join()
 
 
 def test_many_websockets_at_once(websocket: Balancer):

@@ -22,6 +22,8 @@ from fourseven.compiler.shadow import shadowed
 from fourseven.errors import Problem
 from fourseven.features import Need
 from fourseven.l4.abilities import ABILITIES
+from fourseven.forms import MatchForm
+from fourseven.matching.grpc import Grpc
 from fourseven.matching.records import Field
 from fourseven.model import Config
 from fourseven.plan import CertificatePlan, Condition, Expression, Not, Plan
@@ -172,6 +174,32 @@ def nobody_is_asked(config: Config, plan: Plan) -> Iterator[Problem]:
                 yield _warning(config, ("listeners", said(listener.name), "routes", i), text)
 
 
+def calls_without_http2(config: Config, _: Plan) -> Iterator[Problem]:
+    """gRPC is HTTP/2 alone, on both sides."""
+    for name, listener in config.listeners.items():
+        for i, route in enumerate(listener.routes):
+            if not takes_calls_alone(route.match):
+                continue
+            path = ("listeners", name, "routes", i)
+            if "2" not in listener.spoken:
+                text = "no client of gRPC can come in here, for it speaks HTTP/2; give the "
+                text += "listener tls, or http_versions: [1.1, 2]"
+                yield _warning(config, (*path, "match"), text)
+            for backend in sorted({one for one in route.reaches if one in config.backends}):
+                if config.backends[backend].protocol != "h2":
+                    text = f"the servers of {backend!r} are spoken to in HTTP/1.1, and servers of "
+                    text += "gRPC speak HTTP/2; give the backend protocol: h2"
+                    yield _warning(config, path, text)
+
+
+def takes_calls_alone(match: MatchForm | None) -> bool:
+    """Whether a request that is no call of gRPC surely is not taken."""
+    if match is None:
+        return False
+    every = [*match.features(), *(one for part in match.all_ for one in part.features())]
+    return any(isinstance(one, Grpc) for one in every)
+
+
 def looks_at(match: Expression, field: int) -> bool:
     """Whether a condition on this field stands anywhere in it."""
     if isinstance(match, Condition):
@@ -240,6 +268,7 @@ WARNINGS: tuple[Rule, ...] = (
     same_server_twice,
     step_after_the_end,
     nobody_is_asked,
+    calls_without_http2,
     expired_certificate,
     staple_that_is_not_shown,
     certificate_without_a_name,
