@@ -74,6 +74,11 @@ class ClientCertificates(Form):
         "required",
         description="optional: a client may show none; one that does not verify is refused.",
     )
+    crl: Text | None = Field(
+        None,
+        description="PEM: the lists of what these authorities have revoked (CRL), one of each."
+        " Left out: nobody asks.",
+    )
 
 
 class Tls(Form):

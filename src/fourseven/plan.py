@@ -158,6 +158,8 @@ class TlsPlan:
     curves: bytes = b""
     client_authority: bytes = field(default=b"", repr=False)  # PEM; empty: clients are not asked
     client_required: bool = False
+    client_crl: bytes = field(default=b"", repr=False)  # PEM; empty: revocation is not asked about
+    client_crl_until: float = 0.0  # when the first of these lists ends; 0: none does
 
 
 @dataclass(frozen=True, slots=True)

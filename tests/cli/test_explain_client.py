@@ -33,6 +33,12 @@ listeners:
     bind: 0.0.0.0:445
     tls: {certificates: [a.pem]}
     backend: web
+  listed:
+    bind: 0.0.0.0:446
+    tls:
+      certificates: [a.pem]
+      client_certificates: {ca: clients.pem, crl: clients.crl}
+    backend: web
 backends:
   web: {servers: [10.0.0.1:80]}
 """
@@ -51,6 +57,8 @@ ASKED = [
     ("444", "mallory", ["refused   TLS: the client's certificate does not verify"]),
     ("445", "alice", ["certificate is not asked for here", "✓"]),
     ("445", None, ["✓"]),
+    ("446", "alice", ["certificate CN=alice", ", verified"]),
+    ("446", "bob", ["refused   TLS: the client's certificate does not verify: certificate revoked"]),
 ]
 
 
@@ -62,6 +70,7 @@ def file(tmp_path_factory) -> Path:
     (folder / "clients.pem").write_bytes(authority.pem.read_bytes())
     for name in ("alice", "bob"):
         authority.issue(f"{name}.pem", f"{name}@example.com", common_name=name)
+    authority.revoke("clients.crl", str(folder / "bob.pem"))
     (folder / "other").mkdir()
     stranger = Authority(folder / "other").issue("m.pem", "alice@example.com", common_name="alice")
     (folder / "mallory.pem").write_bytes(Path(stranger).read_bytes())

@@ -30,7 +30,19 @@ def authority(tmp_path_factory) -> Authority:
     made.issue("b.pem", "*.b.example")
     made.expired("late.pem", "late.example")
     made.issue("small.pem", "a.example")
+    made.revoke("good.crl")
+    made.revoke("old.crl", days=-1)
+    (made.folder / "bad.crl").write_text(
+        "-----BEGIN X509 CRL-----\nMIIB\n-----END X509 CRL-----\n"
+    )
+    (made.folder / "other").mkdir()
+    other = Authority(made.folder / "other").revoke("other.crl")
+    Path(other).rename(made.folder / "other.crl")
     return made
+
+
+def clients(**more: str) -> dict[str, object]:
+    return {"certificates": ["a.pem"], "client_certificates": {"ca": "ca.pem", **more}}
 
 
 def said(authority: Authority, tls: object, **listener: object) -> list[str]:
@@ -49,6 +61,7 @@ def said(authority: Authority, tls: object, **listener: object) -> list[str]:
 
 def test_what_is_right(authority: Authority):
     assert said(authority, {"certificates": ["a.pem", {"certificate": "b.pem"}]}) == []
+    assert said(authority, clients(crl="good.crl")) == []
 
 
 @pytest.mark.parametrize(
@@ -74,6 +87,11 @@ def test_what_is_right(authority: Authority):
             "these are ciphers of TLS 1.2",
         ),
         ({"certificates": ["a.pem"], "client_certificates": {"ca": "f.yaml"}}, "no certificate"),
+        (clients(crl="gone.pem"), "cannot be read: No such file"),
+        (clients(crl="ca.pem"), "holds no list in PEM"),
+        (clients(crl="bad.crl"), "cannot be read"),
+        (clients(crl="other.crl"), "so all its clients would be refused"),
+        (clients(crl="old.crl"), "so clients of that authority are refused; renew it"),
         ({"certificates": ["late.pem"]}, "expired on 2020-01-10"),
         ({"certificates": ["a.pem", "small.pem"]}, "stands for a.example with a key of ECDSA too"),
     ],

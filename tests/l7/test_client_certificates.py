@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from support.front import Front, Stage
+from support.service import Service, answering, settled
 from support.tls import Authority, TlsWire
+from support.wire import EndedError
 
 ASK = b"GET /x HTTP/1.1\r\nHost: a.example\r\n%s\r\n"
 FACTS = ("verified", "subject", "issuer", "fingerprint", "serial", "san")
@@ -103,6 +106,31 @@ def test_the_facts_as_matches(stage: Stage, authority: Authority, alice: str):
         with TlsWire(balancer.balancer.address, context) as wire:
             for _ in range(2):
                 assert wire.send(ASK % headers).read().body == wanted
+
+
+def test_who_is_revoked(tmp_path: Path):
+    """In both versions; and a new list comes into force by itself."""
+    own = Authority(tmp_path)
+    alice, bob = (own.issue(f"{name}.pem", f"{name}@example.com") for name in ("alice", "bob"))
+    asked = {"ca": "ca.pem", "crl": "r.crl", "mode": "optional"}
+    tls = {"certificates": [own.issue("a.pem", "a.example")], "client_certificates": asked}
+    own.revoke("r.crl", bob)
+
+    def refused(running: Service, certificate: str | None, version: str) -> bool:
+        try:
+            context = own.context(version, certificate=certificate)
+            with TlsWire(running.address(), context) as wire:
+                return wire.send(ASK % b"").read().body != b"in"
+        except (OSError, EndedError):
+            return True
+
+    with Service(answering("in", tls=tls), folder=tmp_path) as running:
+        for version in ("1.2", "1.3"):
+            who = {name: refused(running, name, version) for name in (alice, bob, None)}
+            assert who == {alice: False, bob: True, None: False}
+        own.revoke("r.crl", alice, bob)
+        assert settled(lambda: refused(running, alice, "1.3"), 20), running.words()
+        assert not refused(running, None, "1.3")
 
 
 def test_hsts(stage: Stage, authority: Authority):

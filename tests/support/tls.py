@@ -52,6 +52,24 @@ class Authority:
         day = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
         return self.issue(file, name, not_before=day, not_after=day + datetime.timedelta(days=9))
 
+    def revoke(self, file: str, *certificates: str, days: int = 1) -> str:
+        """The path of a list of these as revoked, that ends in so many days."""
+        now = datetime.datetime.now(datetime.UTC)
+        own = x509.load_pem_x509_certificate(self.pem.read_bytes())
+        day = datetime.timedelta(days=1)
+        made = x509.CertificateRevocationListBuilder().issuer_name(own.subject)
+        made = made.last_update(now - 30 * day).next_update(now + days * day)
+        for path in certificates:
+            one = x509.load_pem_x509_certificate(Path(path).read_bytes())
+            entry = x509.RevokedCertificateBuilder().serial_number(one.serial_number)
+            made = made.add_revoked_certificate(entry.revocation_date(now - day).build())
+        key = serialization.load_pem_private_key(self.ca.private_key_pem.bytes(), None)
+        signed = made.sign(key, hashes.SHA256())  # type: ignore[arg-type]
+        path = self.folder / file
+        path.with_suffix(".new").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        path.with_suffix(".new").rename(path)  # whole, as a renewal should write it
+        return str(path)
+
     def context(self, *version: str, certificate: str | None = None) -> ssl.SSLContext:
         """A client's; version is "1.2" or "1.3"."""
         context = ssl.create_default_context(cafile=str(self.pem))

@@ -56,6 +56,7 @@ def compile_tls(config: Config, name: str, problems: list[Problem]) -> TlsPlan |
     folder = Path(config._source.file if config._source is not None else "").parent
     read = _certificates(said, folder, tell)
     authority = _authority(said, folder, tell)
+    revoked, until = _revoked(said, folder, authority, tell)
     _settings(said, tell)
     if len(problems) > before:
         return None
@@ -74,6 +75,8 @@ def compile_tls(config: Config, name: str, problems: list[Problem]) -> TlsPlan |
         curves=":".join(said.curves or CURVES).encode(),
         client_authority=authority,
         client_required=required,
+        client_crl=revoked,
+        client_crl_until=until,
     )
 
 
@@ -165,6 +168,23 @@ def _authority(said: Tls, folder: Path, tell: Tell) -> bytes:
     return raw
 
 
+def _revoked(said: Tls, folder: Path, authority: bytes, tell: Tell) -> tuple[bytes, float]:
+    """The lists, and when the first of them ends. Without a list of each authority its clients are
+    all refused, which nobody means who names a file of lists."""
+    from fourseven.tls import certificates as files
+
+    if said.client_certificates is None or said.client_certificates.crl is None or not authority:
+        return b"", 0.0
+    path = folder / said.client_certificates.crl
+    try:
+        raw = files.read(path)
+        until = files.revoked_until(raw, path, authority)
+    except files.Refused as refused:
+        tell(("client_certificates", "crl"), str(refused))
+        return b"", 0.0
+    return raw, until
+
+
 def _settings(said: Tls, tell: Tell) -> None:
     """OpenSSL itself is asked whether it knows these words."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -191,5 +211,7 @@ def _files(said: Tls, folder: Path) -> list[Path]:
     every = [one.certificate for one in said.certificates]
     every += [one.key for one in said.certificates if one.key]
     every += [str(_staple_file(one, folder)) for one in said.certificates if one.ocsp != FETCH]
-    every += [said.client_certificates.ca] if said.client_certificates else []
+    if said.client_certificates is not None:
+        every += [said.client_certificates.ca]
+        every += [said.client_certificates.crl] if said.client_certificates.crl else []
     return [folder / one for one in dict.fromkeys(every)]

@@ -218,6 +218,16 @@ def expired_certificate(config: Config, plan: Plan) -> Iterator[Problem]:
             yield _warning(config, path, text)
 
 
+def revocation_out_of_date(config: Config, plan: Plan) -> Iterator[Problem]:
+    now = time.time()
+    for listener in plan.listeners:
+        if listener.tls is not None and 0 < listener.tls.client_crl_until <= now:
+            day = time.strftime("%Y-%m-%d", time.gmtime(listener.tls.client_crl_until))
+            text = f"a list in it ended on {day}, so clients of that authority are refused; renew it"
+            path = ("listeners", said(listener.name), "tls", "client_certificates", "crl")
+            yield _warning(config, path, text)
+
+
 def staple_that_is_not_shown(config: Config, plan: Plan) -> Iterator[Problem]:
     for path, one in _certificates(plan):
         if one.staple_fault:
@@ -270,6 +280,7 @@ WARNINGS: tuple[Rule, ...] = (
     nobody_is_asked,
     calls_without_http2,
     expired_certificate,
+    revocation_out_of_date,
     staple_that_is_not_shown,
     certificate_without_a_name,
     certificate_never_shown,

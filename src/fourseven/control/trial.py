@@ -168,7 +168,7 @@ def shake(listener: ListenerPlan, asked: Asked) -> tuple[Shown | None, str]:
         needed = listener.tls.client_required
         return None, "TLS: a client must show a certificate, and shows none" if needed else ""
     shown = Shown(asked.certificate)
-    fault = shown.fault(listener.tls.client_authority)
+    fault = shown.fault(listener.tls.client_authority, listener.tls.client_crl)
     return shown, f"TLS: the client's certificate does not verify: {fault}" if fault else ""
 
 

@@ -121,6 +121,13 @@ cdef extern from "<openssl/x509.h>" nogil:
     const unsigned char *ASN1_STRING_get0_data(const ASN1_STRING *text)
     int ASN1_STRING_length(const ASN1_STRING *text)
     void X509_free(X509 *certificate)
+    # lists of what an authority has revoked
+    ctypedef struct X509_CRL:
+        pass
+    unsigned long X509_V_FLAG_CRL_CHECK, X509_V_FLAG_CRL_CHECK_ALL
+    int X509_STORE_add_crl(X509_STORE *store, X509_CRL *revoked)
+    int X509_STORE_set_flags(X509_STORE *store, unsigned long flags)
+    void X509_CRL_free(X509_CRL *revoked)
     int X509_STORE_add_cert(X509_STORE *store, X509 *certificate)
     # as a listener verifies a client (tls.shown)
     ctypedef struct X509_STORE_CTX:
@@ -182,6 +189,7 @@ cdef extern from "<openssl/bio.h>" nogil:
 
 cdef extern from "<openssl/pem.h>" nogil:
     X509 *PEM_read_bio_X509(BIO *bio, X509 **to, void *password_callback, void *password)
+    X509_CRL *PEM_read_bio_X509_CRL(BIO *bio, X509_CRL **to, void *password_callback, void *password)
     EVP_PKEY *PEM_read_bio_PrivateKey(BIO *bio, EVP_PKEY **to, void *password_callback, void *password)
 
 cdef extern from "<openssl/ssl.h>" nogil:

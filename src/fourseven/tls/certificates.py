@@ -13,6 +13,7 @@ certificates a reload judges those that are new. A pair is remembered for as lon
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from fourseven.plan import CertificatePlan
 
 FILE_MAX = 1024 * 1024  # Far more than any chain: a wrong file is named before it is all read.
+LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
 RSA_BITS_MIN = 2048  # OpenSSL's own security level refuses less in a handshake.
 # What was judged, by file, chain and key: bytes that the plan holds anyway.
 _PAIRS: WeakValueDictionary[tuple[str, bytes, bytes], CertificatePlan] = WeakValueDictionary()
@@ -56,6 +58,31 @@ def certificates_in(raw: bytes, path: Path) -> list[x509.Certificate]:
     except ValueError:
         text = f"{path} holds no certificate in PEM; it begins with -----BEGIN CERTIFICATE-----"
         raise Refused(text) from None
+
+
+def revoked_until(raw: bytes, path: Path, authority: bytes) -> float:
+    """When the first list of revoked certificates ends (0: none does); each authority has one."""
+    try:
+        lists = [x509.load_pem_x509_crl(found) for found in LIST.findall(raw)]
+    except ValueError:
+        raise Refused(f"{path} holds a list of revoked certificates that cannot be read") from None
+    if not lists:
+        raise Refused(f"{path} holds no list in PEM; it begins with -----BEGIN X509 CRL-----")
+    for one in x509.load_pem_x509_certificates(authority):
+        if not any(_is_list_of(each, one) for each in lists):
+            name = one.subject.rfc4514_string()
+            raise Refused(f"{path} holds no list of {name}, so all its clients would be refused")
+    ends = [one.next_update_utc for one in lists]
+    return min((end.timestamp() for end in ends if end is not None), default=0.0)
+
+
+def _is_list_of(one: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    if one.issuer != authority.subject:
+        return False
+    try:
+        return one.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
+    except (TypeError, UnsupportedAlgorithm):
+        return False
 
 
 def pair(certificate: Path, key: Path) -> CertificatePlan:

@@ -34,6 +34,7 @@ from cython.cimports.fourseven.native.openssl import (
 )
 from cython.cimports.fourseven.protocols.message import FACT_SUBJECT, Span
 from cython.cimports.fourseven.tls.identity import identity_read
+from cython.cimports.fourseven.tls.site import add_revoked
 from cython.cimports.libc.stdlib import free
 
 
@@ -62,8 +63,8 @@ class Shown:
         X509_free(self.first)
         sk_X509_pop_free(self.others, X509_free)
 
-    def fault(self, authority: bytes) -> str:
-        """Why these authorities do not vouch for it; empty: they do."""
+    def fault(self, authority: bytes, revoked: bytes) -> str:
+        """Why these authorities do not vouch for it; empty: they do. `revoked`: their lists."""
         one: cython.pointer[X509]
         bio: cython.pointer[BIO] = BIO_new_mem_buf(
             cython.cast(cython.p_const_char, authority), len(authority)
@@ -78,6 +79,8 @@ class Shown:
             X509_STORE_add_cert(store, one)
             X509_free(one)
         BIO_free(bio)
+        if revoked:
+            add_revoked(store, revoked)
         X509_STORE_CTX_init(context, store, self.first, self.others)
         X509_STORE_CTX_set_default(context, b"ssl_client")
         if X509_verify_cert(context) != 1:

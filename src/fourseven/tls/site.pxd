@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from fourseven.native.arena cimport Arena
-from fourseven.native.openssl cimport SSL, SSL_CTX, X509
+from fourseven.native.openssl cimport SSL, SSL_CTX, X509, X509_STORE
 from fourseven.protocols.message cimport Span
 from fourseven.snapshot.layout cimport Listener
 
@@ -46,6 +46,7 @@ cdef int add_staple(Arena *arena, TlsStaples *staples, SSL_CTX *context, said) e
 cdef int set_up(SSL_CTX *context, plan, void *tickets) except -1
 cdef int set_clients(SSL_CTX *context, plan) except -1
 cdef int add_authorities(SSL_CTX *context, bytes pem, bint named) except -1
+cdef int add_revoked(X509_STORE *store, bytes pem) except -1
 cdef int add_certificate(SSL_CTX *context, said) except -1
 cdef int refused(str what) except -1
 cdef void drop_context(void *context) noexcept nogil

@@ -35,7 +35,10 @@ from cython.cimports.fourseven.native.openssl import (
     SSL_TLSEXT_ERR_OK,
     SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
     SSL_VERIFY_PEER,
+    X509_V_FLAG_CRL_CHECK,
+    X509_V_FLAG_CRL_CHECK_ALL,
     X509,
+    X509_CRL,
     X509_STORE,
     BIO_free,
     BIO_new_mem_buf,
@@ -46,6 +49,7 @@ from cython.cimports.fourseven.native.openssl import (
     OPENSSL_malloc,
     PEM_read_bio_PrivateKey,
     PEM_read_bio_X509,
+    PEM_read_bio_X509_CRL,
     SSL_CTX_add1_chain_cert,
     SSL_CTX_add_client_CA,
     SSL_CTX_check_private_key,
@@ -81,8 +85,11 @@ from cython.cimports.fourseven.native.openssl import (
     SSL_set_tlsext_status_ocsp_resp,
     TLS_server_method,
     TLSEXT_NAMETYPE_host_name,
+    X509_CRL_free,
     X509_free,
     X509_STORE_add_cert,
+    X509_STORE_add_crl,
+    X509_STORE_set_flags,
 )
 from cython.cimports.fourseven.snapshot.hashing import hash_bytes
 from cython.cimports.fourseven.snapshot.layout import (
@@ -223,6 +230,8 @@ def set_clients(context, plan):
     if plan.client_required:
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT
     add_authorities(context, plan.client_authority, True)
+    if plan.client_crl:
+        add_revoked(SSL_CTX_get_cert_store(context), plan.client_crl)
     SSL_CTX_set_verify(context, mode, cython.NULL)
     return 0
 
@@ -245,6 +254,26 @@ def add_authorities(context, pem, named):
     BIO_free(bio)
     if found == 0:
         refused("the certificates of the authorities")
+    ERR_clear_error()
+    return 0
+
+
+def add_revoked(store, pem):
+    """From here on the whole chain of a client is looked up: who is on no list is refused too."""
+    text: bytes = pem
+    bio: cython.pointer[BIO] = BIO_new_mem_buf(cython.cast(cython.p_const_char, text), len(text))
+    one: cython.pointer[X509_CRL]
+    found: cython.int = 0
+    while True:
+        one = PEM_read_bio_X509_CRL(bio, cython.NULL, cython.NULL, cython.NULL)
+        if one is cython.NULL:
+            break
+        found += X509_STORE_add_crl(store, one)
+        X509_CRL_free(one)
+    BIO_free(bio)
+    if found == 0:
+        refused("the lists of revoked certificates")
+    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL)
     ERR_clear_error()
     return 0
 
