@@ -106,6 +106,11 @@ class Tls(Form):
     curves: Annotated[tuple[Text, ...] | None, BeforeValidator(listed)] = Field(
         None, description="For the key exchange, in this order; left out: the profile's."
     )
+    alpn: Annotated[tuple[Text, ...], BeforeValidator(listed)] = Field(
+        (),
+        description="With protocol: tcp, what the servers speak, the best first: a client that offers"
+        " protocols gets the first of these, or is refused. Left out: none is chosen.",
+    )
     client_certificates: ClientCertificates | None = Field(
         None, description="Left out: clients are not asked for one."
     )

@@ -156,6 +156,7 @@ class TlsPlan:
     ciphers: bytes = b""  # of TLS 1.2
     suites: bytes = b""  # of TLS 1.3; empty: OpenSSL's
     curves: bytes = b""
+    protocols: bytes = b""  # as in ALPN, of what is relayed; empty: none is chosen
     client_authority: bytes = field(default=b"", repr=False)  # PEM; empty: clients are not asked
     client_required: bool = False
     client_crl: bytes = field(default=b"", repr=False)  # PEM; empty: revocation is not asked about

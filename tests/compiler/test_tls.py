@@ -73,7 +73,7 @@ def test_what_is_right(authority: Authority):
         ({"certificates": ["f.yaml"]}, "holds no certificate in PEM"),
         ({"certificates": ["ca.pem"]}, "holds no private key"),
         ({"certificates": [{"certificate": "a.pem", "key": "b.pem"}]}, "is not the key of"),
-        ({"certificates": ["a.pem"], "alpn": ["h2"]}, "it belongs to a match"),
+        ({"certificates": ["a.pem"], "alpn": ["h2"]}, "http_versions says what is spoken"),
         ({"certificates": ["a.pem"], "ciphers": "NONSENSE"}, "OpenSSL knows no cipher"),
         ({"certificates": ["a.pem"], "curves": ["X25520"]}, "does not know the curve"),
         ({"certificates": ["a.pem"], "min_version": 1.1}, "is not known here"),
@@ -109,6 +109,22 @@ def test_a_locked_key(authority: Authority):
     (authority.folder / "locked.key").write_bytes(locked)
     found = said(authority, {"certificates": [{"certificate": "a.pem", "key": "locked.key"}]})
     assert "locked with a pass phrase" in found[0]
+
+
+def test_protocols_of_what_is_relayed(authority: Authority):
+    backends = {"all": {"servers": ["127.0.0.1:1"]}}
+    for protocols, words in {"imap": None, "x" * 256: "a protocol has 1 to 255"}.items():
+        tls = {"certificates": ["a.pem"], "alpn": ["h2", protocols]}
+        web = {"bind": "127.0.0.1:1", "protocol": "tcp", "backend": "all", "tls": tls}
+        path = authority.folder / "f.yaml"
+        path.write_text(yaml.safe_dump({"listeners": {"web": web}, "backends": backends}))
+        try:
+            plan = compile_plan(load(path))
+            assert plan.listeners[0].tls is not None
+            assert (words, plan.listeners[0].tls.protocols) == (None, b"\x02h2\x04imap")
+        except ConfigErrors as errors:
+            assert words, errors
+            assert words in str(errors.problems[0])
 
 
 @pytest.mark.parametrize(

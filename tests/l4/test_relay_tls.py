@@ -287,6 +287,38 @@ def test_connections_to_a_server_resume(stage, authority):
     assert server.resumed == [False, True, True]
 
 
+def test_the_protocol_inside_is_agreed(stage, authority):
+    """Of ours the first that the client offers; the server is told which. Without, none is chosen."""
+    table = [
+        (["h2", "imap"], ["imap", "h2"], "h2"),
+        (["h2", "imap"], ["imap"], "imap"),
+        (["h2", "imap"], [], None),
+        (["h2", "imap"], ["pop3"], ssl.SSLError),
+        ([], ["h2"], None),
+    ]
+    for ours, offered, chosen in table:
+        with Server(echo) as server:
+            said = config(authority, server.address, ends=True, begins=False)
+            said["listeners"]["web"]["tls"]["alpn"] = ours
+            said["backends"]["all"]["proxy_protocol"] = "v2"
+            balancer = stage.balancer(said)
+            context = authority.context()
+            if offered:
+                context.set_alpn_protocols(offered)
+            raw = socket.create_connection(balancer.address, PATIENCE_S)
+            if chosen is ssl.SSLError:
+                with raw, pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+                    context.wrap_socket(raw, server_hostname="a.example")
+                continue
+            with context.wrap_socket(raw, server_hostname="a.example") as here:
+                assert here.selected_alpn_protocol() == chosen
+                here.sendall(b"what is inside")
+                told = b""
+                while not told.endswith(b"what is inside"):
+                    told += here.recv(65_536)
+                assert (b"\x01\x00\x02h2" in told) is (chosen == "h2")
+
+
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello"])
 def test_what_is_no_handshake_reaches_no_server(stage, authority, said):
     with Server(echo) as server:

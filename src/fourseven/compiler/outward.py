@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fourseven.addresses import is_host_name
 from fourseven.compiler.peers import is_address, peer_of
-from fourseven.compiler.tls import CURVES, INTERMEDIATE_CIPHERS, VERSIONS, Tell
+from fourseven.compiler.tls import CURVES, INTERMEDIATE_CIPHERS, VERSIONS, Tell, alpn
 from fourseven.errors import Problem
 from fourseven.forms_tls import BackendTls
 from fourseven.model import Config, Server
@@ -30,7 +30,6 @@ SYSTEM_AUTHORITIES = (
     "/etc/ssl/ca-bundle.pem",  # SUSE
     "/etc/ssl/cert.pem",
 )
-PROTOCOL_MAX = 255  # bytes: RFC 7301 3.1 gives its size one byte
 
 
 def compile_outward(config: Config, name: str, problems: list[Problem]) -> OutwardPlan | None:
@@ -49,7 +48,7 @@ def compile_outward(config: Config, name: str, problems: list[Problem]) -> Outwa
     authority, files = _authority(said, folder, tell) if verified else (b"", [])
     certificate = _certificate(said, folder, tell)
     files += [str(folder / one) for one in (said.certificate, said.key) if one]
-    protocols = _protocols(said, tell)
+    protocols = alpn(said.alpn, tell)
     version = VERSIONS[said.min_version]
     common = repr((authority, verified, certificate, version, protocols)).encode()
     rule = PeerRule(said.name or "", said.sni or "", common)
@@ -121,15 +120,3 @@ def _certificate(said: BackendTls, folder: Path, tell: Tell) -> CertificatePlan 
     except files.Refused as refused:
         tell(("certificate",), str(refused))
         return None
-
-
-def _protocols(said: BackendTls, tell: Tell) -> bytes:
-    """As on the wire: each with its size before it."""
-    wire = b""
-    for i, one in enumerate(said.alpn):
-        raw = one.encode()
-        if not 0 < len(raw) <= PROTOCOL_MAX:
-            tell(("alpn", i), f"{one[:40]!r} has {len(raw)} bytes; a protocol has 1 to 255")
-            continue
-        wire += bytes([len(raw)]) + raw
-    return wire

@@ -37,6 +37,7 @@ INTERMEDIATE_CIPHERS = ":".join(
 )
 CURVES = ("X25519", "prime256v1", "secp384r1")
 FETCH = "fetch"
+PROTOCOL_MAX = 255  # bytes of its name: one byte says how many (RFC 7301 3.1)
 VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
 PROFILES = {"intermediate": "1.2", "modern": "1.3"}
 
@@ -58,6 +59,9 @@ def compile_tls(config: Config, name: str, problems: list[Problem]) -> TlsPlan |
     authority = _authority(said, folder, tell)
     revoked, until = _revoked(said, folder, authority, tell)
     _settings(said, tell)
+    if said.alpn and config.listeners[name].protocol != "tcp":
+        tell(("alpn",), "with HTTP inside, http_versions says what is spoken; write that instead")
+    protocols = alpn(said.alpn, tell)
     if len(problems) > before:
         return None
     names, sets = arrange(read)
@@ -73,6 +77,7 @@ def compile_tls(config: Config, name: str, problems: list[Problem]) -> TlsPlan |
         ciphers=(said.ciphers or INTERMEDIATE_CIPHERS).encode(),
         suites=":".join(said.suites or ()).encode(),
         curves=":".join(said.curves or CURVES).encode(),
+        protocols=protocols,
         client_authority=authority,
         client_required=required,
         client_crl=revoked,
@@ -205,6 +210,18 @@ def _settings(said: Tls, tell: Tell) -> None:
         except (ValueError, ssl.SSLError):
             text = f"OpenSSL does not know the curve {curve!r}; write e.g. {', '.join(CURVES)}"
             tell(("curves", i), text)
+
+
+def alpn(names: tuple[str, ...], tell: Tell) -> bytes:
+    """As on the wire: each with its size before it."""
+    wire = b""
+    for i, one in enumerate(names):
+        raw = one.encode()
+        if not 0 < len(raw) <= PROTOCOL_MAX:
+            tell(("alpn", i), f"{one[:40]!r} has {len(raw)} bytes; a protocol has 1 to 255")
+            continue
+        wire += bytes([len(raw)]) + raw
+    return wire
 
 
 def _files(said: Tls, folder: Path) -> list[Path]:

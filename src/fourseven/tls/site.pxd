@@ -33,6 +33,7 @@ cdef struct TlsSite:
     uint32_t context_count
     TlsName *names              # open addressing; a power of two places
     uint32_t name_mask
+    Span protocols              # of what is relayed, as in ALPN; empty: none is chosen
 
 # From plan.TlsPlan. ValueError says what OpenSSL does not take.
 cdef TlsSite *site_build(Arena *arena, plan, void *tickets) except NULL
@@ -52,6 +53,10 @@ cdef int refused(str what) except -1
 cdef void drop_context(void *context) noexcept nogil
 cdef int choose_certificate "fourseven_choose_certificate"(SSL *ssl, int *alert, void *argument) noexcept nogil
 cdef int show_staple "fourseven_show_staple"(SSL *ssl, void *argument) noexcept nogil
+cdef int choose_inside(
+    const TlsSite *site, const unsigned char **out, unsigned char *out_size,
+    const unsigned char *offered, unsigned int size
+) noexcept nogil
 cdef int choose_protocol "fourseven_choose_protocol"(
     SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *offered,
     unsigned int size, void *argument

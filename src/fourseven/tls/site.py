@@ -91,6 +91,7 @@ from cython.cimports.fourseven.native.openssl import (
     X509_STORE_add_crl,
     X509_STORE_set_flags,
 )
+from cython.cimports.fourseven.protocols.message import Span
 from cython.cimports.fourseven.snapshot.hashing import hash_bytes
 from cython.cimports.fourseven.snapshot.layout import (
     MODE_HTTP,
@@ -131,6 +132,7 @@ def site_build(arena, plan, tickets):
         arena_on_drop(arena, drop_context, context)
     site.context_count = len(plan.sets)
     fill_names(arena, site, list(plan.names))
+    site.protocols = arena_text(arena, plan.protocols)
     return site
 
 
@@ -415,19 +417,38 @@ def name_find(site, at, size):
 
 
 def choose_protocol(ssl, out, out_size, offered, size, argument):
-    """HTTP/2 before 1.1, of what the listener speaks. A client that offers only others is told so
-    (RFC 7301 3.2).
+    """HTTP/2 before 1.1, of what the listener speaks; of what is relayed, as the file has it. A
+    client that offers only others is told so (RFC 7301 3.2).
     """
     plan: cython.pointer[cython.pointer[cython.const[Listener]]] = cython.cast(
         cython.pointer[cython.pointer[cython.const[Listener]]], SSL_get_app_data(ssl)
     )
     spoken: uint32_t = 0 if plan[0] is cython.NULL else plan[0].protocols
     if plan[0] is not cython.NULL and plan[0].mode != MODE_HTTP:
-        return SSL_TLSEXT_ERR_NOACK  # what is inside is not ours to say
+        return choose_inside(
+            cython.cast(cython.pointer[TlsSite], plan[0].tls), out, out_size, offered, size
+        )
     if spoken & PROTOCOL_HTTP2 and offers(out, out_size, offered, size, b"h2", 2):
         return SSL_TLSEXT_ERR_OK
     if spoken & PROTOCOL_HTTP1 and offers(out, out_size, offered, size, b"http/1.1", 8):
         return SSL_TLSEXT_ERR_OK
+    return SSL_TLSEXT_ERR_ALERT_FATAL
+
+
+def choose_inside(site, out, out_size, offered, size):
+    ours: Span
+    at: uint32_t = 0
+    length: uint32_t
+    if site is cython.NULL:
+        return SSL_TLSEXT_ERR_NOACK
+    ours = site.protocols
+    if ours.size == 0:
+        return SSL_TLSEXT_ERR_NOACK  # what is inside is not ours to say
+    while at < ours.size:
+        length = cython.cast(cython.uchar, ours.at[at])
+        if offers(out, out_size, offered, size, ours.at + at + 1, length):
+            return SSL_TLSEXT_ERR_OK
+        at += 1 + length
     return SSL_TLSEXT_ERR_ALERT_FATAL
 
 
