@@ -59,10 +59,10 @@ WARNINGS = {
         "    routes:\n"
         "      - {match: {grpc: shop.Orders}, backend: web}\n"
         "      - {match: {not: {grpc: shop.Stock}}, backend: api}\n"
-        "  b: {bind: ':81', http_versions: [1.1, 2], routes: [{match: {all: [{grpc: shop.Orders}, {header: x}]}, backend: api}]}\n",
+        "  b: {bind: ':81', http_versions: [1.1, 2], routes: [{match: {all: [{grpc: shop.Orders}, {method: POST}]}, backend: api}]}\n",
         [
             "f.yaml:5:9: warning: listeners.a.routes[0]: the servers of 'web' are spoken to in HTTP/1.1, and servers of gRPC speak HTTP/2; give the backend protocol: h2",
-            "f.yaml:5:10: warning: listeners.a.routes[0].match: no client of gRPC can come in here, for it speaks HTTP/2; give the listener tls, or http_versions: [1.1, 2]",
+            "f.yaml:5:17: warning: listeners.a.routes[0].match: no client of gRPC can come in here, for it speaks HTTP/2; give the listener tls, or http_versions: [1.1, 2]",
             "f.yaml:7:54: warning: listeners.b.routes[0]: the servers of 'api' are spoken to in HTTP/1.1, and servers of gRPC speak HTTP/2; give the backend protocol: h2",
         ],
     ),

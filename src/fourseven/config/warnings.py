@@ -178,18 +178,21 @@ def calls_without_http2(config: Config, _: Plan) -> Iterator[Problem]:
     """gRPC is HTTP/2 alone, on both sides."""
     for name, listener in config.listeners.items():
         for i, route in enumerate(listener.routes):
-            if not takes_calls_alone(route.match):
-                continue
-            path = ("listeners", name, "routes", i)
-            if "2" not in listener.spoken:
-                text = "no client of gRPC can come in here, for it speaks HTTP/2; give the "
-                text += "listener tls, or http_versions: [1.1, 2]"
-                yield _warning(config, (*path, "match"), text)
-            for backend in sorted({one for one in route.reaches if one in config.backends}):
-                if config.backends[backend].protocol != "h2":
-                    text = f"the servers of {backend!r} are spoken to in HTTP/1.1, and servers of "
-                    text += "gRPC speak HTTP/2; give the backend protocol: h2"
-                    yield _warning(config, path, text)
+            if takes_calls_alone(route.match):
+                yield from _where_http1_is(config, name, i)
+
+
+def _where_http1_is(config: Config, name: str, i: int) -> Iterator[Problem]:
+    listener, path = config.listeners[name], ("listeners", name, "routes", i)
+    if "2" not in listener.spoken:
+        text = "no client of gRPC can come in here, for it speaks HTTP/2; give the "
+        text += "listener tls, or http_versions: [1.1, 2]"
+        yield _warning(config, (*path, "match"), text)
+    for backend in sorted({*listener.routes[i].reaches} & {*config.backends}):
+        if config.backends[backend].protocol != "h2":
+            text = f"the servers of {backend!r} are spoken to in HTTP/1.1, and servers of "
+            text += "gRPC speak HTTP/2; give the backend protocol: h2"
+            yield _warning(config, path, text)
 
 
 def takes_calls_alone(match: MatchForm | None) -> bool:
@@ -223,7 +226,9 @@ def revocation_out_of_date(config: Config, plan: Plan) -> Iterator[Problem]:
     for listener in plan.listeners:
         if listener.tls is not None and 0 < listener.tls.client_crl_until <= now:
             day = time.strftime("%Y-%m-%d", time.gmtime(listener.tls.client_crl_until))
-            text = f"a list in it ended on {day}, so clients of that authority are refused; renew it"
+            text = (
+                f"a list in it ended on {day}, so clients of that authority are refused; renew it"
+            )
             path = ("listeners", said(listener.name), "tls", "client_certificates", "crl")
             yield _warning(config, path, text)
 
