@@ -58,7 +58,11 @@ ASKED = [
     ("445", "alice", ["certificate is not asked for here", "✓"]),
     ("445", None, ["✓"]),
     ("446", "alice", ["certificate CN=alice", ", verified"]),
-    ("446", "bob", ["refused   TLS: the client's certificate does not verify: certificate revoked"]),
+    (
+        "446",
+        "bob",
+        ["refused   TLS: the client's certificate does not verify: certificate revoked"],
+    ),
 ]
 
 

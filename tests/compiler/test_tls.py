@@ -32,9 +32,9 @@ def authority(tmp_path_factory) -> Authority:
     made.issue("small.pem", "a.example")
     made.revoke("good.crl")
     made.revoke("old.crl", days=-1)
-    (made.folder / "bad.crl").write_text(
-        "-----BEGIN X509 CRL-----\nMIIB\n-----END X509 CRL-----\n"
-    )
+    renewed = [(made.folder / f"{name}.crl").read_text() for name in ("old", "good")]
+    (made.folder / "both.crl").write_text("-----BEGIN ???\n" + "what a tool left\n".join(renewed))
+    (made.folder / "bad.crl").write_text("-----BEGIN X509 CRL-----\nMIIB\n-----END X509 CRL-----\n")
     (made.folder / "other").mkdir()
     other = Authority(made.folder / "other").revoke("other.crl")
     Path(other).rename(made.folder / "other.crl")
@@ -62,6 +62,7 @@ def said(authority: Authority, tls: object, **listener: object) -> list[str]:
 def test_what_is_right(authority: Authority):
     assert said(authority, {"certificates": ["a.pem", {"certificate": "b.pem"}]}) == []
     assert said(authority, clients(crl="good.crl")) == []
+    assert said(authority, clients(crl="both.crl")) == []  # the newer list counts
 
 
 @pytest.mark.parametrize(

@@ -109,28 +109,35 @@ def test_the_facts_as_matches(stage: Stage, authority: Authority, alice: str):
 
 
 def test_who_is_revoked(tmp_path: Path):
-    """In both versions; and a new list comes into force by itself."""
+    """In both versions, at every name; and a new list comes into force by itself, if it can serve."""
     own = Authority(tmp_path)
     alice, bob = (own.issue(f"{name}.pem", f"{name}@example.com") for name in ("alice", "bob"))
     asked = {"ca": "ca.pem", "crl": "r.crl", "mode": "optional"}
-    tls = {"certificates": [own.issue("a.pem", "a.example")], "client_certificates": asked}
+    shown = [own.issue("a.pem", "a.example"), own.issue("b.pem", "b.example")]
+    tls = {"certificates": shown, "client_certificates": asked}
     own.revoke("r.crl", bob)
 
-    def refused(running: Service, certificate: str | None, version: str) -> bool:
+    def refused(certificate: str | None, version: str, name: str = "a.example") -> bool:
         try:
             context = own.context(version, certificate=certificate)
-            with TlsWire(running.address(), context) as wire:
-                return wire.send(ASK % b"").read().body != b"in"
+            with TlsWire(running.address(), context, name) as wire:
+                return (
+                    wire.send(ASK.replace(b"a.example", name.encode()) % b"").read().body != b"in"
+                )
         except (OSError, EndedError):
             return True
 
     with Service(answering("in", tls=tls), folder=tmp_path) as running:
         for version in ("1.2", "1.3"):
-            who = {name: refused(running, name, version) for name in (alice, bob, None)}
-            assert who == {alice: False, bob: True, None: False}
+            for name in ("a.example", "b.example"):
+                who = {one: refused(one, version, name) for one in (alice, bob, None)}
+                assert who == {alice: False, bob: True, None: False}
+        (tmp_path / "r.crl").write_text("half of it")
+        assert settled(lambda: "certificates.kept" in running.words(), 20), running.words()
+        assert (refused(alice, "1.3"), refused(bob, "1.3")) == (False, True)
         own.revoke("r.crl", alice, bob)
-        assert settled(lambda: refused(running, alice, "1.3"), 20), running.words()
-        assert not refused(running, None, "1.3")
+        assert settled(lambda: refused(alice, "1.3"), 20), running.words()
+        assert not refused(None, "1.3")
 
 
 def test_hsts(stage: Stage, authority: Authority):

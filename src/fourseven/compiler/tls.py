@@ -182,12 +182,10 @@ def _revoked(said: Tls, folder: Path, authority: bytes, tell: Tell) -> tuple[byt
         return b"", 0.0
     path = folder / said.client_certificates.crl
     try:
-        raw = files.read(path)
-        until = files.revoked_until(raw, path, authority)
+        return files.lists_in(files.read(path, files.LISTS_MAX), path, authority)
     except files.Refused as refused:
         tell(("client_certificates", "crl"), str(refused))
         return b"", 0.0
-    return raw, until
 
 
 def _settings(said: Tls, tell: Tell) -> None:

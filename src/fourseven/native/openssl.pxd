@@ -234,6 +234,12 @@ cdef extern from "<openssl/ssl.h>" nogil:
     int SSL_CTX_check_private_key(const SSL_CTX *context)
     long SSL_CTX_add1_chain_cert(SSL_CTX *context, X509 *certificate)
     X509_STORE *SSL_CTX_get_cert_store(const SSL_CTX *context)
+    void SSL_CTX_set1_cert_store(SSL_CTX *context, X509_STORE *store)
+    ctypedef struct X509_NAMES "STACK_OF(X509_NAME)":
+        pass
+    X509_NAMES *SSL_CTX_get_client_CA_list(const SSL_CTX *context)
+    X509_NAMES *SSL_dup_CA_list(const X509_NAMES *names)
+    void SSL_CTX_set_client_CA_list(SSL_CTX *context, X509_NAMES *names)
     int SSL_CTX_add_client_CA(SSL_CTX *context, X509 *authority)
     ctypedef int (*verify_fn "SSL_verify_cb")(int good, void *store) noexcept nogil
     void SSL_CTX_set_verify(SSL_CTX *context, int mode, verify_fn callback)

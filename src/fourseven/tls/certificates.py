@@ -13,6 +13,7 @@ certificates a reload judges those that are new. A pair is remembered for as lon
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -29,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from fourseven.plan import CertificatePlan
 
 FILE_MAX = 1024 * 1024  # Far more than any chain: a wrong file is named before it is all read.
+LISTS_MAX = 32 * FILE_MAX  # Half a million revoked certificates: an authority splits larger ones.
 LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
 RSA_BITS_MIN = 2048  # OpenSSL's own security level refuses less in a handshake.
 # What was judged, by file, chain and key: bytes that the plan holds anyway.
@@ -39,15 +41,15 @@ class Refused(ValueError):
     """A file that cannot serve; the text says why."""
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, most: int = FILE_MAX) -> bytes:
     """The whole file."""
     try:
         with path.open("rb") as stream:
-            raw = stream.read(FILE_MAX + 1)
+            raw = stream.read(most + 1)
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror}") from None
-    if len(raw) > FILE_MAX:
-        raise Refused(f"{path} is larger than {FILE_MAX} bytes; is it a certificate?")
+    if len(raw) > most:
+        raise Refused(f"{path} is larger than {most} bytes; is it the right file?")
     return raw
 
 
@@ -60,10 +62,13 @@ def certificates_in(raw: bytes, path: Path) -> list[x509.Certificate]:
         raise Refused(text) from None
 
 
-def revoked_until(raw: bytes, path: Path, authority: bytes) -> float:
-    """When the first list of revoked certificates ends (0: none does); each authority has one."""
+def lists_in(raw: bytes, path: Path, authority: bytes) -> tuple[bytes, float]:
+    """The lists of revoked certificates alone, in PEM, and when the first of them is out of date (0:
+    none ever is). Each authority must have one. Of two lists of one authority the later end counts.
+    """
     try:
         lists = [x509.load_pem_x509_crl(found) for found in LIST.findall(raw)]
+        ends = [(one.issuer, one.next_update_utc) for one in lists]
     except ValueError:
         raise Refused(f"{path} holds a list of revoked certificates that cannot be read") from None
     if not lists:
@@ -72,8 +77,12 @@ def revoked_until(raw: bytes, path: Path, authority: bytes) -> float:
         if not any(_is_list_of(each, one) for each in lists):
             name = one.subject.rfc4514_string()
             raise Refused(f"{path} holds no list of {name}, so all its clients would be refused")
-    ends = [one.next_update_utc for one in lists]
-    return min((end.timestamp() for end in ends if end is not None), default=0.0)
+    last: dict[x509.Name, float] = {}
+    for issuer, end in ends:
+        last[issuer] = max(last.get(issuer, 0.0), end.timestamp() if end else math.inf)
+    first = min(last.values())
+    pem = b"".join(one.public_bytes(Encoding.PEM) for one in lists)
+    return pem, 0.0 if first == math.inf else first
 
 
 def _is_list_of(one: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
@@ -81,7 +90,7 @@ def _is_list_of(one: x509.CertificateRevocationList, authority: x509.Certificate
         return False
     try:
         return one.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
-    except (TypeError, UnsupportedAlgorithm):
+    except (TypeError, ValueError, UnsupportedAlgorithm):
         return False
 
 

@@ -42,10 +42,12 @@ cdef int32_t site_find(const TlsSite *site, const char *at, uint32_t size) noexc
 cdef int32_t name_find(const TlsSite *site, const char *at, uint32_t size) noexcept nogil
 
 cdef int fill_names(Arena *arena, TlsSite *site, list names) except -1
-cdef SSL_CTX *new_context(Arena *arena, plan, tuple members, void *tickets) except NULL
+cdef SSL_CTX *new_context(
+    Arena *arena, plan, tuple members, void *tickets, SSL_CTX *first
+) except NULL
 cdef int add_staple(Arena *arena, TlsStaples *staples, SSL_CTX *context, said) except -1
-cdef int set_up(SSL_CTX *context, plan, void *tickets) except -1
-cdef int set_clients(SSL_CTX *context, plan) except -1
+cdef int set_up(SSL_CTX *context, plan, void *tickets, SSL_CTX *first) except -1
+cdef int set_clients(SSL_CTX *context, plan, SSL_CTX *first) except -1
 cdef int add_authorities(SSL_CTX *context, bytes pem, bint named) except -1
 cdef int add_revoked(X509_STORE *store, bytes pem) except -1
 cdef int add_certificate(SSL_CTX *context, said) except -1

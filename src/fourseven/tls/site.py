@@ -56,11 +56,14 @@ from cython.cimports.fourseven.native.openssl import (
     SSL_CTX_free,
     SSL_CTX_get0_certificate,
     SSL_CTX_get_cert_store,
+    SSL_CTX_get_client_CA_list,
     SSL_CTX_new,
+    SSL_CTX_set1_cert_store,
     SSL_CTX_set1_groups_list,
     SSL_CTX_set_alpn_select_cb,
     SSL_CTX_set_app_data,
     SSL_CTX_set_cipher_list,
+    SSL_CTX_set_client_CA_list,
     SSL_CTX_set_ciphersuites,
     SSL_CTX_set_max_proto_version,
     SSL_CTX_set_min_proto_version,
@@ -78,6 +81,7 @@ from cython.cimports.fourseven.native.openssl import (
     SSL_CTX_set_verify,
     SSL_CTX_use_certificate,
     SSL_CTX_use_PrivateKey,
+    SSL_dup_CA_list,
     SSL_get_app_data,
     SSL_get_certificate,
     SSL_get_servername,
@@ -119,6 +123,7 @@ from cython.cimports.libc.time import time
 def site_build(arena, plan, tickets):
     at: cython.int
     context: cython.pointer[SSL_CTX]
+    first: cython.pointer[SSL_CTX] = cython.NULL
     site: cython.pointer[TlsSite] = cython.cast(
         cython.pointer[TlsSite], arena_take(arena, cython.sizeof(TlsSite))
     )
@@ -127,7 +132,8 @@ def site_build(arena, plan, tickets):
         arena_take(arena, cython.sizeof(cython.p_void) * len(plan.sets)),
     )
     for at, members in enumerate(plan.sets):
-        context = new_context(arena, plan, members, tickets)
+        context = new_context(arena, plan, members, tickets, first)
+        first = site.contexts[0] if at else context
         site.contexts[at] = context
         arena_on_drop(arena, drop_context, context)
     site.context_count = len(plan.sets)
@@ -162,13 +168,13 @@ def fill_names(arena, site, names):
     return 0
 
 
-def new_context(arena, plan, members, tickets):
+def new_context(arena, plan, members, tickets, first):
     context: cython.pointer[SSL_CTX] = SSL_CTX_new(TLS_server_method())
     staples: cython.pointer[TlsStaples]
     if context is cython.NULL:
         raise MemoryError
     try:
-        set_up(context, plan, tickets)
+        set_up(context, plan, tickets, first)
         staples = cython.cast(
             cython.pointer[TlsStaples], arena_take(arena, cython.sizeof(TlsStaples))
         )
@@ -185,7 +191,7 @@ def new_context(arena, plan, members, tickets):
     return context
 
 
-def set_up(context, plan, tickets):
+def set_up(context, plan, tickets, first):
     options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION
     identity: bytes = plan.identity
     name: cython.p_const_char = identity
@@ -207,7 +213,7 @@ def set_up(context, plan, tickets):
     if plan.client_authority:
         options |= SSL_OP_NO_TICKET
         SSL_CTX_set_num_tickets(context, 0)
-        set_clients(context, plan)
+        set_clients(context, plan, first)
     else:
         SSL_CTX_set_num_tickets(context, 1)
         SSL_CTX_set_tlsext_ticket_key_evp_cb(context, ticket_key)
@@ -227,14 +233,20 @@ def set_up(context, plan, tickets):
     return 0
 
 
-def set_clients(context, plan):
+def set_clients(context, plan, first):
+    """What vouches for clients is read once, and all contexts share it: there may be a thousand of
+    them, and a list of revoked certificates may be of megabytes."""
     mode: cython.int = SSL_VERIFY_PEER
     if plan.client_required:
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+    SSL_CTX_set_verify(context, mode, cython.NULL)
+    if first is not cython.NULL:
+        SSL_CTX_set1_cert_store(context, SSL_CTX_get_cert_store(first))
+        SSL_CTX_set_client_CA_list(context, SSL_dup_CA_list(SSL_CTX_get_client_CA_list(first)))
+        return 0
     add_authorities(context, plan.client_authority, True)
     if plan.client_crl:
         add_revoked(SSL_CTX_get_cert_store(context), plan.client_crl)
-    SSL_CTX_set_verify(context, mode, cython.NULL)
     return 0
 
 
