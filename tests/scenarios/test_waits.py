@@ -9,6 +9,8 @@ meanwhile, `again` asks again.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import threading
 import time
@@ -167,6 +169,33 @@ def test_a_body_that_keeps_its_rate_is_let_be(stage: Stage):
         wire.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n")
         wire.send_each([b"a" * 200] * 50, 0.02)
         assert wire.read().status == 200
+
+
+@pytest.mark.parametrize("waits_for", ["the client's head", "the server's answer"])
+@again(0.5)
+def test_who_has_kept_his_time_does_not_pay_for_ours(stage: Stage, waits_for: str):
+    """We stand still for longer than the timeouts: what came meanwhile is looked at before them."""
+    front = stage.front({"response_timeout": "500ms"}, head_timeout="500ms", idle_timeout="500ms")
+    go = threading.Event()
+
+    def late(conversation: Conversation, request: Message) -> None:
+        conversation.hold(go)
+        conversation.answer(b"late")
+
+    front.server.on(b"/x", late)
+    with front.wire() as wire:
+        assert wire.send(GOOD).read().status == 200
+        if waits_for == "the server's answer":
+            wire.send(GET)
+            front.server.wait(lambda: len(front.server.heads) == 2)
+        front.balancer.counters()  # it has had its turn, and rests
+        os.kill(front.balancer.pid, signal.SIGSTOP)
+        go.set()
+        if waits_for == "the client's head":
+            wire.send(GET)
+        time.sleep(0.7)  # Time is what this is about.
+        os.kill(front.balancer.pid, signal.SIGCONT)
+        assert wire.read().body == b"late"
 
 
 @contextlib.contextmanager

@@ -212,6 +212,10 @@ def turn(worker):
     wait_ms: int32_t = 0 if worker.again is not cython.NULL else timers_wait_ms(worker)
     release(worker.seen)
     ready: cython.int = epoll_wait(worker.epoll_fd, events, EVENTS_MAX, wait_ms)
+    if ready < 0 and errno == EINTR:
+        # We were stopped and continued. What has come meanwhile goes before the timers that ran out:
+        # whoever has kept his time is not to pay for ours.
+        ready = epoll_wait(worker.epoll_fd, events, EVENTS_MAX, 0)
     if ready < 0 and errno != EINTR:
         fail(worker, errno)
         return errno
