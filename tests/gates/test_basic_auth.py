@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from base64 import b64encode
 
 import pytest
@@ -83,9 +85,11 @@ def test_a_client_that_leaves_and_many_at_once(stage: Stage):
     slow = {"a": USERS["bcrypt"].replace("$04$", "$07$")}
     balancer = stage.balancer(guarded(server.address, {"basic_auth": {"users": slow}}))
     request = asked(b"GET /in", Authorization=basic(b"a:x"))
-    wires = [balancer.wire() for _ in range(400)]  # more than are computed while they come
+    wires = [balancer.wire() for _ in range(200)]
+    os.kill(balancer.pid, signal.SIGSTOP)  # so that it finds all at once
     for wire in wires:
         wire.send(request)
+    os.kill(balancer.pid, signal.SIGCONT)
     statuses = []
     for n, wire in enumerate(wires):
         if n % 2:

@@ -244,15 +244,15 @@ def test_the_share(stage: Stage, protocol: str):
 
 def test_the_same_clients_are_copied(stage: Stage):
     shadow = stage.server("shadow")
-    _, config = mirrored(stage, shadow, share="50%", by={"header": "X-User"})
+    _, config = mirrored(stage, shadow, share="50%", by={"header": "X-User"}, max_in_flight=1000)
     balancer = stage.balancer(config, workers=2)
     for _ in range(2):
-        for user in range(30):
+        for user in range(60):
             assert balancer.get("/", f"X-User: {user}").status == 200
     at_rest(balancer)
     shadow.settle()
     users = [one.get("x-user") for one in shadow.requests]
-    assert 4 < len(set(users)) < 26
+    assert 4 < len(set(users)) < 56  # beyond: once in 10^12 times
     assert sorted(users) == sorted([*set(users), *set(users)])
 
 

@@ -153,7 +153,7 @@ def test_answers_that_are_worth_another_try(stage: Stage, go):
     quick.on(b"/x", refuses)
     with balancer.wire() as wire:
         wire.send(GET)
-        assert failed.wait(10)
+        assert failed.wait(20)
         go.set()
         assert wire.read().body == b"late"
     at_rest(balancer)

@@ -15,6 +15,7 @@ import pytest
 from support.balancer import Balancer, Config, site
 from support.front import Stage
 from support.recorder import Conversation, Recorder
+from support.service import settled
 from support.wire import Message
 
 COOKIE = re.compile(rb"(fourseven_[0-9a-f]{6})=([0-9a-f]{32}); Path=/; HttpOnly; SameSite=Lax")
@@ -185,6 +186,11 @@ def test_a_server_that_is_gone_and_comes_back(stage: Stage):
     assert bodies(balancer, line) == {answer.body}
 
 
+def on_its_way(balancer: Balancer) -> int:
+    row = balancer.counters()["routes"]["web routes[0]"]
+    return int(row["begun"] - row["ended"])
+
+
 @pytest.mark.parametrize("fallback", ["wait", "503"])
 def test_no_other_server_will_do(stage: Stage, fallback: str):
     servers = pair(stage)
@@ -204,6 +210,7 @@ def test_no_other_server_will_do(stage: Stage, fallback: str):
         balancer.order("order", "all", mine.address, False, False)
         with balancer.wire() as wire:
             wire.send(f"GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n".encode())
+            assert settled(lambda: on_its_way(balancer) == 1)
             balancer.order("order", "all", mine.address, True, True)
             assert wire.read().body == answer.body
 

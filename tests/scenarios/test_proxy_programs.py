@@ -82,7 +82,7 @@ def test_others_understand_us(
         until(served, name)
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(20)
 
 
 def test_we_understand_haproxy(stage: Stage, tmp_path: Path, ports: tuple[int, int]):
@@ -101,5 +101,5 @@ def test_we_understand_haproxy(stage: Stage, tmp_path: Path, ports: tuple[int, i
         until(served, "haproxy")
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(20)
     assert front.server.requests[-1].get("x-forwarded-for") == b"127.0.0.9"

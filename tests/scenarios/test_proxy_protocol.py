@@ -507,7 +507,7 @@ def test_the_header_goes_before_tls_to_the_server(stage: Stage, web, authority: 
     config["backends"]["all"]["tls"] = {"ca": str(authority.pem), "name": "a.example"}
     balancer = stage.balancer(config)
     ask = ASK.replace(b"Host: a", b"Host: a.example")
-    raw = socket.create_connection(balancer.address, timeout=8)
+    raw = socket.create_connection(balancer.address, timeout=20)
     raw.sendall(V1)
     with authority.context("1.3").wrap_socket(raw, server_hostname="a.example") as inside:
         inside.sendall(ask)

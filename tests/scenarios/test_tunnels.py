@@ -186,7 +186,7 @@ def websocket(stage: Stage) -> Iterator[Balancer]:
 
 def dial(balancer: Balancer) -> ClientConnection:
     host, port = balancer.address
-    return connect(f"ws://{host}:{port}/chat", max_size=None, proxy=None)
+    return connect(f"ws://{host}:{port}/chat", max_size=None, proxy=None, open_timeout=20)
 
 
 def test_a_websocket_lives(websocket: Balancer):

@@ -34,6 +34,7 @@ from support.wire import (
 )
 
 REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21\x22\x24-\x7e]+ HTTP/1\.1")
+HOLD_S = 3 * WAIT_S  # Whoever waits for what a server holds gives up before it goes on by itself.
 HEAD_MAX = 128 * 1024  # More than the balancer may ever send.
 
 
@@ -65,7 +66,7 @@ class Conversation(Stream):
         self.received += data
         return data
 
-    def hold(self, event: threading.Event, within_s: float = WAIT_S) -> bool:
+    def hold(self, event: threading.Event, within_s: float = HOLD_S) -> bool:
         """Waits for the test to say go."""
         self.awaited = event
         self.resting = True

@@ -87,13 +87,16 @@ class Stream:
         self.socket = connected
         self.buffer = bytearray()
         self.end = OPEN
+        self.met_reset = False  # by a send; a socket tells of it once only
 
     def send(self, *pieces: bytes) -> Stream:
         """Sends all of it; a peer that has already hung up is no error (its answer is read yet)."""
         try:
             for piece in pieces:
                 self.socket.sendall(piece)
-        except (BrokenPipeError, ConnectionResetError):
+        except ConnectionResetError:
+            self.met_reset = True
+        except BrokenPipeError:
             pass
         return self
 
@@ -125,7 +128,7 @@ class Stream:
             self.end = RESET
             return False
         if not data:
-            self.end = CLOSED
+            self.end = RESET if self.met_reset else CLOSED
             return False
         self.buffer += data
         return True
@@ -277,6 +280,7 @@ class Memory(Stream):
     def __init__(self, data: bytes) -> None:
         self.buffer = bytearray(data)
         self.end = CLOSED
+        self.met_reset = False
 
 
 def each_byte(data: bytes) -> list[bytes]:
