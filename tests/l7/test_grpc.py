@@ -11,8 +11,9 @@ import pytest
 
 from support.balancer import Balancer, Config, site
 from support.front import Stage
-from support.grpc_peers import DETAILS, SERVICE, WAIT_S, GrpcClient, GrpcServer
+from support.grpc_peers import DETAILS, SERVICE, GrpcClient, GrpcServer
 from support.tls import Authority
+from support.wire import WAIT_S
 
 Code = grpc.StatusCode
 NAME = "server.example"

@@ -84,7 +84,7 @@ def test_each_key_has_a_limit_of_its_own(stage: Stage):
     second.close()
     go.set()
     assert first.read().status == 200
-    front.server.settle()
+    front.balancer.at_rest()
     for key in ("one", "two"):  # who has left counts no more
         assert front.balancer.get("/", f"X-Key: {key}").status == 200
     first.close()

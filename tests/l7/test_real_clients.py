@@ -30,7 +30,7 @@ def program(name: str) -> str:
 
 
 def run(command: list[str], **more) -> str:
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False, **more)
+    done = subprocess.run(command, capture_output=True, timeout=240, check=False, **more)
     return (done.stdout + done.stderr).decode(errors="replace")
 
 

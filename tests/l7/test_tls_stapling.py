@@ -185,7 +185,7 @@ def test_a_responder_that_fails_is_asked_again(own: OcspAuthority, monkeypatch):
             return stapling.stapled(plan).listeners[0].tls.certificates[0].staple
 
         stapling.use(plan)
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 30)
         shown.append(stapled())
         stapling.close()
         return shown

@@ -15,9 +15,9 @@ from typing import Any
 import grpc
 
 from support.nowhere import claim
+from support.wire import WAIT_S
 
 SERVICE = "test.Echo"
-WAIT_S = 10.0
 DETAILS = bytes(range(256)) * 12  # larger than one line of HTTP/1.1 may be
 
 
