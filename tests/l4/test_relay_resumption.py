@@ -56,14 +56,19 @@ class Client:
         self.context.maximum_version = version
         self.session: ssl.SSLSession | None = None
 
+    def dial(
+        self, relay: Relay, source: str = "127.0.0.1", name: str | None = None
+    ) -> ssl.SSLSocket:
+        raw = socket.create_connection(
+            ("127.0.0.1", relay.port), PATIENCE_S, source_address=(source, 0)
+        )
+        return self.context.wrap_socket(raw, session=self.session, server_hostname=name)
+
     def ask(
         self, relay: Relay, source: str = "127.0.0.1", name: str | None = None
     ) -> tuple[str, bool]:
         """Who answers, and whether the session was taken up again."""
-        raw = socket.create_connection(
-            ("127.0.0.1", relay.port), PATIENCE_S, source_address=(source, 0)
-        )
-        with self.context.wrap_socket(raw, session=self.session, server_hostname=name) as inside:
+        with self.dial(relay, source, name) as inside:
             server = inside.recv(10).decode()
             self.session, again = inside.session, bool(inside.session_reused)
             with contextlib.suppress(OSError):
@@ -73,10 +78,14 @@ class Client:
 
 @pytest.fixture
 def through(relay, serve, pem) -> Callable[..., Relay]:
-    def make(tickets: bool = True, otherwise: str = "balance", **more: object) -> Relay:
+    def make(
+        tickets: bool = True, otherwise: str = "balance", at_once: int = 0, **more: object
+    ) -> Relay:
         servers = [serve(ends_tls(name, pem, tickets)).address for name in NAMES]
         plan = replace(TlsSession(otherwise=otherwise, rows=640).lower(), **more)
-        return relay(servers, workers=2, hello=True, backend={"persistence": plan})
+        return relay(
+            servers, workers=2, hello=True, max_in_flight=at_once, backend={"persistence": plan}
+        )
 
     return make
 
@@ -181,6 +190,36 @@ def test_or_it_is_waited_for(through):
     with pytest.raises(ConnectionResetError):
         client.ask(relay)
     assert counted(relay, "persisted_refused") == 1
+
+
+FULL = {  # by what the file says: what the client meets whose server has no place
+    Fallback.FALLBACK_REBALANCE: "another one, with a handshake of its own",
+    Fallback.FALLBACK_WAIT: "its own one, as soon as there is room",
+    Fallback.FALLBACK_REFUSE: "a reset",
+}
+
+
+@pytest.mark.parametrize("fallback", FULL, ids=FULL.values())
+def test_its_server_is_full(through, fallback: Fallback):
+    relay = through(at_once=1, fallback=int(fallback), wait_ms=60_000)
+    client = Client()
+    with ThreadPoolExecutor(1) as pool:
+        with client.dial(relay) as first:
+            mine, client.session = first.recv(10).decode(), first.session
+            second = pool.submit(client.ask, relay)
+            if fallback == Fallback.FALLBACK_WAIT:
+                until(lambda: relay.sessions() == 2)
+                assert relay.in_flight() == 1
+            elif fallback == Fallback.FALLBACK_REBALANCE:
+                other, again = second.result(PATIENCE_S)
+                assert (other != mine, again) == (True, False)
+            else:
+                with pytest.raises(ConnectionResetError):
+                    second.result(PATIENCE_S)
+            with contextlib.suppress(OSError):
+                first.unwrap()
+        if fallback == Fallback.FALLBACK_WAIT:
+            assert second.result(PATIENCE_S) == (mine, True)
 
 
 def test_a_server_without_tls_is_relayed(relay, serve):
