@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 import trustme
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fourseven.compiler.compile import compile_plan
 from fourseven.config.load import loads
 from fourseven.health import http
+from fourseven.health.answer import Answer
 from fourseven.health.command import Command
-from fourseven.health.connect import Target, why
+from fourseven.health.connect import Target, Unwell, why
 from fourseven.health.http import Http
 from fourseven.health.inward import Ways
 from fourseven.health.tcp import Tcp
@@ -26,6 +29,7 @@ from fourseven.protocols import probe
 from support.service import settled
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @contextlib.contextmanager
@@ -131,6 +135,16 @@ HTTP = {  # the answer, the check's options, what is wrong with it
     "after an interim answer": (b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK, {}, ""),
     "body": (OK, {"body": "ready"}, ""),
     "another body": (OK, {"body": "well"}, "200, but its body does not contain the wanted text"),
+    "a body in chunks that cut the text": (
+        CHUNKED + b"2;x=y\r\nre\r\n3\r\nady\r\n0\r\n\r\n",
+        {"body": "ready"},
+        "",
+    ),
+    "the framing is no body": (
+        CHUNKED + b"5\r\nready\r\n0\r\n\r\n",
+        {"body": "5"},
+        "200, but its body does not contain the wanted text",
+    ),
     "not HTTP": (b"SSH-2.0-OpenSSH\r\n\r\n", {}, "what it says is not HTTP/1"),
     "HTTP/2": (b"HTTP/2.0 200 OK\r\n\r\n", {}, "what it says is not HTTP/1"),
     "half a head": (b"HTTP/1.1 200 OK\r\nA: b\r\n", {}, "the answer has no whole head"),
@@ -150,6 +164,39 @@ def test_http(name):
         assert ask(Http(path="/healthz", **options), address) == wanted
     assert got[0].startswith(b"GET /healthz HTTP/1.1\r\nHost: " + address.encode() + b"\r\n")
     assert got[0].endswith(b"Connection: close\r\n\r\n")
+
+
+def test_an_answer_ends_where_it_says_though_the_connection_stays():
+    """The reason was that no answer came in time, when that time was over."""
+
+    async def judged(*parts: bytes) -> str:
+        reader = asyncio.StreamReader()  # never at its end
+        reader.feed_data(b"".join(parts))
+        async with asyncio.timeout(20):
+            try:
+                await Http(body="well").judge(reader, Answer("GET"))
+            except Unwell as error:
+                return str(error)
+        return ""
+
+    text = "200, but its body does not contain the wanted text"
+    assert asyncio.run(judged(OK)) == text
+    assert asyncio.run(judged(CHUNKED, b"5\r\nready\r\n0\r\n\r\n")) == text
+    assert asyncio.run(judged(b"HTTP/1.1 204 No\r\n\r\n")) == "204" + text[3:]
+    assert asyncio.run(judged(CHUNKED, b"x" * 20_000)) == text
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.data())
+def test_an_answer_is_the_same_however_it_comes(pieces, data):
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in pieces)
+    whole = CHUNKED + chunks + b"0\r\n\r\n"
+    cuts = data.draw(st.lists(st.integers(0, len(whole)), max_size=5))
+    answer, at = Answer("GET"), 0
+    for cut in [*sorted(cuts), len(whole)]:
+        if cut > at:
+            answer.receive(whole[at:cut])
+            at = cut
+    assert (answer.status, bytes(answer.body), answer.ended) == (200, b"".join(pieces), True)
 
 
 def test_http_asks_as_it_is_told():

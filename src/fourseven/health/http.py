@@ -2,11 +2,10 @@
 
 It is sent as requests are: over TLS where the backend has it, behind its PROXY header, and by
 HTTP/2 where the backend's protocol is h2 (`call`). Else the request is HTTP/1.1 with `Connection:
-close`, so the answer ends with the connection and the reader stays small: a status line, the
-head, then bytes. It is a reader for one's own servers, yet it takes nothing for granted: every
-part has a limit, and what is no HTTP is a failure with a name.
+close`, and its answer is read by a reader for one's own servers (`answer`) that yet takes nothing
+for granted: every part has a limit, and what is no HTTP is a failure with a name.
 
-Source: RFC 9112 (4: status line), RFC 9110 (15: status codes).
+Source: RFC 9110 (15: status codes).
 """
 
 from __future__ import annotations
@@ -19,16 +18,15 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from fourseven.features import Check
+from fourseven.health.answer import Answer
 from fourseven.health.call import Call
 from fourseven.health.connect import Target, Unwell
 from fourseven.health.inward import talking
 from fourseven.scalars import TOKEN
 
-HEAD_MAX = 16 * 1024  # bytes until the head must have ended
 BODY_MAX = 256 * 1024  # bytes in which the wanted text is looked for
 LINGER_MAX = 64 * 1024  # bytes that a server may still say when all is known
 LINGER_S = 0.25
-STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 CODES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
 NAME = f"^{TOKEN.pattern}$"
 VALUE = r"^[\t\x20-\x7e]*$"
@@ -87,7 +85,8 @@ class Http(Check):
             return
         async with talking(target) as (reader, writer):
             writer.write(self.request(target))
-            await self.judge(reader)
+            answer = Answer(self.method)
+            await self.judge(reader, answer)
             await linger(reader)
 
     async def call(self, target: Target) -> None:
@@ -130,39 +129,17 @@ class Http(Check):
     def takes(self, status: int) -> bool:
         return any(_holds(one, status) for one in self.status)
 
-    async def judge(self, reader: asyncio.StreamReader) -> None:
+    async def judge(self, reader: asyncio.StreamReader, answer: Answer) -> None:
         """Reads as much of the answer as it takes; Unwell where it is not the wanted one."""
         wanted = self.body.encode()
-        got = b""
-        status = 0
         while True:
-            data = await reader.read(16384)
-            got += data
-            if not status:
-                status, got = self.head(got, ended=not data)
-            if status and wanted in got[:BODY_MAX]:
+            answer.receive(await reader.read(16384))
+            if answer.status and not self.takes(answer.status):
+                raise Unwell(f"status {answer.status}")
+            if answer.status and wanted in answer.body[:BODY_MAX]:
                 return
-            if not data or len(got) >= BODY_MAX:
-                raise Unwell(f"{status}, but its body does not contain the wanted text")
-
-    def head(self, got: bytes, ended: bool) -> tuple[int, bytes]:
-        """The status, and what follows the head; 0 while it has not ended. 1xx are passed over."""
-        while True:
-            end = got.find(b"\r\n\r\n")
-            if end < 0:
-                if ended or len(got) > HEAD_MAX:
-                    raise Unwell("the answer has no whole head" if got else "closed, no answer")
-                return 0, got
-            found = STATUS_LINE.match(got)
-            if found is None:
-                raise Unwell("what it says is not HTTP/1")
-            status = int(found[1])
-            got = got[end + 4 :]
-            if status >= 200:
-                break
-        if not self.takes(status):
-            raise Unwell(f"status {status}")
-        return status, got
+            if answer.ended or len(answer.body) >= BODY_MAX:
+                raise Unwell(f"{answer.status}, but its body does not contain the wanted text")
 
 
 async def linger(reader: asyncio.StreamReader) -> None:
