@@ -117,6 +117,32 @@ def test_answers_of_our_own_have_a_reason(service: Service, server: Recorder):
     assert found == {"action": ("own", 204), "fault": (None, 400), "connect": ("all", 502)}
 
 
+REFUSALS = {  # by a filter of which route, with what
+    "denied": ({"access": {"deny": "127.0.0.1"}}, 403),
+    "password": ({"basic_auth": {"users": {"al": "$6$a$" + 86 * "."}}}, 401),
+    "token": ({"jwt": {"secret": 32 * "s"}}, 401),
+    "ask_failed": ({"forward_auth": {"backend": "nobody", "timeout": "20s"}}, 503),
+    "injected": ({"fault": {"abort": {"share": "100%", "status": 404}}}, 404),
+}
+
+
+def test_each_refusal_has_its_own_reason(service: Service, server: Recorder):
+    """The numbers of reasons have a gap: the log named those above it by others' names."""
+    config = site(server)
+    config["backends"]["nobody"] = {"servers": [{"address": server.address, "maintenance": True}]}
+    config["listeners"]["web"]["routes"] = [
+        {"name": name, "match": {"path": f"/{name}"}, "filters": [refuses], "backend": "all"}
+        for name, (refuses, _) in REFUSALS.items()
+    ]
+    assert service.reload(config)["code"] == 0
+    for name in REFUSALS:
+        service.get(service.address(), f"/{name}")
+    found = {
+        line["route"]: (line["reason"], line["status"]) for line in lines(service, len(REFUSALS))
+    }
+    assert found == {name: (name, status) for name, (_, status) in REFUSALS.items()}
+
+
 def test_the_time_in_the_queue(service: Service, server: Recorder):
     """It was nobody's: not the filters', not the server's."""
     go, waited_s = threading.Event(), 0.1

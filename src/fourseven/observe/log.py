@@ -73,13 +73,15 @@ class AccessLog:
         self.thread = None
 
     def name_reasons(self):
-        """Reasons as the lines name them."""
-        names = [reason.name.removeprefix("REASON_").lower().encode() for reason in Reason]
+        """Reasons as the lines name them, by their numbers, which have gaps."""
+        names = {
+            int(reason): reason.name.removeprefix("REASON_").lower().encode() for reason in Reason
+        }
         at: cython.int
         start: cython.int = 0
-        self.reasons = b"".join(names)
+        self.reasons = b"".join(names.values())
         text: cython.p_const_char = self.reasons
-        for at, name in enumerate(names):
+        for at, name in names.items():
             if at < REASONS_MAX:
                 self.log.reasons[at] = Span(at=text + start, size=len(name))
             start += len(name)
