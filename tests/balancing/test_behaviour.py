@@ -53,6 +53,16 @@ def test_round_robin_without_one_keeps_turns_apart():
     assert all(a != b for a, b in itertools.pairwise(got))
 
 
+def test_a_further_try_takes_no_turn():
+    """It took the next one: of two servers the first was asked first every time, and failed."""
+    backend = probe(RoundRobin(), 1, 1)
+    first = []
+    for at in range(100):
+        first.append(backend.pick())
+        assert backend.pick(random=at << 50, tried=(first[-1],)) == 1 - first[-1]
+    assert first == [0, 1] * 50
+
+
 # ---- least requests ----
 
 

@@ -254,6 +254,8 @@ def test_clients_do_not_see_it(stage: Stage):
     assert seen == [None, None, b"1"]
     assert answer.get("endpoint-load-metrics-bin") is None
     assert counted(balancer, "load_reports", "load_reports_bad") == [3, 0]
+    (load,) = balancer.order("loads", "all", server.address)
+    assert 0.25 < load < 0.5  # between the reports; it was rounded down to 0, so nobody was busy
     server.on(b"", saying(b"X-Load: much\r\n"))
     assert balancer.get("/").get("x-load") is None
     assert counted(balancer, "load_reports", "load_reports_bad") == [3, 1]

@@ -23,6 +23,8 @@ from fourseven.control.dataplane import DataPlane
 from fourseven.health.standing import Order
 from support.turns import caught_up
 
+LOADS_MS = 60_000  # reports of this time count
+
 
 def main() -> None:
     file, workers, files_max, sockets = sys.argv[1:5]
@@ -62,8 +64,13 @@ def obey(plane: DataPlane, fds: dict[str, list[int]]) -> None:
         plane.order(backend, address, Order(usable=usable, persists=persists))
         caught_up(plane)
 
+    def loads(backend: str, *addresses: str) -> list[float | None]:
+        caught_up(plane)
+        return plane.loads(plane.slots_of(backend, addresses), LOADS_MS)
+
     commands = {
         "order": order,
+        "loads": loads,
         "counters": counters,
         "busy": plane.busy,
         "drain": drain,

@@ -272,7 +272,7 @@ class DataPlane:
             if heard_ms == 0 or heard_ms + expires_ms < now_ms:
                 found.append(None)
             else:
-                found.append(load_relaxed_u32(cython.address(slot.load)) / 1024)
+                found.append(load_relaxed_u32(cython.address(slot.load)) / 1024.0)
         return found
 
     def use_secret(self, secret: bytes) -> None:

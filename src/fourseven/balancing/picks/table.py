@@ -5,7 +5,8 @@ server that takes no work is skipped here, and how one skips decides who inherit
 
 - in turn: the turn is used up and the next one is taken, from the cursor that all workers share.
   So the others keep their proportions; stepping on in the table alone would give everything to
-  the neighbour.
+  the neighbour. A further try is drawn and takes no turn: of two servers the failing one would have
+  the first turn of every request, and its twin nothing but second tries.
 - at random: another draw.
 - by hash: the key is hashed again, so the keys of a dead server spread over all others, each key
   always to the same one, and no other key moves. (Random jumps instead of the ring's neighbour:
@@ -45,6 +46,8 @@ def pick_in_turn(backend, pick):
     _turn: uint32_t
     if backend.table_size == 0:
         return -1
+    if pick.tried_count:
+        return pick_at_random(backend, pick)
     for _turn in range(cython.cast(uint32_t, DRAWS_MAX)):
         turn = fetch_add(cython.address(backend.state.cursor), 1)
         at = backend.table[turn % backend.table_size]
