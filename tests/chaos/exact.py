@@ -257,7 +257,7 @@ def reached(limit: Limit, balancer: Balancer, peer: PeerProcess, wires: list[Wir
     peer.say("well")
     statuses = Counter(wire.read(b"GET").status for wire in asking)
     assert statuses == Counter({200: answered}) + Counter(
-        {status: CLIENTS - answered for status in limit.refused}
+        dict.fromkeys(limit.refused, CLIENTS - answered)
     ), (limit.name, statuses)
     assert max(most, peer.tell()[limit.counted]) == limit.most, limit.name
     return answered

@@ -15,7 +15,7 @@ from cython.cimports.libc.stdlib import free, malloc
 
 
 def round_trips(fd, seconds):
-    """The nanoseconds of each. Raises OSError when the connection ends or is silent for too long."""
+    """The nanoseconds of each. Raises OSError when the connection ends or is silent too long."""
     taken_ns: cython.pointer[uint64_t] = cython.cast(
         cython.pointer[uint64_t], malloc(ROOM * cython.sizeof(uint64_t))
     )

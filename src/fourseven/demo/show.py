@@ -11,7 +11,6 @@ from rich.table import Table
 from fourseven.demo.compare import RATE_PER_SECOND, Comparison, Figures
 from fourseven.demo.tour import Seen
 
-
 TOO_LITTLE = "below what can be measured here"  # the machine's noise is larger, even below zero
 
 

@@ -8,7 +8,7 @@ Law: a Refused says which file and what would be right. Dates are not judged her
 certificate is a warning, since no balancer should refuse to start for the date.
 
 The files are read each time, and judged again only where a byte of them is another: of ten thousand
-certificates a reload judges those that are new. A pair is remembered for as long as a plan holds it.
+certificates a reload judges those that are new. A pair is remembered as long as a plan holds it.
 """
 
 from __future__ import annotations
