@@ -14,6 +14,7 @@ import pytest
 
 from support.made_up import TOKEN, Hall
 from support.scenes import BUSY, BUSY_RATES, BUSY_TROUBLES, HOSTILE, hostile, large
+from support.service import settled
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -123,7 +124,7 @@ def test_a_server_is_drained_weighed_and_enabled_by_clicks(hall, opened):
     panel.get_by_role("button", name="As in the file").click()
     panel.get_by_role("button", name="Enable").click()
     until(page, "document.querySelector('#panel .standing strong').textContent === 'up'")
-    assert hall.subject.words() == []
+    assert settled(lambda: hall.subject.words() == [])
 
 
 def test_a_backend_tells_where_its_servers_come_from_and_what_it_met(hall, opened):
@@ -140,7 +141,9 @@ def test_an_open_circuit_is_seen(hall, opened):
     try:
         page = opened(hall)
         page.get_by_role("button", name="the circuit of 10.0.4.3:9000 of api is open").click()
-        assert "open, or half open" in page.locator("#panel-body").inner_text()
+        until(
+            page, "document.querySelector('#panel-body').innerText.includes('open, or half open')"
+        )
         row = server(page, "10.0.4.3:9000")
         assert row.locator(".state").inner_text() == "circuit open"
     finally:
@@ -152,10 +155,30 @@ def test_keys_alone_are_enough(hall, opened):
     target = server(page, "10.0.2.1:8080")
     target.focus()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "panel-title"
+    until(page, "document.activeElement.id === 'panel-title'")
     page.keyboard.press("Escape")
-    assert page.locator("#panel").is_hidden()
+    page.locator("#panel").wait_for(state="hidden")
     assert target.evaluate("one => one === document.activeElement")
+
+
+def test_who_is_typing_is_not_disturbed_by_a_look(hall, opened):
+    page = opened(hall)
+    row = server(page, "10.0.2.1:8080")
+    row.focus()
+    looked(page)
+    assert row.evaluate("one => one === document.activeElement")
+    page.keyboard.press("Enter")
+    weight = page.get_by_label("Weight")
+    weight.fill("47")
+    looked(page)
+    assert weight.evaluate("one => one === document.activeElement && one.value") == "47"
+
+
+def looked(page) -> None:
+    """A state has come and is shown: the page asks for the next one only then."""
+    for _ in range(2):
+        with page.expect_response(lambda answer: answer.url.endswith("/v1/state")):
+            pass
 
 
 def test_everything_that_can_be_used_has_a_name(hall, opened):

@@ -56,8 +56,9 @@ export class Panel {
     if (type === "server") this.form ??= this._form(owner.name, found);
     this._form_follows(found);
     const facts = h("div", {}, ...parts);
-    if (this.form) this.body.replaceChildren(...(this.form.parentNode === this.body ? [facts, this.form] : [facts, this.form]));
-    else this.body.replaceChildren(facts);
+    // A form that stays where it is keeps its focus, and its list keeps open.
+    if (this.form?.parentNode === this.body) this.body.firstChild.replaceWith(facts);
+    else this.body.replaceChildren(...[facts, this.form].filter(Boolean));
   }
 
   _listener(one) {
