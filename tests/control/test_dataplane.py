@@ -33,14 +33,16 @@ class Server:
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.connections: list[socket.socket] = []
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.threads = [threading.Thread(target=self.accept)]
+        self.threads[0].start()
 
     def accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self.socket.accept()
                 self.connections.append(connection)
-                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+                self.threads.append(threading.Thread(target=self.serve, args=(connection,)))
+                self.threads[-1].start()
 
     def serve(self, connection: socket.socket) -> None:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(self.name), self.name)
@@ -53,9 +55,14 @@ class Server:
                     connection.sendall(answer * len(whole))
 
     def close(self) -> None:
-        self.socket.close()
+        self.socket.shutdown(socket.SHUT_RDWR)  # wakes who waits for it; a close alone does not
+        self.threads[0].join()
         for connection in self.connections:
-            connection.close()
+            with contextlib.suppress(OSError):  # it has ended
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join()
+        self.socket.close()
 
 
 class Client:

@@ -102,12 +102,13 @@ def test_a_server_that_answers_with_errors_is_left_out_for_a_while():
         listener = {"protocol": "http", "backend": "all"}
         config = {"listeners": {"web": listener}, "backends": {"all": backend}}
         with Service(config) as service:
+            address = service.address()
 
             def ask() -> list[int]:
                 """How many of ten requests each server got."""
                 before = [server.asked for server in servers]
                 for _ in range(10):
-                    service.get(service.address())
+                    service.get(address)
                 return [server.asked - was for server, was in zip(servers, before, strict=True)]
 
             assert ask() == [5, 5]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from fourseven.demo.processes import stat
 from support.api import Api
 from support.recorder import Conversation, Recorder
 from support.service import Service, answering, own_host, proxying, settled
@@ -180,7 +181,7 @@ def test_a_killed_engine_is_back_and_who_waited_is_served():
         for _ in range(3):
             began = time.monotonic()
             os.kill(service.engine(), signal.SIGKILL)
-            wires = [Wire(address, timeout_s=30) for _ in range(20)]  # the sockets never went away
+            wires = [Wire(address, timeout_s=60) for _ in range(20)]  # the sockets never went away
             for wire in wires:
                 wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             for wire in wires:
@@ -213,15 +214,11 @@ def test_a_killed_supervisor_takes_its_engine_along_and_leaves_its_file(tmp_path
         assert successor.get(address).body == b"first"
         assert "config.last_good" in successor.words()
         half.close()
-        assert settled(lambda: not Path(f"/proc/{engine}/fd").exists() or zombie(engine))
+        assert settled(lambda: not stat(engine))
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["cookie.key"]  # it is for ever
     broken = Service("nonsense: [", folder=tmp_path, wait=False)
     assert broken.wait() == 78
     broken.stop()
-
-
-def zombie(pid: int) -> bool:
-    return ") Z " in Path(f"/proc/{pid}/stat").read_text()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

@@ -14,8 +14,10 @@ from fourseven.control import sockets
 from fourseven.control.notify import Activated
 from fourseven.control.sockets import Sockets, Want
 from support.network import own_network, why_not
+from support.service import own_host
 
-WEB = Want("web", "tcp://127.0.0.1:0")
+HOST = own_host()  # a port that is given up there is nobody else's
+WEB = Want("web", f"tcp://{HOST}:0")
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def port_of(store: Sockets, want: Want) -> int:
     return store[want.key].socks[0].getsockname()[1]
 
 
-def refused(port: int, host: str = "127.0.0.1") -> bool:
+def refused(port: int, host: str = HOST) -> bool:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as client:
         return client.connect_ex((host, port)) == errno.ECONNREFUSED
 
@@ -37,19 +39,19 @@ def refused(port: int, host: str = "127.0.0.1") -> bool:
 def test_opens_what_is_missing_and_keeps_what_is_there(store):
     assert store.open([WEB]) == []
     before = port_of(store, WEB)
-    other = Want("other", "tcp://127.0.0.1:0")
+    other = Want("other", f"tcp://{HOST}:0")
     assert store.open([WEB, other]) == []
     assert port_of(store, WEB) == before != port_of(store, other)
-    assert store[WEB.key].address == f"tcp://127.0.0.1:{before}"
+    assert store[WEB.key].address == f"tcp://{HOST}:{before}"
     assert store[WEB.key].socks[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_all_or_nothing(store):
     store.open([WEB])
-    taken = Want("b", f"tcp://127.0.0.1:{port_of(store, WEB)}")
-    fine = Want("a", "tcp://127.0.0.1:0")
+    taken = Want("b", f"tcp://{HOST}:{port_of(store, WEB)}")
+    fine = Want("a", f"tcp://{HOST}:0")
     (problem,) = store.open([WEB, fine, taken])
-    assert problem.startswith("listeners.b: cannot listen on 127.0.0.1:")
+    assert problem.startswith(f"listeners.b: cannot listen on {HOST}:")
     assert "another process listens there" in problem
     with pytest.raises(KeyError):
         store[fine.key]
@@ -66,12 +68,12 @@ def test_given_up_means_refused_even_if_another_process_still_holds_it(store):
 
 
 def test_udp_has_a_socket_for_each_worker_on_one_port(store):
-    dns = Want("dns", "udp://127.0.0.1:0", copies=3)
+    dns = Want("dns", f"udp://{HOST}:0", copies=3)
     assert store.open([dns]) == []
     names = {sock.getsockname() for sock in store[dns.key].socks}
     assert len(store[dns.key].socks) == 3
     assert len(names) == 1
-    store.keep([Want("dns", "udp://127.0.0.1:0", copies=2)])
+    store.keep([Want("dns", f"udp://{HOST}:0", copies=2)])
     assert len(store[dns.key].socks) == 2
 
 
@@ -138,7 +140,7 @@ def test_each_failure_names_the_mend(store, monkeypatch, number, words):
 
 def given(name: str = "x.socket", kind: int = socket.SOCK_STREAM) -> Activated:
     sock = socket.socket(socket.AF_INET, kind)
-    sock.bind(("127.0.0.1", 0))
+    sock.bind((HOST, 0))
     if kind == socket.SOCK_STREAM:
         sock.listen()
     return Activated(name, sock)
@@ -148,7 +150,7 @@ def test_a_given_socket_is_taken_by_address_let_go_and_taken_again():
     one = given()
     port = one.sock.getsockname()[1]
     store = Sockets([one])
-    web = Want("web", f"tcp://127.0.0.1:{port}")
+    web = Want("web", f"tcp://{HOST}:{port}")
     for _ in range(2):
         assert store.open([web]) == []
         assert store[web.key].socks == [one.sock]
@@ -160,8 +162,8 @@ def test_a_given_socket_is_taken_by_address_let_go_and_taken_again():
 def test_a_given_socket_is_taken_by_the_listeners_name_if_the_kind_fits():
     stream, datagram = given("web"), given("dns", socket.SOCK_DGRAM)
     store = Sockets([stream, datagram])
-    web, dns = Want("web", "tcp://127.0.0.1:0"), Want("dns", "udp://127.0.0.1:0", copies=2)
-    wrong = Want("dns", "tcp://127.0.0.1:0")
+    web, dns = Want("web", f"tcp://{HOST}:0"), Want("dns", f"udp://{HOST}:0", copies=2)
+    wrong = Want("dns", f"tcp://{HOST}:0")
     assert store.open([web, wrong]) == []
     assert store[web.key].socks == [stream.sock]
     assert stream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -179,8 +181,8 @@ def test_a_given_socket_is_taken_by_the_listeners_name_if_the_kind_fits():
 def test_a_failed_open_gives_back_what_systemd_gave():
     one = given("web")
     store = Sockets([one])
-    web = Want("web", "tcp://127.0.0.1:0")
-    taken = Want("b", f"tcp://127.0.0.1:{one.sock.getsockname()[1]}")
+    web = Want("web", f"tcp://{HOST}:0")
+    taken = Want("b", f"tcp://{HOST}:{one.sock.getsockname()[1]}")
     assert store.open([web, taken])
     assert store.open([web]) == []
     assert store[web.key].socks == [one.sock]

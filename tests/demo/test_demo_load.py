@@ -92,7 +92,10 @@ def test_another_status_fails_and_keeps_its_connection(status):
 
 
 def test_a_lost_connection_is_one_failure():
-    answered, failed, *_ = play(lambda far, number: number < 3 and far.sendall(ANSWER))
+    for _ in range(5):  # as in play_well
+        answered, failed, *_ = play(lambda far, number: number < 3 and far.sendall(ANSWER))
+        if answered == 3:
+            break
     assert (answered, failed) == (3, 7)
 
 

@@ -31,7 +31,7 @@ class Reply(NamedTuple):
 class Api:
     """`where` is a unix socket's path or (host, port)."""
 
-    def __init__(self, where: Path | tuple[str, int], timeout_s: float = 20.0) -> None:
+    def __init__(self, where: Path | tuple[str, int], timeout_s: float = 60.0) -> None:
         self.where, self.timeout_s = where, timeout_s
 
     def connect(self) -> socket.socket:

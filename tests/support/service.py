@@ -161,7 +161,7 @@ class Service:
         return pid
 
     def get(self, address: tuple[str, int], target: str = "/") -> Message:
-        with Wire(address, timeout_s=20) as wire:
+        with Wire(address, timeout_s=60) as wire:  # it may wait for the next engine
             wire.send(b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target.encode())
             return wire.read(b"GET")
 
