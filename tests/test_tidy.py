@@ -235,6 +235,7 @@ def depth(node: ast.AST, now: int = 0) -> int:
     return deepest
 
 
+@cache
 def breaches() -> dict[tuple[str, str], list[str]]:
     """(rule, file) -> where it is broken."""
     found: dict[tuple[str, str], list[str]] = {}

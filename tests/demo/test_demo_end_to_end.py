@@ -20,7 +20,7 @@ from fourseven.demo.show import TOO_LITTLE
 from support.network import needs_lab
 
 MARK = "FOURSEVEN_TEST_MARK"  # inherited by all that the demo starts, so that it can be found
-PATIENCE_SECONDS = 180  # of a machine that others keep busy
+PATIENCE_SECONDS = 300  # of a machine that others keep busy
 pytestmark = pytest.mark.timeout(5 * PATIENCE_SECONDS)
 
 
