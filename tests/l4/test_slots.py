@@ -11,6 +11,7 @@ from fourseven.l4 import scan
 from fourseven.l4.bpf.kernel import Table
 from fourseven.l4.bpf.layout import order
 from fourseven.l4.kernel_plan import BY_HASH, MASQUERADE, TCP, UDP, End
+from fourseven.l4.kernel_plane import FlowFilter
 from fourseven.l4.program.slots import HOUSE, SPILLED, SPREAD, STREET, STREET_BITS, WINDOW
 from fourseven.l4.program.tables import (
     BUSY,
@@ -23,7 +24,7 @@ from fourseven.l4.program.tables import (
     USED,
     places_for,
 )
-from fourseven.l4.sweep import Rows
+from fourseven.l4.sweep import Rows, wanted_bytes
 from l4.test_states import ACK, CLIENT, FIN, RST, SERVERS, SYN, Talk, plan, service
 from support.network import why_not
 from support.one_way import Stage, one_way
@@ -186,8 +187,8 @@ def test_memory_that_does_not_fit_is_refused():
                 scan.mark(*short, bytearray(8))
         with pytest.raises(ValueError, match="no power of two"):
             scan.mark((63).to_bytes(8, "little") + of.form[8:], *whole[1:], bytearray(8))
-        with pytest.raises(ValueError, match="no such place"):
-            scan.other(*whole, 64)
         with pytest.raises(ValueError, match="no filter"):
-            scan.choose(b"", *whole, 0, 64, memoryview(bytearray(256)).cast("I"))
+            scan.tell(b"", *whole, 0, 64, 0, 100, bytearray(256))
+        with pytest.raises(ValueError, match="has ticks"):
+            scan.tell(wanted_bytes(FlowFilter()), *whole, 0, 64, 0, 0, bytearray(256))
     assert SEED.size == 8

@@ -10,21 +10,19 @@ come at once.
 
 from __future__ import annotations
 
-import heapq
 import ipaddress
 import itertools
-import json
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import click
 
 from fourseven.cli.run import RUNTIME_DIR
 from fourseven.control import remains
 from fourseven.errors import FoursevenError
-from fourseven.l4 import pins
+from fourseven.l4 import lines, pins, records
 from fourseven.l4.kernel_plan import MAPPED, TRANSPORTS, End, address_bits
 from fourseven.l4.kernel_plane import (
     CLOSED,
@@ -33,21 +31,14 @@ from fourseven.l4.kernel_plane import (
     NEW,
     OPENING,
     FlowFilter,
-    FlowRecord,
 )
-from fourseven.units import format_duration, format_size
 
 STATES = (NEW, OPENING, ESTABLISHED, CLOSING, CLOSED)
 LIMIT = 100  # a few screens; --limit 0 shows all
 ALL = (1 << 128) - 1
-NAMES = {number: name for name, number in TRANSPORTS.items()}
-SORTS: dict[str, Callable[[FlowRecord], int]] = {
-    "bytes": lambda one: one.bytes_in + one.bytes_out,
-    "packets": lambda one: one.packets_in + one.packets_out,
-    "age": lambda one: one.age_ms,
-    "idle": lambda one: one.idle_ms,
-}
-Row = tuple[str, FlowRecord]  # the plane that has it
+SIZE = records.FORM.size
+PAGE = 4096  # flows that are written at once
+Rows = tuple[str, bytes]  # the plane that has them, and their records
 
 
 @click.command()
@@ -59,7 +50,7 @@ Row = tuple[str, FlowRecord]  # the plane that has it
 @click.option("--older", type=float, default=0, help="Seconds since it began, at least.")
 @click.option("--idle", type=float, default=0, help="Seconds without a packet, at least.")
 @click.option("--bytes", "size", type=int, default=0, help="Both ways together, at least.")
-@click.option("--sort", type=click.Choice(list(SORTS)), help="The largest first.")
+@click.option("--sort", type=click.Choice(list(records.SORTS)), help="The largest first.")
 @click.option("--limit", type=int, default=LIMIT, show_default=True, help="0: all of them.")
 @click.option("--count", is_flag=True, help="Only how many there are.")
 @RUNTIME_DIR
@@ -86,43 +77,60 @@ def flows(  # noqa: PLR0917 - click passes each by its name
         vip=place(vip) if vip else None,
         server=place(server) if server else None,
         states=frozenset(states),
+        older_ms=round(older * 1000),
+        idle_ms=round(idle * 1000),
+        bytes_least=size,
     )
-
-    def fits(one: FlowRecord) -> bool:
-        old = one.age_ms >= older * 1000 and one.idle_ms >= idle * 1000
-        return old and one.bytes_in + one.bytes_out >= size
-
     with ExitStack() as opened:
-        found = (row for row in everywhere(runtime_dir, wanted, opened) if fits(row[1]))
+        found = everywhere(runtime_dir, wanted, opened)
         if count:
-            print(sum(1 for _ in found))
+            print(sum(len(some) // SIZE for _, some in found))
             return
         rows = chosen(found, sort, limit)
-        if form == "json":
-            print(json.dumps([as_json(*row) for row in rows], indent=1))
-            return
-        show(rows)
+        for page in as_json(rows) if form == "json" else as_table(rows):
+            click.echo(page, nl=False)
 
 
-def everywhere(chosen: str | None, wanted: FlowFilter, opened: ExitStack) -> Iterator[Row]:
-    """The flows of each plane that is there."""
+def everywhere(chosen: str | None, wanted: FlowFilter, opened: ExitStack) -> Iterator[Rows]:
+    """The flows of each plane that is there, many at a time."""
     homes = [pins.home_name(Path(chosen).resolve())] if chosen is not None else []
     try:
         for name, plane in remains.look(homes):
             opened.callback(plane.close, remove=False)
-            for one in plane.flows(wanted):
-                yield name, one
+            for some in plane.records(wanted):
+                yield name, some
     except PermissionError as error:
         raise FoursevenError(f"the kernel does not tell: {error.strerror}; try as root") from None
 
 
-def chosen(found: Iterator[Row], sort: str | None, limit: int) -> list[Row]:
-    """The largest, or the first that come; a limit keeps memory small whatever there is."""
+def chosen(found: Iterator[Rows], sort: str | None, limit: int) -> list[Rows]:
+    """The largest of all, or the first that come; a limit keeps memory small whatever there is."""
+    kept: list[Rows] = []
     if sort is None:
-        return list(itertools.islice(found, limit or None))
-    if limit:
-        return heapq.nlargest(limit, found, key=lambda row: SORTS[sort](row[1]))
-    return sorted(found, key=lambda row: SORTS[sort](row[1]), reverse=True)
+        left = limit
+        for plane, some in found:
+            kept.append((plane, some[: left * SIZE] if limit else some))
+            left -= len(some) // SIZE
+            if limit and left <= 0:
+                break
+        return kept
+    for plane, some in found:
+        best = records.largest(some, sort, limit)
+        kept.append((plane, best))
+        if limit and len(kept) * limit > PAGE:
+            kept = merged(kept, sort, limit)
+    return merged(kept, sort, limit)
+
+
+def merged(kept: list[Rows], sort: str, limit: int) -> list[Rows]:
+    """The largest of several, in order; those of one plane that follow each other together."""
+    planes = [plane for plane, some in kept for _ in range(0, len(some), SIZE)]
+    every = b"".join(some for _, some in kept)
+    order = records.order(every, sort, limit)
+    return [
+        (plane, b"".join(every[at * SIZE : (at + 1) * SIZE] for at in some))
+        for plane, some in itertools.groupby(order, key=planes.__getitem__)
+    ]
 
 
 def network(text: str) -> tuple[int, int]:
@@ -146,45 +154,33 @@ def place(text: str) -> End:
     raise click.UsageError(f"{text!r} is no address; write e.g. 10.0.0.7 or 10.0.0.7:5432")
 
 
-def as_json(plane: str, one: FlowRecord) -> dict[str, Any]:
-    return {
-        "plane": plane,
-        "protocol": NAMES.get(one.protocol, one.protocol),
-        "client": str(one.client),
-        "vip": str(one.vip),
-        "server": str(one.server),
-        "source": str(one.source) if one.source is not None else None,
-        "state": one.state,
-        "age_ms": one.age_ms,
-        "idle_ms": one.idle_ms,
-        "packets_in": one.packets_in,
-        "bytes_in": one.bytes_in,
-        "packets_out": one.packets_out,
-        "bytes_out": one.bytes_out,
-    }
+def pages(rows: list[Rows]) -> Iterator[Rows]:
+    for plane, some in rows:
+        for at in range(0, len(some), PAGE * SIZE):
+            yield plane, some[at : at + PAGE * SIZE]
+
+
+def as_json(rows: list[Rows]) -> Iterator[bytes]:
+    """A list with a flow a line."""
+    into = bytearray(PAGE * (lines.LINE_MAX + 2))
+    before = b"[\n"
+    for plane, some in pages(rows):
+        used = lines.json(some, plane.encode(), into)
+        yield before + memoryview(into)[: used - 2]  # without the last comma
+        before = b",\n"
+    yield b"[]\n" if before == b"[\n" else b"\n]\n"
 
 
 HEADS = ("proto", "client", "vip", "server", "state", "age", "idle", "in", "out")
 
 
-def show(rows: list[Row]) -> None:
-    """A table as wide as what is in it."""
-    shown = [HEADS, *(_cells(one) for _, one in rows)]
-    widths = [max(len(row[at]) for row in shown) for at in range(len(HEADS))]
-    for row in shown:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
-
-
-def _cells(one: FlowRecord) -> tuple[str, ...]:
-    return (
-        str(NAMES.get(one.protocol, one.protocol)),
-        str(one.client),
-        str(one.vip),
-        str(one.server),
-        one.state,
-        format_duration(one.age_ms // 1000 * 1000) if one.age_ms >= 1000 else "<1s",
-        format_duration(one.idle_ms // 1000 * 1000) if one.idle_ms >= 1000 else "<1s",
-        format_size(one.bytes_in),
-        format_size(one.bytes_out),
-    )
+def as_table(rows: list[Rows]) -> Iterator[bytes]:
+    """As wide as what is in it."""
+    widths = array("I", map(len, HEADS))
+    for _, some in pages(rows):
+        lines.measure(some, widths)
+    cells = (cell.ljust(width) for cell, width in zip(HEADS, widths, strict=True))
+    yield "  ".join(cells).rstrip().encode() + b"\n"
+    into = bytearray((PAGE + 1) * (sum(widths) + 2 * len(HEADS)) + lines.LINE_MAX)
+    for _, some in pages(rows):
+        yield bytes(memoryview(into)[: lines.text(some, widths, into)])

@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import Any
 
 from fourseven.errors import FoursevenError
-from fourseven.l4 import netlink, places
+from fourseven.l4 import netlink, places, records
 from fourseven.l4.bpf.kernel import Table
 from fourseven.l4.kernel_plan import IN_TURN, MAPPED, MASQUERADE, End, KernelPlan, Service
 from fourseven.l4.kernel_plane import Counts, FlowFilter, FlowRecord, ListenerCounts, PlaneCounts
@@ -48,7 +48,7 @@ from fourseven.l4.program.tables import (
     WORDS,
     name_hash,
 )
-from fourseven.l4.sweep import Sweep, counted, select
+from fourseven.l4.sweep import Sweep, counted, told
 
 IDLE_MAX = 0xFFFF  # seconds: 18 hours, as wide as the row's field
 AT_REST_S = 20.0  # between two sweeps over the flows: one that is over is met once or twice
@@ -377,7 +377,11 @@ class DataPath:
 
     def flows(self, wanted: FlowFilter | None = None) -> Iterator[FlowRecord]:
         """The flows that the kernel knows, from the client's side, in no order."""
-        return select(self.sweep.rows, wanted or FlowFilter(), self.sweep.clock)
+        return records.flows(self.records(wanted or FlowFilter()))
+
+    def records(self, wanted: FlowFilter) -> Iterator[bytes]:
+        """The same, as they are told: rows of records.py."""
+        return told(self.sweep.rows, wanted, self.sweep.clock)
 
 
 SERVERS = ("servers", "ways", "load", "traffic", "settled")

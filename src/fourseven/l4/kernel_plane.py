@@ -97,6 +97,9 @@ class FlowFilter:
     vip: End | None = None  # port 0: any
     server: End | None = None  # port 0: any
     states: frozenset[str] = frozenset()  # empty: any
+    older_ms: int = 0  # since it began, at least
+    idle_ms: int = 0  # since its last packet, at least
+    bytes_least: int = 0  # both ways together
 
 
 class KernelPlane(Protocol):
@@ -128,6 +131,9 @@ class KernelPlane(Protocol):
 
     def flows(self, wanted: FlowFilter | None = None) -> Iterator[FlowRecord]:
         """Live flows, in no order."""
+
+    def records(self, wanted: FlowFilter) -> Iterator[bytes]:
+        """The same as rows of `records`, many at a time: no object is made of one."""
 
     def cut(self, server: tuple[str, End]) -> int:
         """Ends every flow of a server (RST where the plane can); how many there were."""

@@ -302,6 +302,9 @@ class BpfPlane:
     def flows(self, wanted: FlowFilter | None = None) -> Iterator[FlowRecord]:
         return self.rows.flows(wanted) if self.rows is not None else iter(())
 
+    def records(self, wanted: FlowFilter) -> Iterator[bytes]:
+        return self.rows.records(wanted) if self.rows is not None else iter(())
+
     def cut(self, server: tuple[str, End]) -> int:
         return self.rows.cut(server) if self.rows is not None else 0
 

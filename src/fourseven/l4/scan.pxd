@@ -33,6 +33,29 @@ cdef struct Wanted:  # packed by sweep.py in this order; what is 0 is not asked
     uint8_t by_server
     uint8_t protocol
     uint32_t states  # a bit for each
+    uint64_t older_ms  # at least
+    uint64_t idle_ms
+    uint64_t bytes_least  # both ways together
+
+cdef struct Told:  # a flow, as every plane tells of it; packed by records.py in this order
+    uint8_t[16] client  # IPv4 as ::ffff:0:0/96
+    uint8_t[16] vip
+    uint8_t[16] server
+    uint8_t[16] source  # whom the server sees
+    uint16_t client_port
+    uint16_t vip_port
+    uint16_t server_port
+    uint16_t source_port
+    uint64_t packets_in
+    uint64_t bytes_in
+    uint64_t packets_out
+    uint64_t bytes_out
+    int64_t age_ms  # -1: not known
+    int64_t idle_ms
+    uint8_t protocol
+    uint8_t stage
+    uint8_t masqueraded  # the source is no client
+    uint8_t[5] spare
 
 cdef enum:  # as program/tables.py and program/slots.py have them; a test compares
     TO_CLIENT = 1
@@ -56,10 +79,12 @@ cdef enum:  # homes of a row: that of one end of its key, or of both
     OF_DESTINATION = 1
     OF_BOTH = 2
 
-cdef enum:  # stages
+cdef enum:  # stages; the last two are known to conntrack alone
     ESTABLISHED = 1
     CLOSING = 2
     CLOSED = 4
+    NEW = 8
+    OPENING = 16
 
 cdef enum:  # as program/slots.py has it
     SPREAD = 0x9E3779B97F4A7C15
@@ -110,10 +135,16 @@ cpdef uint32_t cut(
 cpdef uint32_t mark(
     const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] near, uint8_t[::1] servers
 ) except? 0xFFFFFFFF
-cpdef uint32_t choose(
+cdef void put_address(uint8_t *to, const uint8_t *address, uint32_t size) noexcept nogil
+cdef uint16_t port_at(const uint8_t *row, uint32_t at) noexcept nogil
+cdef int64_t since_ms(uint32_t now, uint32_t tick, uint32_t second) noexcept nogil
+cdef void describe(
+    const Rows *of, uint64_t place, uint32_t state, uint32_t now, uint32_t second, Told *flow
+) noexcept nogil
+cdef void add_other(const Rows *of, const uint8_t *row, uint32_t state, Told *flow) noexcept nogil
+cdef bint old_enough(const Wanted *wanted, const Told *flow) noexcept nogil
+cpdef uint32_t tell(
     const uint8_t[::1] wanted, const uint8_t[::1] form, uint8_t[::1] rows,
-    const uint8_t[::1] births, uint8_t[::1] near, uint64_t first, uint64_t count, uint32_t[::1] found
+    const uint8_t[::1] births, uint8_t[::1] near, uint64_t first, uint64_t count, uint32_t now,
+    uint32_t second, uint8_t[::1] told
 ) except? 0xFFFFFFFF
-cpdef object other(
-    const uint8_t[::1] form, uint8_t[::1] rows, const uint8_t[::1] births, uint8_t[::1] near, uint64_t place
-)

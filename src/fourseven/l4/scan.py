@@ -313,43 +313,106 @@ def meets(form, wanted, row, state):
     return True
 
 
-def choose(wanted, form, rows, births, near, first, count, found):
-    """The places of the clients' rows that are wanted, of a part."""
+def put_address(to, address, size):
+    """All addresses are told in 16 bytes."""
+    memset(to, 0, 16)
+    if size == 4:
+        to[10] = 0xFF
+        to[11] = 0xFF
+    memcpy(to + 16 - size, address, size)
+
+
+def port_at(row, at):
+    return cython.cast(uint16_t, (cython.cast(uint32_t, row[at]) << 8) | row[at + 1])
+
+
+def since_ms(now, tick, second):
+    """0 where that was after we looked at the clock."""
+    since: uint32_t = now - tick
+    if since >> 31:
+        return 0
+    return cython.cast(int64_t, since) * 1000 // second
+
+
+def describe(of, place, state, now, second, flow):
+    """A client's row, as it is told; what came back is another row's to say."""
+    form: cython.pointer[cython.const[Form]] = of.form
+    row: cython.pointer[cython.const[uint8_t]] = of.rows + place * form.row_size
+    size: uint32_t = form.address
+    put_address(flow.client, row, size)
+    put_address(flow.vip, row + form.receiver, size)
+    put_address(flow.server, row + form.target, size)
+    put_address(flow.source, row + form.source, size)
+    flow.client_port = port_at(row, form.sender_port)
+    flow.vip_port = port_at(row, form.receiver_port)
+    flow.server_port = port_at(row, form.target_port)
+    flow.source_port = port_at(row, form.source_port)
+    flow.packets_in = at32(row, form.packets)
+    flow.bytes_in = at64(row, form.tally) & ((cython.cast(uint64_t, 1) << 48) - 1)
+    flow.age_ms = since_ms(now, at32(of.births, cython.cast(uint32_t, place * BIRTH_SIZE)), second)
+    flow.idle_ms = since_ms(now, at32(row, form.checked), second)
+    flow.protocol = 17 if state & IS_UDP else 6
+    flow.stage = cython.cast(uint8_t, stage(state))
+    flow.masqueraded = not same(row, row + form.source, size)
+    if flow.source_port != flow.client_port:
+        flow.masqueraded = 1
+
+
+def add_other(of, row, state, flow):
+    """The packets that came back: they are counted in the flow's other row."""
+    key: uint8_t[KEY_MAX]
+    there: int64_t
+    key_turned(of, row, state, key)
+    there = find(of, key)
+    if there < 0:
+        return
+    row = of.rows + cython.cast(uint64_t, there) * of.form.row_size
+    flow.packets_out = at32(row, of.form.packets)
+    flow.bytes_out = at64(row, of.form.tally) & ((cython.cast(uint64_t, 1) << 48) - 1)
+
+
+def old_enough(wanted, flow):
+    return (
+        flow.age_ms >= cython.cast(int64_t, wanted.older_ms)
+        and flow.idle_ms >= cython.cast(int64_t, wanted.idle_ms)
+        and flow.bytes_in + flow.bytes_out >= wanted.bytes_least
+    )
+
+
+def tell(wanted, form, rows, births, near, first, count, now, second, told):
+    """Writes the flows of a part that are wanted, a Told each; how many. What has no room is left
+    out."""
     of: Rows
     what: cython.pointer[cython.const[Wanted]]
+    flow: Told
+    row: cython.pointer[cython.const[uint8_t]]
     place: uint64_t
     state: uint32_t
     many: uint32_t = 0
+    room: uint64_t = told.shape[0] // cython.sizeof(Told)
     open_rows(cython.address(of), form, rows, births, near)
     if wanted.shape[0] != cython.sizeof(Wanted):
         raise ValueError("this is no filter")
+    if second == 0:
+        raise ValueError("a second has ticks")
     what = cython.cast(cython.pointer[cython.const[Wanted]], cython.address(wanted[0]))
+    memset(cython.address(flow), 0, cython.sizeof(Told))
     for place in range(first, end_of(cython.address(of), first, count)):
         state = load_acquire_u32(state_of(cython.address(of), place))
-        if not state & USED or many >= found.shape[0]:
+        if not state & USED or many >= room:
             continue
-        if meets(of.form, what, of.rows + place * of.form.row_size, state):
-            found[many] = cython.cast(uint32_t, place)
+        row = of.rows + place * of.form.row_size
+        if not meets(of.form, what, row, state):
+            continue
+        flow.packets_out = 0
+        flow.bytes_out = 0
+        describe(cython.address(of), place, state, now, second, cython.address(flow))
+        add_other(cython.address(of), row, state, cython.address(flow))
+        if old_enough(what, cython.address(flow)):
+            memcpy(
+                cython.address(told[many * cython.sizeof(Told)]),
+                cython.address(flow),
+                cython.sizeof(Told),
+            )
             many += 1
     return many
-
-
-def other(form, rows, births, near, place):
-    """(packets, bytes) of the flow's other row."""
-    of: Rows
-    key: uint8_t[KEY_MAX]
-    row: cython.pointer[cython.const[uint8_t]]
-    there: int64_t
-    open_rows(cython.address(of), form, rows, births, near)
-    if place >= of.form.places:
-        raise ValueError("there is no such place")
-    row = of.rows + place * of.form.row_size
-    key_turned(cython.address(of), row, load_acquire_u32(state_of(cython.address(of), place)), key)
-    there = find(cython.address(of), key)
-    if there < 0:
-        return 0, 0
-    row = of.rows + cython.cast(uint64_t, there) * of.form.row_size
-    return (
-        at32(row, of.form.packets),
-        at64(row, of.form.tally) & ((cython.cast(uint64_t, 1) << 48) - 1),
-    )

@@ -28,7 +28,7 @@ def cut(
 def mark(
     form: bytes, rows: bytearray | mmap, births: Memory, near: bytearray | mmap, servers: bytearray
 ) -> int: ...
-def choose(
+def tell(
     wanted: bytes,
     form: bytes,
     rows: bytearray | mmap,
@@ -36,8 +36,7 @@ def choose(
     near: bytearray | mmap,
     first: int,
     count: int,
-    found: array[int],
+    now: int,
+    second: int,
+    told: bytearray,
 ) -> int: ...
-def other(
-    form: bytes, rows: bytearray | mmap, births: Memory, near: bytearray | mmap, place: int
-) -> tuple[int, int]: ...

@@ -15,28 +15,23 @@ from __future__ import annotations
 
 import mmap
 import struct
-import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from fourseven.l4 import scan
+from fourseven.l4 import records, scan
 from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.kernel import Loaded, Table, hertz
 from fourseven.l4.bpf.layout import U32
 from fourseven.l4.headers import SKB
-from fourseven.l4.kernel_plan import MAPPED, TCP, UDP, End
-from fourseven.l4.kernel_plane import CLOSED, CLOSING, ESTABLISHED, FlowFilter, FlowRecord
+from fourseven.l4.kernel_plan import End
+from fourseven.l4.kernel_plane import FlowFilter
 from fourseven.l4.program.tables import (
     BIRTH,
-    BYTES,
-    DONE,
     FLOWS,
     INDEX,
-    IS_UDP,
     KEYS,
     LISTENERS_MAX,
-    RESET,
     SERVERS_MAX,
     SETTLED,
     TALLIES,
@@ -44,7 +39,6 @@ from fourseven.l4.program.tables import (
 )
 
 PART = 1 << 15  # places that are looked at in one step: a millisecond or two
-STAGES = {ESTABLISHED: 1, CLOSING: 2, CLOSED: 4}  # as scan.pxd has them
 CLOCK_PACKET = bytes(64)  # a test run wants one
 NUMBERS = SERVERS_MAX + LISTENERS_MAX  # of servers, and of listeners beyond them
 
@@ -223,7 +217,7 @@ def wanted_bytes(wanted: FlowFilter) -> bytes:
     client, mask = wanted.client or (0, 0)
     ends = [one or End(0, 0) for one in (wanted.vip, wanted.server)]
     return struct.pack(
-        "=16s16s16s16s2s2sBBBBI",
+        "=16s16s16s16s2s2sBBBBI4x3Q",
         client.to_bytes(16, "big"),
         mask.to_bytes(16, "big"),
         *(one.address.to_bytes(16, "big") for one in ends),
@@ -232,7 +226,10 @@ def wanted_bytes(wanted: FlowFilter) -> bytes:
         wanted.vip is not None,
         wanted.server is not None,
         wanted.protocol or 0,
-        sum(STAGES.get(state, 8) for state in wanted.states),
+        sum(records.STAGES[state] for state in wanted.states),
+        wanted.older_ms,
+        wanted.idle_ms,
+        wanted.bytes_least,
     )
 
 
@@ -244,64 +241,15 @@ def fits_family(family: int, wanted: FlowFilter) -> bool:
     return all((address >> 32 == 0xFFFF) == (family == 4) for address in said)
 
 
-def select(rows: Sequence[Rows], wanted: FlowFilter, clock: Clock) -> Iterator[FlowRecord]:
-    """The flows that are wanted."""
+def told(rows: Sequence[Rows], wanted: FlowFilter, clock: Clock) -> Iterator[bytes]:
+    """The flows that are wanted, as records, many at a time."""
     asked = wanted_bytes(wanted)
+    second, into = hertz(), bytearray(records.FORM.size * PART)
     for one in rows:
         if not fits_family(one.family, wanted):
             continue
-        reader = Reader(one, clock.now())
-        found = array("I", bytes(4 * PART))
+        now = clock.now()
         for first in range(0, one.places, PART):
-            many = scan.choose(asked, *one.all, first, PART, found)
-            yield from map(reader.record, found[:many])
-
-
-class Reader:
-    """Makes records out of rows."""
-
-    def __init__(self, rows: Rows, now: int) -> None:
-        self.of, self.now, self.second = rows, now, hertz()
-        row, size = FLOWS[rows.family], 4 * WORDS[rows.family]
-        self.row_size, self.mapped = row.size, MAPPED if rows.family == 4 else 0
-        self.ends = struct.Struct(f">{size}s{size}sHH{size}s{size}sHH")
-        self.told = struct.Struct("=III")
-        self.at = row.find("checked").offset
-        self.tally = TALLIES[rows.family].find("bytes").offset
-
-    def record(self, place: int) -> FlowRecord:
-        at = place * self.row_size
-        row = self.of.rows[at : at + self.row_size]
-        client, vip, client_port, vip_port, source, target, source_port, target_port = (
-            self.ends.unpack_from(row)
-        )
-        checked, state, packets = self.told.unpack_from(row, self.at)
-        size = int.from_bytes(row[self.tally : self.tally + 8], sys.byteorder) & BYTES
-        began = int.from_bytes(self.of.births[8 * place : 8 * place + 4], sys.byteorder)
-        masqueraded = (source, source_port) != (client, client_port)
-        return FlowRecord(
-            UDP if state & IS_UDP else TCP,
-            self._end(client, client_port),
-            self._end(vip, vip_port),
-            self._end(target, target_port),
-            _stage(state),
-            self._ms(began),
-            self._ms(checked),
-            packets,
-            size,
-            *scan.other(*self.of.all, place),
-            self._end(source, source_port) if masqueraded else None,
-        )
-
-    def _end(self, address: bytes, port: int) -> End:
-        return End(int.from_bytes(address, "big") | self.mapped, port)
-
-    def _ms(self, tick: int) -> int:
-        since = self.now - tick & 0xFFFFFFFF
-        return 0 if since >> 31 else since * 1000 // self.second  # 0: after we looked at the clock
-
-
-def _stage(state: int) -> str:
-    if state & RESET or state & DONE == DONE:
-        return CLOSED
-    return CLOSING if state & DONE else ESTABLISHED
+            many = scan.tell(asked, *one.all, first, PART, now, second, into)
+            if many:
+                yield bytes(memoryview(into)[: many * records.FORM.size])

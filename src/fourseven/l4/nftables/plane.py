@@ -71,6 +71,7 @@ from fourseven.l4.nftables.rules import (
 )
 from fourseven.l4.nftables.seen import records
 from fourseven.l4.nftables.table import Table
+from fourseven.l4.records import packed
 
 TICK_S = 10.0
 GONE_S = 60.0  # how often what left the plan is looked at: it takes a look at every flow
@@ -179,6 +180,9 @@ class NftablesPlane:
         """Live flows, in no order."""
         idle = {(s.protocol, s.vip): s.idle_ms for s in self.plan.services}
         return records(self._tracked(), wanted, idle)
+
+    def records(self, wanted: FlowFilter) -> Iterator[bytes]:
+        return packed(self.flows(wanted))
 
     def cut(self, server: tuple[str, End]) -> int:
         """Ends every flow of a server: the next packet of its client is answered with RST."""

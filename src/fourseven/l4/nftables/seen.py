@@ -22,8 +22,10 @@ def records(
     now = now_ns()
     fits = None if wanted is None else Wanted(wanted)
     for flow in flows:
-        if fits is None or fits(flow):
+        if fits is None:
             yield record(flow, now, idle_ms)
+        elif fits(flow) and fits.old_enough(one := record(flow, now, idle_ms)):
+            yield one
 
 
 def record(flow: Tracked, now: int, idle_ms: Mapping[tuple[int, End], int]) -> FlowRecord:
@@ -65,6 +67,7 @@ class Wanted:
         self.protocol = wanted.protocol
         self.states = wanted.states
         self.client = wanted.client
+        self.least = wanted.older_ms, wanted.idle_ms, wanted.bytes_least
         self.ends = [
             (place, end.address.to_bytes(16, "big"), end.port)
             for place, end in (("vip", wanted.vip), ("server", wanted.server))
@@ -84,3 +87,9 @@ class Wanted:
             if int.from_bytes(flow.client, "big") & mask != network & mask:
                 return False
         return not self.states or flow.state in self.states
+
+    def old_enough(self, one: FlowRecord) -> bool:
+        """One whose beginning is not known is as old as nothing: it fits where nobody asks."""
+        older_ms, idle_ms, least = self.least
+        old = max(0, one.age_ms) >= older_ms and one.idle_ms >= idle_ms
+        return old and one.bytes_in + one.bytes_out >= least
