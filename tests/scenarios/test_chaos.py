@@ -198,7 +198,8 @@ def eventually_served(balancer: Balancer) -> bool:
 def test_a_crowd_of_idle_connections(stage: Stage, workers: int):
     """They cost little and hinder nobody."""
     server = stage.server()
-    balancer = stage.balancer(site(server.address), workers=workers)
+    patient = site(server.address, head_timeout="5m", idle_timeout="5m")  # a thousand take a while
+    balancer = stage.balancer(patient, workers=workers)
     balancer.ask(GOOD)
     before = balancer.memory_kib()
     with contextlib.ExitStack() as closing:
