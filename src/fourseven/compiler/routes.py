@@ -39,8 +39,6 @@ def compile_routes(config: Config, listener: str, problems: list[Problem]) -> tu
         except ValueError as error:
             problems.append(config.problem(path, str(error)))
     named = {name.encode() for step in _all_steps(said.all_routes) for name in step.tells()}
-    # who reads headers as variables (CGI, WSGI) takes the underscore for the hyphen
-    named |= {name.replace(b"-", b"_") for name in named}
     return _sealed(found, named)
 
 

@@ -19,6 +19,11 @@ cdef bint edits_cover "fourseven_edits_cover"(
     const Edits *edits, uint32_t first, const Span *name
 ) noexcept nogil
 
+# Does an action set or remove this header of a client, or what a server may take for it?
+cdef bint edits_cover_variable "fourseven_edits_cover_variable"(
+    const Edits *edits, const Span *name
+) noexcept nogil
+
 # Writes the lines that the actions set or add.
 cdef void put_edits "fourseven_put_edits"(Output *out, const Edits *edits, const Values *values) noexcept nogil
 cdef void put_edit(

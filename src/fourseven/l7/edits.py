@@ -5,14 +5,15 @@ need not: a header of the message survives exactly when no action sets or remove
 line that an action writes survives exactly when no later action does. So the writer asks two
 questions and copies nothing.
 
-Laws: names know no case. A value that comes out empty, or that would hold a control character, is
-not sent at all: the old header is gone all the same, for a filter that meant to replace it must
-never let it through.
+Laws: names know no case. What a client sends is gone too where it differs from the name by `_` for
+`-` alone: a server that reads X_User as X-User must not be deceived. A value that comes out empty,
+or that would hold a control character, is not sent at all: the old header is gone all the same, for
+a filter that meant to replace it must never let it through.
 """
 
 import cython
 from cython.cimports.fourseven.l7.output import put as put_bytes
-from cython.cimports.fourseven.l7.output import put_text, same_name
+from cython.cimports.fourseven.l7.output import put_text, same_name, same_variable
 from cython.cimports.fourseven.l7.templates import PLACE_HEADER, put_template
 from cython.cimports.fourseven.snapshot.layout import (
     ACTION_ADD_HEADER,
@@ -43,6 +44,19 @@ def edits_cover(edits, first, name):
         action = cython.address(edits.actions[at])
         if action.kind in (ACTION_SET_HEADER, ACTION_REMOVE_HEADER):
             if same_name(cython.address(action.name), name):
+                return True
+    return False
+
+
+def edits_cover_variable(edits, name):
+    at: uint32_t
+    action: cython.pointer[cython.const[Action]]
+    if not edits.lengths >> (name.size & 63) & 1:
+        return False
+    for at in range(edits.count):
+        action = cython.address(edits.actions[at])
+        if action.kind in (ACTION_SET_HEADER, ACTION_REMOVE_HEADER):
+            if same_variable(cython.address(action.name), name):
                 return True
     return False
 

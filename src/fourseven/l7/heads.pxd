@@ -47,7 +47,7 @@ cdef uint64_t copy_request_headers(
     Output *to, const Request *request, const HeadContext *context, const Edits *edits, bint trusted
 ) noexcept nogil
 cdef uint64_t never_copied() noexcept nogil
-cdef bint claims_to_forward(const Span *name) noexcept nogil
+cdef bint claims_to_forward(const Span *name, bint underscores) noexcept nogil
 cdef void put_request_framing(Output *to, const Request *request, const HeadContext *context) noexcept nogil
 cdef void put_upgrades(Output *to, const Header *headers, uint32_t count) noexcept nogil
 cdef void put_length(Output *to, uint64_t size) noexcept nogil

@@ -19,7 +19,13 @@ none). Sources: RFC 9112 for the form, RFC 9110 7.6.1 for the hop-by-hop, 15 for
 
 import cython
 from cython.cimports.fourseven.l7.addresses import is_v4
-from cython.cimports.fourseven.l7.edits import Edits, edits_cover, edits_of, put_edits
+from cython.cimports.fourseven.l7.edits import (
+    Edits,
+    edits_cover,
+    edits_cover_variable,
+    edits_of,
+    put_edits,
+)
 from cython.cimports.fourseven.l7.forwarded import (
     is_trusted,
     put_address,
@@ -36,6 +42,7 @@ from cython.cimports.fourseven.l7.output import (
     put_span,
     put_text,
     same_name,
+    same_variable,
     written,
 )
 from cython.cimports.fourseven.l7.rewrite import put_path, rest_of
@@ -85,6 +92,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     ACTION_SET_HOST,
     FORWARDED_RFC7239,
     FORWARDED_X,
+    RELAX_UNDERSCORES,
     Action,
 )
 from cython.cimports.libc.stdint import int32_t, uint32_t, uint64_t
@@ -209,13 +217,19 @@ def copy_request_headers(to, request, context, edits, trusted):
         header = cython.address(request.headers[at])
         if header.drop or skip >> (header.known & 63) & 1:
             continue
-        if header.known == 0 and not trusted and claims_to_forward(cython.address(header.name)):
+        if (
+            header.known == 0
+            and not trusted
+            and claims_to_forward(
+                cython.address(header.name), context.listener.relax & RELAX_UNDERSCORES
+            )
+        ):
             continue
         if context.begins_trace and is_named(cython.address(header.name), b"tracestate"):
             continue
-        if own_id and same_name(cython.address(header.name), id_name):
+        if own_id and same_variable(cython.address(header.name), id_name):
             continue
-        if edits.lengths and edits_cover(edits, 0, cython.address(header.name)):
+        if edits.lengths and edits_cover_variable(edits, cython.address(header.name)):
             continue
         seen |= one << (header.known & 63)
         put_header(to, cython.address(header.name), cython.address(header.value))
@@ -235,11 +249,15 @@ def never_copied():
     )
 
 
-def claims_to_forward(name):
+def claims_to_forward(name, underscores):
     """X-Forwarded-Prefix, -Ssl, -Server and whatever else a framework believes."""
+    begin: Span = Span(at=name.at, size=12)
+    claim: Span = Span(at=b"x-forwarded-", size=12)
     if name.size < 12 or (name.at[0] | 32) != 120:
         return False
-    return strncasecmp(name.at, b"x-forwarded-", 12) == 0
+    if underscores:
+        return same_name(cython.address(begin), cython.address(claim))
+    return same_variable(cython.address(begin), cython.address(claim))
 
 
 def put_request_framing(to, request, context):

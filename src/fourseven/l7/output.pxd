@@ -69,5 +69,22 @@ cdef inline int32_t written(const Output *out) noexcept nogil:
 cdef inline bint same_name(const Span *one, const Span *other) noexcept nogil:
     return one.size == other.size and strncasecmp(one.at, other.at, one.size) == 0
 
+# The same to a server that keeps headers as variables (CGI, WSGI), and there takes '_' for '-'.
+cdef inline bint same_variable(const Span *one, const Span *other) noexcept nogil:
+    cdef uint32_t i
+    cdef char a, b
+    if one.size != other.size:
+        return False
+    for i in range(one.size):
+        a, b = one.at[i], other.at[i]
+        if a != b and variable_byte(a) != variable_byte(b):
+            return False
+    return True
+
+cdef inline char variable_byte(char one) noexcept nogil:
+    if c'A' <= one <= c'Z':
+        return one | 32
+    return c'-' if one == c'_' else one
+
 cdef inline bint is_named(const Span *name, const char *text) noexcept nogil:
     return name.size == strlen(text) and strncasecmp(name.at, text, name.size) == 0
