@@ -93,6 +93,21 @@ def test_a_request(file: Path, capsys, port: str, who: str | None, said: list[st
         assert words in printed, printed
 
 
+@pytest.mark.parametrize(
+    "host,sni,said",
+    [
+        ("a.example", "a.example", "✓"),
+        ("a.example", "b.example", "✓"),  # the first certificate is shown, and holds the host
+        ("b.example", "b.example", "✓"),
+        ("b.example", "a.example", "421: the certificate of a.example is not of this host"),
+    ],
+)
+def test_a_host_of_another_connection(file: Path, capsys, host: str, sni: str, said: str):
+    with pytest.raises(SystemExit):
+        main(["explain", str(file), "GET", f"https://{host}:445/", "--sni", sni])
+    assert said in capsys.readouterr().out
+
+
 def test_a_file_that_is_no_certificate(file: Path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["explain", str(file), "GET", "https://a.example/", "--client-cert", str(file)])

@@ -36,10 +36,11 @@ from fourseven.plan import (
     Plan,
     RoutePlan,
     ServerPlan,
+    TlsPlan,
 )
 from fourseven.protocols import probe as reader
 from fourseven.snapshot.layout import ListenerMode
-from fourseven.tls.shown import Shown
+from fourseven.tls.shown import Shown, stands_for
 
 # Numbers spread over 64 bits, for picks that show what a choice depends on.
 DRAWS = [at * 0x9E3779B97F4A7C15 % 2**64 for at in range(1, 65)]
@@ -111,6 +112,8 @@ def judge(plan: Plan, listener: ListenerPlan, asked: Asked) -> Verdict:
     head: dict[str, Any] = {} if relayed else read(listener, asked)
     if head.get("result", 1) <= 0:
         return _refused(listener, asked, head)
+    if listener.tls is not None and astray(listener.tls, asked.sni, head.get("host") or b""):
+        return _unread(listener, asked, f"421: the certificate of {asked.sni} is not of this host")
     client = asked.peer if relayed else client_of(listener, asked)
     if client != asked.peer:  # at the hello nobody spoke for him
         never = [replace(one, match=Any_()) if one.passthrough else one for one in listener.routes]
@@ -170,6 +173,16 @@ def shake(listener: ListenerPlan, asked: Asked) -> tuple[Shown | None, str]:
     shown = Shown(asked.certificate)
     fault = shown.fault(listener.tls.client_authority, listener.tls.client_crl)
     return shown, f"TLS: the client's certificate does not verify: {fault}" if fault else ""
+
+
+def astray(tls: TlsPlan, asked_for: str, host: bytes) -> bool:
+    """Whether a connection that asked for one name has a request for a host that is not its own."""
+    if not asked_for or not host or asked_for.encode() == host:
+        return False
+    names = dict(tls.names)
+    above = "." + asked_for.partition(".")[2]
+    shown = names.get(asked_for.encode(), names.get(above.encode(), 0))
+    return not any(stands_for(tls.certificates[one].chain, host) for one in tls.sets[shown])
 
 
 def read(listener: ListenerPlan, asked: Asked) -> dict[str, Any]:

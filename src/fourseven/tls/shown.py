@@ -3,6 +3,8 @@
 `explain` asks it. The facts are read by the function that reads them of a connection, and OpenSSL
 verifies it against a listener's authorities as it does in a handshake.
 
+`stands_for` asks the same of a certificate of ours as a listener does that answers 421 (l7.tls).
+
 Law: a ValueError says that the file holds no certificate. That a client also has the key is not
 asked, for nobody is there to prove it.
 """
@@ -11,12 +13,15 @@ import cython
 from cython.cimports.fourseven.native.openssl import (
     BIO,
     X509,
+    X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
     X509_STORE,
     X509_STORE_CTX,
     BIO_free,
     BIO_new_mem_buf,
     ERR_clear_error,
     PEM_read_bio_X509,
+    X509_check_host,
+    X509_check_ip_asc,
     X509_free,
     X509_STORE_add_cert,
     X509_STORE_CTX_free,
@@ -94,3 +99,19 @@ class Shown:
         """Whose it is, as RFC 2253 writes it."""
         text: Span = self.facts.facts[cython.cast(cython.int, FACT_SUBJECT)]
         return text.at[: text.size]
+
+
+def stands_for(pem: bytes, host: bytes) -> bool:
+    """Whether the first certificate holds this name or address."""
+    text: cython.p_const_char = host
+    bio: cython.pointer[BIO] = BIO_new_mem_buf(cython.cast(cython.p_const_char, pem), len(pem))
+    one: cython.pointer[X509] = PEM_read_bio_X509(bio, cython.NULL, cython.NULL, cython.NULL)
+    good: cython.bint = False
+    BIO_free(bio)
+    if one is not cython.NULL and len(host) > 0:
+        flags: cython.uint = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
+        good = X509_check_host(one, text, len(host), flags, cython.NULL) == 1
+        good = good or X509_check_ip_asc(one, text, 0) == 1
+        X509_free(one)
+    ERR_clear_error()
+    return good
