@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from fourseven.addresses import is_host_name
 from fourseven.errors import FoursevenError
 
 DAYS = 397  # what browsers take at most
@@ -38,6 +39,11 @@ def cert() -> None:
 )
 def self_signed(hosts: tuple[str, ...], folder: Path) -> None:
     """Writes HOST.pem and HOST.key for these names (*.example and addresses, too)."""
+    for host in hosts:
+        if not _address(host) and not is_host_name(host.removeprefix("*.")):
+            raise FoursevenError(
+                f"{host!r} is no host name; write e.g. www.example.com or 10.0.0.1"
+            )
     stem = hosts[0].replace("*", "_").replace(":", "_").replace("/", "_")
     certificate, key = make(hosts)
     folder.mkdir(parents=True, exist_ok=True)
