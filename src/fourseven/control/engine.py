@@ -406,6 +406,8 @@ class Engine:
                 self._publish(with_tls_of(before, plan), {})
                 self._certificates = (plan, raw, file, watch)
                 logs.say("certificates.renewed", file=file)
+                for problem in sorted(set(plan.warnings) - set(before.warnings)):
+                    logs.warn("certificates.doubtful", problem=problem)
         except ConfigErrors as errors:
             why = "; ".join(str(problem) for problem in errors.problems)
             logs.warn("certificates.kept", file=file, why=why)
