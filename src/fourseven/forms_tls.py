@@ -82,8 +82,8 @@ class ClientCertificates(Form):
 
 
 class Tls(Form):
-    """TLS ends here. Inside is HTTP, in the versions that http_versions allows, or with protocol: tcp
-    whatever the servers speak. Paths are relative to the file's folder."""
+    """TLS ends here. Inside is HTTP, in the versions that http_versions allows, or with
+    protocol: tcp whatever the servers speak. Paths are relative to the file's folder."""
 
     certificates: Annotated[tuple[CertificateFiles, ...], NotEmpty(), BeforeValidator(listed)] = (
         Field(
@@ -108,8 +108,8 @@ class Tls(Form):
     )
     alpn: Annotated[tuple[Text, ...], BeforeValidator(listed)] = Field(
         (),
-        description="With protocol: tcp, what the servers speak, the best first: a client that offers"
-        " protocols gets the first of these, or is refused. Left out: none is chosen.",
+        description="With protocol: tcp, what the servers speak, the best first: a client that"
+        " offers protocols gets the first of these, or is refused. Left out: none is chosen.",
     )
     client_certificates: ClientCertificates | None = Field(
         None, description="Left out: clients are not asked for one."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fourseven.compiler.tls import arrange
 from fourseven.config.load import load
 from fourseven.config.warnings import warnings_of
 from fourseven.errors import ConfigErrors
+from fourseven.model import Config
 from fourseven.plan import CertificatePlan
 from fourseven.tls.certificates import pair
 from support.tls import Authority
@@ -113,19 +115,19 @@ def test_a_locked_key(authority: Authority):
 
 
 def test_protocols_of_what_is_relayed(authority: Authority):
-    backends = {"all": {"servers": ["127.0.0.1:1"]}}
-    for protocols, words in {"imap": None, "x" * 256: "a protocol has 1 to 255"}.items():
-        tls = {"certificates": ["a.pem"], "alpn": ["h2", protocols]}
+    def listener(*protocols: str) -> Config:
+        tls = {"certificates": ["a.pem"], "alpn": protocols}
         web = {"bind": "127.0.0.1:1", "protocol": "tcp", "backend": "all", "tls": tls}
+        backends = {"all": {"servers": ["127.0.0.1:1"]}}
         path = authority.folder / "f.yaml"
-        path.write_text(yaml.safe_dump({"listeners": {"web": web}, "backends": backends}))
-        try:
-            plan = compile_plan(load(path))
-            assert plan.listeners[0].tls is not None
-            assert (words, plan.listeners[0].tls.protocols) == (None, b"\x02h2\x04imap")
-        except ConfigErrors as errors:
-            assert words, errors
-            assert words in str(errors.problems[0])
+        path.write_text(json.dumps({"listeners": {"web": web}, "backends": backends}))
+        return load(path)
+
+    tls = compile_plan(listener("h2", "imap")).listeners[0].tls
+    assert tls is not None
+    assert tls.protocols == b"\x02h2\x04imap"
+    with pytest.raises(ConfigErrors, match="a protocol has 1 to 255"):
+        compile_plan(listener("h2", "x" * 256))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +188,12 @@ def test_self_signed(authority: Authority, tmp_path, monkeypatch, capsys):
         main(arguments)
     assert end.value.code == 1
     assert "is there already" in capsys.readouterr().err
+    for host in ("no host", "../up", "a..b", "*", "https://a.example"):
+        with pytest.raises(SystemExit) as end:
+            main([*arguments[:2], host, "--out", str(tmp_path / "none")])
+        assert end.value.code == 1
+        assert f"{host!r} is no host name" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_page_is_right(authority: Authority, tmp_path):

@@ -307,7 +307,7 @@ def test_the_protocol_inside_is_agreed(stage, authority):
                 context.set_alpn_protocols(offered)
             raw = socket.create_connection(balancer.address, PATIENCE_S)
             if chosen is ssl.SSLError:
-                with raw, pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+                with raw, pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
                     context.wrap_socket(raw, server_hostname="a.example")
                 continue
             with context.wrap_socket(raw, server_hostname="a.example") as here:

@@ -21,8 +21,8 @@ from fourseven.compiler.routes import TELLING
 from fourseven.compiler.shadow import shadowed
 from fourseven.errors import Problem
 from fourseven.features import Need
-from fourseven.l4.abilities import ABILITIES
 from fourseven.forms import MatchForm
+from fourseven.l4.abilities import ABILITIES
 from fourseven.matching.grpc import Grpc
 from fourseven.matching.records import Field
 from fourseven.model import Config

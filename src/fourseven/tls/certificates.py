@@ -63,8 +63,9 @@ def certificates_in(raw: bytes, path: Path) -> list[x509.Certificate]:
 
 
 def lists_in(raw: bytes, path: Path, authority: bytes) -> tuple[bytes, float]:
-    """The lists of revoked certificates alone, in PEM, and when the first of them is out of date (0:
-    none ever is). Each authority must have one. Of two lists of one authority the later end counts.
+    """The lists of revoked certificates alone, in PEM, and when the first of them is out of date
+    (0: none ever is). Each authority must have one. Of two lists of one authority the later end
+    counts.
     """
     try:
         lists = [x509.load_pem_x509_crl(found) for found in LIST.findall(raw)]
