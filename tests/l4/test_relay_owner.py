@@ -64,7 +64,7 @@ def order(relay: Relay, at: int, what: Order) -> None:
 
 
 def counted(relay: Relay, *names: str) -> list[int]:
-    found = relay.plane.counters()["backends"]["servers"]
+    found = relay.counters()["backends"]["servers"]
     return [found[name] for name in names]
 
 
@@ -279,14 +279,15 @@ def test_circuits(relay, nobody, of):
     tried = through.server()["connect_errors"]
     assert tried == 3
     until(lambda: who(through) == "" and through.server()["connect_errors"] > tried, "a probe")
-    assert counted(through, opened) == [2]
+    again = through.server()["connect_errors"] - tried  # more than one, if we stood still
+    assert counted(through, opened) == [1 + again]
     gone.socket.listen()
     answer = lambda: gone.socket.accept()[0].sendall(b"back")  # noqa: E731
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
     until(lambda: who(through) == "back")
     thread.join()
-    assert through.plane.counters()["backends"]["servers"]["circuit_open"] == 0
+    assert counted(through, "circuit_open") == [0]
 
 
 def test_a_fallback(relay, serve):

@@ -91,7 +91,7 @@ def through(relay, serve, pem) -> Callable[..., Relay]:
 
 
 def counted(relay: Relay, name: str) -> int:
-    return relay.plane.counters()["backends"]["servers"][name]
+    return relay.counters()["backends"]["servers"][name]
 
 
 @pytest.mark.parametrize("tickets", [True, False])

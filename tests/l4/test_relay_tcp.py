@@ -16,6 +16,7 @@ from fourseven.balancing.source_hash import SourceHash
 from fourseven.matching import records
 from fourseven.matching.table import Field
 from fourseven.plan import Condition, Not
+from support.again import again
 from support.relay import PATIENCE_S, descriptors, echo, reset, until
 
 pytestmark = pytest.mark.sanitize
@@ -376,6 +377,7 @@ def answered(client: socket.socket) -> bool:
         return False
 
 
+@again(0.2)
 def test_a_reader_that_stopped_is_idle(relay, serve):
     """The sender goes on trying, but no byte moves."""
 

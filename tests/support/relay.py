@@ -13,12 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from fourseven.balancing.round_robin import RoundRobin
 from fourseven.control.dataplane import DataPlane
 from fourseven.features import Algorithm
 from fourseven.plan import All, BackendPlan, Expression, ListenerPlan, Plan, RoutePlan, ServerPlan
 from fourseven.snapshot.layout import ListenerMode
+from support.turns import caught_up
 
 PATIENCE_S = 20.0  # a machine that is shared; a test that passes never waits for it
 
@@ -235,30 +237,38 @@ class Relay:
         one.connect((host, self.port))
         return one
 
-    # ---- what was counted ----
+    # ---- what was counted, once the workers have done all that had come to them ----
+
+    def counters(self) -> dict[str, Any]:
+        if self.running:
+            caught_up(self.plane)
+        return self.plane.counters()
 
     @property
     def listener(self) -> dict[str, int]:
-        return self.plane.counters()["listeners"]["relay"]
+        return self.counters()["listeners"]["relay"]
 
     @property
     def workers(self) -> dict[str, int]:
-        return self.plane.counters()["workers"]
+        return self.counters()["workers"]
 
     def server(self, at: int = 0) -> dict[str, int]:
         assert self.plan is not None
         address = self.plan.backends[0].servers[at].address
-        return self.plane.counters()["servers"]["servers", address]
+        return self.counters()["servers"]["servers", address]
 
     def in_flight(self) -> int:
-        return sum(server["in_flight"] for server in self.plane.counters()["servers"].values())
+        return sum(server["in_flight"] for server in self.counters()["servers"].values())
 
     def sessions(self) -> int:
+        if self.running:
+            caught_up(self.plane)
         return self.plane.busy()
 
     def close(self) -> None:
         if self.running:
             self.plane.stop()
+            self.running = False
         counters = self.plane.counters()
         assert self.plane.fatal() == 0
         assert self.in_flight() == 0
