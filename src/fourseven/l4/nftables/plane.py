@@ -22,9 +22,10 @@ import errno
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from fourseven.l4 import netlink
 from fourseven.l4.kernel_plan import (
     AT_RANDOM,
     BY_HASH,
@@ -89,6 +90,7 @@ class NftablesPlane:
         self.kept = self.table.known()  # a predecessor's flows are ours
         self.rules: Ruleset | None = None  # what is in the kernel by us; None: nothing yet
         self.interfaces: tuple[str, ...] | None = None
+        self.ways: dict[int, int | None] = {}  # servers' addresses: ours on the way there, if any
         self.timeouts = True
         self.past: dict[str, tuple[int, int]] = {}  # counters that are no more
         self.generation = b""
@@ -100,22 +102,35 @@ class NftablesPlane:
 
     def apply(self, plan: KernelPlan) -> None:
         """Serves these services from now on; FoursevenError: all is as it was."""
-        kept = self._keeps(plan)
-        self._put(plan, kept, self.interfaces)
-        self.plan, self.kept = plan, kept
+        kept, ways = self._keeps(plan), self._ways_of(plan)
+        self._put(plan, kept, self.interfaces, ways)
+        self.plan, self.kept, self.ways = plan, kept, ways
+
+    @staticmethod
+    def _ways_of(plan: KernelPlan) -> dict[int, int | None]:
+        """Where the file has no addresses to masquerade with: those that the routes have, which
+        netfilter's own masquerade does not ask."""
+        said = {address >> 32 == 0xFFFF for address in plan.masquerade_addresses}
+        lists = {id(s.servers): s.servers for s in plan.services if s.mode == MASQUERADE}
+        servers = {one for some in lists.values() for one in some if one.is_v4 not in said}
+        meant = {server.address for server in servers}
+        found = netlink.sources(meant)
+        return {one: found.get(one) for one in meant}
 
     def stand(self, interfaces: Sequence[str]) -> list[str]:
         """New flows are taken from these interfaces (and this host), and from no others."""
         wanted = tuple(sorted(set(interfaces)))
         present = {name for _, name in socket.if_nameindex()}
         if self.rules is not None and wanted != self.interfaces:
-            self._put(self.plan, self.kept, wanted)
+            self._put(self.plan, self.kept, wanted, self.ways)
         self.interfaces = wanted
         return [f"there is no interface {name!r}" for name in wanted if name not in present]
 
     def moved(self) -> bool:
-        """The kernel asks its routes for each new flow."""
-        return False
+        """Have the addresses of ours on the ways to servers changed? Then `apply` is due."""
+        before = self.ways
+        self.ways = self._ways_of(self.plan)
+        return before != self.ways
 
     def tick(self) -> float:
         """Puts back what others removed; forgets what has no flow any more."""
@@ -125,7 +140,7 @@ class NftablesPlane:
         if generation != self.generation:
             if self.table.comment() is None:
                 self.rules = None
-                self._put(self.plan, self.kept, self.interfaces)
+                self._put(self.plan, self.kept, self.interfaces, self.ways)
             self.generation = self.table.generation()
         now = time.monotonic()
         if now >= self.gone_at:
@@ -206,10 +221,16 @@ class NftablesPlane:
 
     # ---- what is in the kernel ----
 
-    def _put(self, plan: KernelPlan, kept: Kept, interfaces: Sequence[str] | None) -> None:
+    def _put(
+        self,
+        plan: KernelPlan,
+        kept: Kept,
+        interfaces: Sequence[str] | None,
+        ways: Mapping[int, int | None],
+    ) -> None:
         """The rules of a plan, in one batch; from nothing, or from a predecessor's, the first
         time."""
-        new = ruleset(plan, kept, interfaces, self.timeouts)
+        new = ruleset(plan, kept, interfaces, self.timeouts, ways)
         if self.rules is None:
             self._begin(new)
         else:
@@ -333,7 +354,7 @@ class NftablesPlane:
         backends = {b for b in kept.backends if b[1] in alive and b[0] in names}
         left = Kept(services, servers, backends)
         if left != kept:
-            self._put(self.plan, left, self.interfaces)
+            self._put(self.plan, left, self.interfaces, self.ways)
             self.kept = left
 
 

@@ -3,7 +3,8 @@
     to a service? ── map services: (protocol, address, port) → how it is picked
         TCP without SYN: no new flow (reset where the address is not this host's own)
         numgen or jhash → place of the picking table → server → DNAT, once a flow
-    leaving ── the flow's server sees us as its client? masquerade, ports below the ephemeral ones
+    leaving ── the flow's server sees us as its client? The address that the routes have for the way
+        there (where none is known, one of the interface), ports below the ephemeral ones
     every packet of such a flow ── (protocol, address, port) of its beginning → its listener's
         chain: counters of the listener, and of the server by the address that answers
 
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fourseven.balancing.cycle import grouped
@@ -162,10 +163,14 @@ class Writer:
     """The ruleset while it is written."""
 
     def __init__(
-        self, plan: KernelPlan, kept: Kept, interfaces: Sequence[str] | None, timeouts: bool
+        self,
+        plan: KernelPlan,
+        kept: Kept,
+        interfaces: Sequence[str] | None,
+        timeouts: bool,
+        ways: Mapping[int, int | None],
     ) -> None:
-        self.plan = plan
-        self.kept = kept
+        self.plan, self.kept, self.ways = plan, kept, ways
         self.interfaces = interfaces
         self.with_timeouts = timeouts
         self.counters: dict[str, None] = {}
@@ -492,27 +497,39 @@ class Writer:
     def masquerade(self, family: Family) -> Iterable[Rule]:
         if not self.lookups[f"masquerade.{family.name}"]:
             return
-        ports = [struct.pack(">H", port) for port in MASQUERADE_PORTS]
-        steps = [
-            *_is(family),
-            *_begun(family),
-            step("lookup", set=f"masquerade.{family.name}", sreg=R1),
-            step("immediate", dreg=R1, data=ports[0]),
-            step("immediate", dreg=R2, data=ports[1]),
-        ]
+        least, most = (struct.pack(">H", port) for port in MASQUERADE_PORTS)
+        known = step("lookup", set=f"masquerade.{family.name}", sreg=R1)
+        flow = (*_is(family), *_begun(family), known)
+        between = (step("immediate", dreg=R1, data=least), step("immediate", dreg=R2, data=most))
+        nat = step("nat", kind=0, family=family.nfproto, address=TO, port=R1, port_max=R2)
+        meaning = "the server sees us as its client"
         ours = [a for a in self.plan.masquerade_addresses if family_of(End(a, 0)) is family]
         if ours:
-            shape = Lookup((form.MARK,), 4, "data", {}, (family.kind,), family.size)
             places = {struct.pack("=I", i): family.address(a) for i, a in enumerate(ours)}
-            self._lookup(f"addresses.{family.name}", shape).update(places)
-            steps += [
+            chosen = (
                 step("numgen", dreg=R3, modulus=len(ours), kind=0),
-                step("lookup", set=f"addresses.{family.name}", sreg=R3, dreg=TO),
-                step("nat", kind=0, family=family.nfproto, address=TO, port=R1, port_max=R2),
-            ]
-        else:
-            steps.append(step("masquerade", port=R1, port_max=R2))
-        yield Rule("the server sees us as its client", tuple(steps))
+                self._address(f"addresses.{family.name}", form.MARK, R3, family, places),
+            )
+            yield Rule(meaning, (*flow, *chosen, *between, nat))
+            return
+        ways = [(server, own) for server, own in self.ways.items() if own is not None]
+        of = [(server, own) for server, own in ways if family_of(End(server, 0)) is family]
+        if way := {family.address(server): family.address(own) for server, own in of}:
+            chosen = (
+                step("payload", dreg=R1, base=1, offset=family.destination, len=family.size),
+                self._address(f"ways.{family.name}", family.kind, R1, family, way),
+            )
+            yield Rule(meaning, (*flow, *chosen, *between, nat))
+        yield Rule(meaning, (*flow, *between, step("masquerade", port=R1, port_max=R2)))
+
+    def _address(
+        self, name: str, kind: int, key: int, family: Family, found: Mapping[bytes, Value]
+    ) -> Expression:
+        """Looks an address of ours up, in a map of this name."""
+        size = 4 if kind == form.MARK else family.size
+        shape = Lookup((kind,), size, "data", {}, (family.kind,), family.size)
+        self._lookup(name, shape).update(found)
+        return step("lookup", set=name, sreg=key, dreg=TO)
 
 
 def ruleset(
@@ -520,9 +537,10 @@ def ruleset(
     kept: Kept | None = None,
     interfaces: Sequence[str] | None = None,
     timeouts: bool = True,
+    ways: Mapping[int, int | None] | None = None,
 ) -> Ruleset:
-    """The rules of a plan; `interfaces` None: on all of them."""
-    return Writer(plan, kept or Kept(), interfaces, timeouts).ruleset()
+    """The rules of a plan; `interfaces` None: on all of them; `ways`: ours towards each server."""
+    return Writer(plan, kept or Kept(), interfaces, timeouts, ways or {}).ruleset()
 
 
 def servers_of(plan: KernelPlan) -> set[tuple[str, End]]:
