@@ -125,6 +125,7 @@ def test_a_failed_try_is_replaced_by_its_hedge(stage: Stage, go):
     with balancer.wire() as wire:
         wire.send(GET)
         ends(one)
+        balancer.counters()  # and the balancer has met it, before the other one answers
         go.set()
         assert wire.read().body == b"late"
     at_rest(balancer)
