@@ -269,8 +269,16 @@ def test_syslog(service: Service, tmp_path: Path):
     assert rest.endswith(" - - 200 /s")
 
 
-def test_a_syslog_that_is_started_anew(tmp_path: Path):
-    """Another socket stands behind its name then; and one that nobody reads holds up no end."""
+def came(device: socket.socket) -> bool:
+    try:
+        return b"/before" in device.recv(4096)
+    except TimeoutError:
+        return False
+
+
+def test_a_syslog_that_is_started_late_and_anew(tmp_path: Path):
+    """An engine starts without it. Later another socket stands behind its name; and one that nobody
+    reads holds up no end."""
     place = tmp_path / "log"
     log = {"to": f"syslog:{place}", "format": "{status} {target}"}
 
@@ -280,10 +288,10 @@ def test_a_syslog_that_is_started_anew(tmp_path: Path):
         bound.settimeout(20)
         return bound
 
-    with device() as first, Service({**answering("x"), "access_log": log}) as service:
+    with Service({**answering("x"), "access_log": log}) as service, device() as first:
         address = service.address()
-        service.get(address, "/before")
-        assert b"/before" in first.recv(4096)
+        first.settimeout(0.2)
+        assert settled(lambda: service.get(address, "/before").status == 200 and came(first))
         first.close()
         place.unlink()
         service.get(address, "/lost")

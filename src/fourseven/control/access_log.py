@@ -6,11 +6,14 @@ datagram (RFC 5424, facility local0, severity informational); what it does not t
 counted.
 
 Laws: control's thread alone opens; the log's thread owns what it is given. A target that cannot be
-opened refuses the file that names it; at a rotation, the old one stays.
+opened refuses the file that names it; at a rotation, the old one stays. But an engine that starts
+(after a crash, an upgrade, a boot) must serve though syslog is down: lines are lost and counted
+until it is there.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from typing import Protocol
@@ -25,6 +28,7 @@ Piece = tuple[int, int, bytes]
 
 FILE_MODE = 0o640  # lines tell who asked for what: nobody else's business
 PRIORITY = 16 * 8 + 6  # local0.info
+SYSLOG_LOOK_S = 1.0  # whether one that was not there at the start is there
 
 
 class Log(Protocol):
@@ -39,6 +43,7 @@ class Target:
 
     def __init__(self) -> None:
         self._plan: LogPlan | None = None
+        self._nowhere = -1  # what stands for a syslog that is not there
 
     def open(self, plan: LogPlan | None) -> int:
         """A descriptor for a plan that is about to be in force; -1: nothing has to change."""
@@ -48,6 +53,10 @@ class Target:
             return opened(plan.to)
         except OSError as error:
             why = error.strerror or str(error)
+            if self._plan is None and plan.to.startswith("syslog:"):
+                logs.warn("access_log.missing", to=plan.to, why=why)
+                self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+                return self._nowhere
             raise FoursevenError(f"access_log: {plan.to}: it cannot be opened: {why}") from None
 
     def use(self, log: Log, plan: LogPlan | None, fd: int) -> None:
@@ -57,6 +66,20 @@ class Target:
             datagrams = plan.to.startswith("syslog:")
             pieces = list(plan.pieces)
             log.use(fd, [*(syslog_head() if datagrams else ()), *pieces], datagrams)
+            if fd == self._nowhere:
+                asyncio.get_running_loop().call_later(SYSLOG_LOOK_S, self._look, log, plan)
+            self._nowhere = -1
+
+    def _look(self, log: Log, plan: LogPlan) -> None:
+        """Syslog was not there when the engine started."""
+        if plan != self._plan:
+            return
+        try:
+            log.reopen(opened(plan.to))
+        except OSError:
+            asyncio.get_running_loop().call_later(SYSLOG_LOOK_S, self._look, log, plan)
+            return
+        logs.say("access_log.found", to=plan.to)
 
     def reopen(self, log: Log) -> None:
         """The file was moved away: lines go to a new one of its name."""
