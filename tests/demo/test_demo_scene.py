@@ -103,6 +103,11 @@ def test_the_end_of_the_block_asks_too():
         ending.asked = True
 
 
+def test_an_end_that_is_waited_for_is_no_failure_while_it_is_announced():
+    with Ending() as ending:
+        ending.wait(lambda: os.kill(os.getpid(), signal.SIGINT))
+
+
 def test_folders_of_killed_demos_are_removed(tmp_path):
     root = str(tmp_path)
     with folder_of_a_demo(root) as living:

@@ -67,8 +67,7 @@ def demo(
         console.print(comparison_table(found))
         console.print(conclusion(found))
         if keep:
-            say_what_runs(console, stage)
-            ending.wait()
+            ending.wait(lambda: say_what_runs(console, stage))
     return right
 
 

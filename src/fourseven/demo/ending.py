@@ -18,7 +18,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -54,9 +54,11 @@ class Ending:
         if self.asked:
             raise KeyboardInterrupt
 
-    def wait(self) -> None:
-        """Returns when the end is asked for, which is then no failure."""
+    def wait(self, say: Callable[[], None]) -> None:
+        """Says what there is to wait for, and returns when the end is asked for, which is no failure
+        from the first word on."""
         with contextlib.suppress(KeyboardInterrupt):
+            say()
             while not self.asked:
                 time.sleep(1)
         self.asked = False
