@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from fourseven.compiler.explain import BESIDE, WITHIN
 from fourseven.l4 import pins
 from fourseven.l4.bpf.build import Program
 from fourseven.l4.bpf.kernel import Link, Loaded
 from fourseven.l4.headers import SKB
 from fourseven.l4.program.skb import SkbWire
-from support.lab import BALANCER, MASQUERADE, RUN, VIPS, Lab, server_address
+from support.lab import BALANCER, MASQUERADE, RUN, VIPS, Lab, address, server_address
 from support.network import needs_lab
 from support.planes import surroundings
 from support.service import Service
@@ -397,6 +398,43 @@ def test_a_stop_waits_for_flows_and_takes_no_new_ones():
         made.close()
         assert scene.service.wait(60) == 0
         assert scene.left() == []
+
+
+@needs_lab("nft")
+@pytest.mark.parametrize("here", ["a client", "a server"])
+def test_who_is_on_the_balancers_host_is_served_and_explain_says_by_whom(here, tmp_path):
+    """The first choice is for packets that come by an interface. So it has the relay beside it for
+    clients on this host, and leaves a listener with a server there to the plane that can have it."""
+    with Lab(back=MASQUERADE) as lab:
+        own, names = address("client", V4, 1), {"1", "2"}
+        backend = {"return_path": MASQUERADE}
+        said = {"plane tcx", BESIDE}
+        if here == "a server":
+            listening = lab.socket(BALANCER, V4, TCP)
+            listening.settimeout(None)
+            listening.bind((own, 7000))
+            listening.listen()
+            lab.talk.begin(lab.talk.accept, listening, b"here")
+            backend["servers"], names = [end(own, 7000)], {"here"}
+            said = {
+                "plane nftables",
+                WITHIN,
+                f"refused   tcx: the server {own}:7000 is on this host",
+            }
+        scene = Scene(lab, V4, backend=backend, shutdown_timeout="1s")
+        try:
+            for node in ("client", BALANCER):
+                made = [lab.socket(node, V4, TCP) for _ in range(4)]
+                for one in made:
+                    one.connect((VIPS[V4], PORT))
+                assert {read_line(one).split()[0] for one in made} == names
+            assert ("fourseven" in scene.tables()) == (here == "a server")
+        finally:
+            scene.service.stop()
+        written = tmp_path / "f.json"
+        written.write_text(json.dumps(config(backend=backend)))
+        explained = lab.run(BALANCER, *RUN, "explain", str(written), env=ENVIRONMENT).stdout
+        assert [one for one in said if one not in explained] == []
 
 
 @needs_lab()
