@@ -160,6 +160,7 @@ class TlsPlan:
     client_authority: bytes = field(default=b"", repr=False)  # PEM; empty: clients are not asked
     client_required: bool = False
     client_crl: bytes = field(default=b"", repr=False)  # PEM; empty: revocation is not asked about
+    client_crl_since: float = 0.0  # when the last of these lists begins
     client_crl_until: float = 0.0  # when the first of these lists ends; 0: none does
 
 

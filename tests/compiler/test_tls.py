@@ -34,6 +34,7 @@ def authority(tmp_path_factory) -> Authority:
     made.issue("small.pem", "a.example")
     made.revoke("good.crl")
     made.revoke("old.crl", days=-1)
+    made.revoke("early.crl", since=2, days=3)
     renewed = [(made.folder / f"{name}.crl").read_text() for name in ("old", "good")]
     (made.folder / "both.crl").write_text("-----BEGIN ???\n" + "what a tool left\n".join(renewed))
     (made.folder / "bad.crl").write_text("-----BEGIN X509 CRL-----\nMIIB\n-----END X509 CRL-----\n")
@@ -94,6 +95,7 @@ def test_what_is_right(authority: Authority):
         (clients(crl="ca.pem"), "holds no list in PEM"),
         (clients(crl="bad.crl"), "cannot be read"),
         (clients(crl="other.crl"), "so all its clients would be refused"),
+        (clients(crl="early.crl"), "a list in it begins on"),
         (clients(crl="old.crl"), "so clients of that authority are refused; renew it"),
         ({"certificates": ["late.pem"]}, "expired on 2020-01-10"),
         ({"certificates": ["a.pem", "small.pem"]}, "stands for a.example with a key of ECDSA too"),

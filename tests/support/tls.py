@@ -52,13 +52,13 @@ class Authority:
         day = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
         return self.issue(file, name, not_before=day, not_after=day + datetime.timedelta(days=9))
 
-    def revoke(self, file: str, *certificates: str, days: int = 1) -> str:
-        """The path of a list of these as revoked, that ends in so many days."""
+    def revoke(self, file: str, *certificates: str, days: int = 1, since: int = -30) -> str:
+        """The path of a list of these as revoked, from one day on until another, both from now."""
         now = datetime.datetime.now(datetime.UTC)
         own = x509.load_pem_x509_certificate(self.pem.read_bytes())
         day = datetime.timedelta(days=1)
         made = x509.CertificateRevocationListBuilder().issuer_name(own.subject)
-        made = made.last_update(now - 30 * day).next_update(now + days * day)
+        made = made.last_update(now + since * day).next_update(now + days * day)
         for path in certificates:
             one = x509.load_pem_x509_certificate(Path(path).read_bytes())
             entry = x509.RevokedCertificateBuilder().serial_number(one.serial_number)

@@ -57,7 +57,7 @@ def compile_tls(config: Config, name: str, problems: list[Problem]) -> TlsPlan |
     folder = Path(config._source.file if config._source is not None else "").parent
     read = _certificates(said, folder, tell)
     authority = _authority(said, folder, tell)
-    revoked, until = _revoked(said, folder, authority, tell)
+    revoked, since, until = _revoked(said, folder, authority, tell)
     _settings(said, tell)
     if said.alpn and config.listeners[name].protocol != "tcp":
         tell(("alpn",), "with HTTP inside, http_versions says what is spoken; write that instead")
@@ -81,6 +81,7 @@ def compile_tls(config: Config, name: str, problems: list[Problem]) -> TlsPlan |
         client_authority=authority,
         client_required=required,
         client_crl=revoked,
+        client_crl_since=since,
         client_crl_until=until,
     )
 
@@ -173,19 +174,19 @@ def _authority(said: Tls, folder: Path, tell: Tell) -> bytes:
     return raw
 
 
-def _revoked(said: Tls, folder: Path, authority: bytes, tell: Tell) -> tuple[bytes, float]:
-    """The lists, and when the first of them ends. Without a list of each authority its clients are
-    all refused, which nobody means who names a file of lists."""
+def _revoked(said: Tls, folder: Path, authority: bytes, tell: Tell) -> tuple[bytes, float, float]:
+    """The lists, since when all hold, and when the first of them ends. Without a list of each
+    authority its clients are all refused, which nobody means who names a file of lists."""
     from fourseven.tls import certificates as files
 
     if said.client_certificates is None or said.client_certificates.crl is None or not authority:
-        return b"", 0.0
+        return b"", 0.0, 0.0
     path = folder / said.client_certificates.crl
     try:
         return files.lists_in(files.read(path, files.LISTS_MAX), path, authority)
     except files.Refused as refused:
         tell(("client_certificates", "crl"), str(refused))
-        return b"", 0.0
+        return b"", 0.0, 0.0
 
 
 def _settings(said: Tls, tell: Tell) -> None:

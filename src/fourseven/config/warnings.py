@@ -216,7 +216,7 @@ def expired_certificate(config: Config, plan: Plan) -> Iterator[Problem]:
     now = time.time()
     for path, one in _certificates(plan):
         if one.not_after <= now:
-            day = time.strftime("%Y-%m-%d", time.gmtime(one.not_after))
+            day = _day(one.not_after)
             text = f"the certificate in {one.file} expired on {day}, so clients refuse it; renew it"
             yield _warning(config, path, text)
 
@@ -224,13 +224,19 @@ def expired_certificate(config: Config, plan: Plan) -> Iterator[Problem]:
 def revocation_out_of_date(config: Config, plan: Plan) -> Iterator[Problem]:
     now = time.time()
     for listener in plan.listeners:
-        if listener.tls is not None and 0 < listener.tls.client_crl_until <= now:
-            day = time.strftime("%Y-%m-%d", time.gmtime(listener.tls.client_crl_until))
-            text = (
-                f"a list in it ended on {day}, so clients of that authority are refused; renew it"
-            )
+        tls, when = listener.tls, ""
+        if tls is not None and 0 < tls.client_crl_until <= now:
+            when = f"ended on {_day(tls.client_crl_until)}"
+        elif tls is not None and tls.client_crl_since > now:
+            when = f"begins on {_day(tls.client_crl_since)}"
+        if when:
+            text = f"a list in it {when}, so clients of that authority are refused; renew it"
             path = ("listeners", said(listener.name), "tls", "client_certificates", "crl")
             yield _warning(config, path, text)
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
 def staple_that_is_not_shown(config: Config, plan: Plan) -> Iterator[Problem]:

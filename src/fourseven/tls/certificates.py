@@ -62,14 +62,14 @@ def certificates_in(raw: bytes, path: Path) -> list[x509.Certificate]:
         raise Refused(text) from None
 
 
-def lists_in(raw: bytes, path: Path, authority: bytes) -> tuple[bytes, float]:
-    """The lists of revoked certificates alone, in PEM, and when the first of them is out of date
-    (0: none ever is). Each authority must have one. Of two lists of one authority the later end
-    counts.
+def lists_in(raw: bytes, path: Path, authority: bytes) -> tuple[bytes, float, float]:
+    """The lists of revoked certificates alone, in PEM, since when all of them hold, and when the
+    first of them is out of date (0: none ever is). Each authority must have one. Of two lists of
+    one authority the better one counts.
     """
     try:
         lists = [x509.load_pem_x509_crl(found) for found in LIST.findall(raw)]
-        ends = [(one.issuer, one.next_update_utc) for one in lists]
+        times = [(one.issuer, one.last_update_utc, one.next_update_utc) for one in lists]
     except ValueError:
         raise Refused(f"{path} holds a list of revoked certificates that cannot be read") from None
     if not lists:
@@ -78,12 +78,14 @@ def lists_in(raw: bytes, path: Path, authority: bytes) -> tuple[bytes, float]:
         if not any(_is_list_of(each, one) for each in lists):
             name = one.subject.rfc4514_string()
             raise Refused(f"{path} holds no list of {name}, so all its clients would be refused")
+    begins: dict[x509.Name, float] = {}
     last: dict[x509.Name, float] = {}
-    for issuer, end in ends:
+    for issuer, begin, end in times:
+        begins[issuer] = min(begins.get(issuer, math.inf), begin.timestamp())
         last[issuer] = max(last.get(issuer, 0.0), end.timestamp() if end else math.inf)
     first = min(last.values())
     pem = b"".join(one.public_bytes(Encoding.PEM) for one in lists)
-    return pem, 0.0 if first == math.inf else first
+    return pem, max(begins.values()), 0.0 if first == math.inf else first
 
 
 def _is_list_of(one: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
