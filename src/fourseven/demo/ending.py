@@ -55,8 +55,8 @@ class Ending:
             raise KeyboardInterrupt
 
     def wait(self, say: Callable[[], None]) -> None:
-        """Says what there is to wait for, and returns when the end is asked for, which is no failure
-        from the first word on."""
+        """Says what there is to wait for, and returns when the end is asked for, which is no
+        failure from the first word on."""
         with contextlib.suppress(KeyboardInterrupt):
             say()
             while not self.asked:

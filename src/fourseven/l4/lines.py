@@ -12,7 +12,7 @@ a test compares.
 import cython
 from cython.cimports.fourseven.l4 import scan
 from cython.cimports.fourseven.l4.scan import Told
-from cython.cimports.libc.stdint import int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy, memset, strlen
 
 LINE_MAX = ROW_MAX  # of JSON; for whoever gives the room

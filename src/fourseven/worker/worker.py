@@ -213,8 +213,8 @@ def turn(worker):
     release(worker.seen)
     ready: cython.int = epoll_wait(worker.epoll_fd, events, EVENTS_MAX, wait_ms)
     if ready < 0 and errno == EINTR:
-        # We were stopped and continued. What has come meanwhile goes before the timers that ran out:
-        # whoever has kept his time is not to pay for ours.
+        # We were stopped and continued. What has come meanwhile goes before the timers that ran
+        # out: whoever has kept his time is not to pay for ours.
         ready = epoll_wait(worker.epoll_fd, events, EVENTS_MAX, 0)
     if ready < 0 and errno != EINTR:
         fail(worker, errno)
