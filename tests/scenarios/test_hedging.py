@@ -83,7 +83,10 @@ def test_a_slow_server_is_not_waited_for(stage: Stage):
     rows = seen["servers"]
     assert sum(row["status"]["2"] if isinstance(row["status"], dict) else row["status"][2]
                for row in rows.values()) == 8  # fmt: skip
-    assert rows[f"all {slow.address}"]["errors"] == 0
+    judged = rows[f"all {slow.address}"]
+    assert judged["errors"] == 0
+    assert judged["tries"] == won  # it never answered, and is slow all the same
+    assert judged["latency_ns"] >= won * 1_000_000
     assert reasons(balancer) == {}
 
 

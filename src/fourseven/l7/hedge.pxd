@@ -31,6 +31,7 @@ cdef void hedge_end "fourseven_hedge_end"(Worker *worker, Session *session) noex
 cdef bint hedgeable(const Stream *stream) noexcept nogil
 cdef Aside *second_try(Worker *worker, Session *session) noexcept nogil
 cdef void hedge_told(Worker *worker, Aside *aside) noexcept nogil
+cdef void too_slow(Worker *worker, Stream *stream) noexcept nogil
 cdef bint wanted(const Stream *stream, uint32_t status) noexcept nogil
 cdef void learn(BackendState *state, const Resilience *rules, uint64_t took_ns) noexcept nogil
 cdef void remember(Stream *stream, uint32_t slot) noexcept nogil

@@ -21,6 +21,7 @@ never wins against a server that may still answer. A first try that fails is rep
 """
 
 import cython
+from cython.cimports.fourseven.balancing.ewma import ewma_update
 from cython.cimports.fourseven.l7.aside import (
     ASIDE_DONE,
     WANTS_HEAD,
@@ -33,7 +34,7 @@ from cython.cimports.fourseven.l7.attempt import leave_server
 from cython.cimports.fourseven.l7.breaker import breaker_said
 from cython.cimports.fourseven.l7.copied import copyable, request_copied
 from cython.cimports.fourseven.l7.hedge import HEDGE_ARMED, HEDGE_NONE, HEDGE_OUT, HEDGE_STEPS
-from cython.cimports.fourseven.l7.records import Stream, Upstream, due_ms
+from cython.cimports.fourseven.l7.records import Stream, Upstream, due_ms, slot_of
 from cython.cimports.fourseven.l7.retry import budget_grants, repeatable
 from cython.cimports.fourseven.l7.stream import stream_reread
 from cython.cimports.fourseven.native.atomics import (
@@ -137,6 +138,7 @@ def hedge_told(worker, aside):
     status: uint32_t = aside.response.status
     if aside.result == ASIDE_DONE and wanted(stream, status):
         count(cython.address(worker.backend_counters[stream.backend_number].hedges_won), 1)
+        too_slow(worker, stream)
         hedge_takes_over(worker, session)
         run_again(worker, cython.address(session.source))
         return
@@ -145,6 +147,19 @@ def hedge_told(worker, aside):
         breaker_said(worker, aside.session.stream, status < 500)
     remember(stream, aside.session.stream.slot)
     hedge_end(worker, session)
+
+
+def too_slow(worker, stream):
+    """The first server is judged by the time that it has had, or one that is always overtaken would
+    look as quick as the few answers that it gave in time."""
+    took_ns: uint64_t
+    if stream.sent_ns == 0:
+        return
+    took_ns = worker.now_ns - stream.sent_ns
+    counters = cython.address(worker.slot_counters[stream.slot])
+    ewma_update(slot_of(worker, stream.slot), took_ns, worker.now_ns)
+    count(cython.address(counters.tries), 1)
+    count(cython.address(counters.latency_ns), took_ns)
 
 
 def wanted(stream, status):
