@@ -27,8 +27,8 @@ from support.balancer import Balancer, Config, site
 from support.service import settled
 from support.wire import Wire
 
-RATE, BURST = 500, 500
-CLOSE = 0.005  # of what is admitted: so far apart the two bounds may be where a soak is to tell
+RATE, BURST = 500, 250
+CLOSE = 0.02  # of what is admitted: so far apart the two bounds may be where a soak is to tell
 BATCH = 20
 PATIENCE_S = 30.0
 ATTEMPTS = 5
@@ -101,33 +101,37 @@ class Crowd:
             list(pool.map(client, range(clients)))
 
     def judged(self) -> Admitted:
-        """At a refusal the bucket is empty, and it was full when all began. Between two refusals it
-        may have been full again, and then so much was taken that it is empty again; or it never was,
-        and all that came in was taken."""
-        refused = sorted((one for one in self.batches if one.refused), key=lambda one: one.sent)
-        least = 0.0
-        if refused:
-            least = BURST + sum(
-                min(BURST, RATE * (later.sent - earlier.ended)) - 1
-                for earlier, later in links(refused)
-            )
+        """At a refusal the bucket is empty, and it was full when all began."""
+        least = BURST - 1.0
+        before: list[Batch] = []
+        for run in runs(
+            sorted((one for one in self.batches if one.refused), key=lambda one: one.sent)
+        ):
+            least += taken(run, run)
+            if before:  # it may have been full again meanwhile, and then all of that was taken
+                least += min(BURST, taken(before[-1:], run[:1]))
+            before = run
         most = BURST + RATE * (max(one.ended for one in self.batches) - self.began) + 1
-        return Admitted(sum(one.admitted for one in self.batches), least - 1, most)
+        return Admitted(sum(one.admitted for one in self.batches), least if before else 0.0, most)
 
 
-def links(refused: list[Batch]) -> Iterator[tuple[Batch, Batch]]:
-    """As few pairs as there can be of which each is less than a filling of the bucket apart: what
-    is not known of the moment of a refusal counts in each of them."""
-    earlier = min(refused, key=lambda one: one.ended)
-    later = None
-    for one in refused:
-        if later is not None and one.sent - earlier.ended > BURST / RATE:
-            yield earlier, later
-            earlier, later = later, None
-        if one.sent > earlier.ended:
-            later = one
-    if later is not None:
-        yield earlier, later
+def runs(refused: list[Batch]) -> Iterator[list[Batch]]:
+    """Refusals that follow so soon upon one another that the bucket was never full between them."""
+    run = refused[:1]
+    for earlier, later in itertools.pairwise(refused):
+        if later.ended - earlier.sent > BURST / RATE:
+            yield run
+            run = []
+        run.append(later)
+    if run:
+        yield run
+
+
+def taken(first: list[Batch], last: list[Batch]) -> float:
+    """What came in between a refusal of the first and one of the last: when it was within its batch
+    nobody knows."""
+    began, ended = min(one.ended for one in first), max(one.sent for one in last)
+    return max(RATE * (ended - began) - 1, 0.0)
 
 
 def rate(balancer: Balancer, seconds: float, clients: int) -> Admitted:

@@ -22,7 +22,7 @@ KILL_EVERY = 30  # rounds
 
 
 def soak(minutes: float, seed: int) -> None:
-    for line in verify_all(seconds=4):
+    for line in verify_all(seconds=8):
         print(line, flush=True)
     until = time.monotonic() + 60 * minutes
     print(f"chaos for {minutes:g} minutes, seed {seed}", flush=True)
