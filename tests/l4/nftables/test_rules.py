@@ -229,6 +229,18 @@ def test_masquerade_with_addresses_takes_those_of_the_family():
     assert "[nat kind 0 family 2 address 12 port 8 port_max 9]" in said(found, "first")[-1]
 
 
+def test_masquerade_takes_the_address_on_the_way_and_else_one_of_the_interface():
+    own = A.address + 9
+    ways = {A.address: own, B.address: None, A6.address: A6.address + 9}
+    found = ruleset(plan(service(mode=MASQUERADE)), ways=ways)
+    assert found.lookups["ways.v4"].elements == {b"\x0a\x01\x00\x01": b"\x0a\x01\x00\x0a"}
+    assert "ways.v6" not in found.lookups
+    known, other = said(found, "first")[-2:]
+    assert "set ways.v4" in known
+    assert known.endswith("[nat kind 0 family 2 address 12 port 8 port_max 9]")
+    assert other.endswith("[masquerade port 8 port_max 9]")
+
+
 def test_interfaces_are_asked_before_anything_else():
     found = ruleset(plan(service()), interfaces=("eth0",))
     assert list(found.lookups["interfaces"].elements) == [b"eth0" + bytes(12)]
