@@ -35,6 +35,7 @@ from cython.cimports.fourseven.snapshot.layout import (
     Template,
     pick_fn,
 )
+from cython.cimports.fourseven.tls.contexts import Contexts
 from cython.cimports.fourseven.tls.outward import outward_build
 from cython.cimports.fourseven.tls.site import site_build
 from cython.cimports.fourseven.tls.token_keys import token_keys_build
@@ -45,11 +46,16 @@ from fourseven.plan import Any_, Condition, Not
 
 def pack(plan, numbers, fds, generation, shared):
     arena: cython.pointer[Arena] = arena_new()
+    contexts: Contexts = numbers.contexts
+    snapshot: cython.pointer[Snapshot]
+    contexts.begin()
     try:
-        return fill(arena, plan, numbers, fds, generation, shared)
+        snapshot = fill(arena, plan, numbers, fds, generation, shared)
     except BaseException:
         arena_drop(arena)
         raise
+    contexts.turn()
+    return snapshot
 
 
 def fill(arena, plan, numbers, fds, generation, shared):
@@ -85,7 +91,7 @@ def fill_listeners(arena, snapshot, plan, numbers, fds, backends, tickets):
         pack_listener(arena, cython.address(shared), said, numbers, backends)
         shared.tls = cython.NULL
         if said.tls is not None:
-            shared.tls = site_build(arena, said.tls, tickets)
+            shared.tls = site_build(arena, said.tls, tickets, numbers.contexts)
         shared.traced = 0 if plan.tracing is None else 2 if plan.tracing.export else 1
         shared.trace_sample = plan.tracing.sample if plan.tracing is not None else 0
         shared.state = numbers.listener_state(said.name)

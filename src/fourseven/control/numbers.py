@@ -17,6 +17,7 @@ from fourseven.compiler.pack_resilience import tables_of
 from fourseven.plan import Plan, ServerPlan
 from fourseven.snapshot.layout import BACKENDS_MAX, LISTENERS_MAX, ROUTES_MAX, SLOTS_MAX
 from fourseven.snapshot.states import States
+from fourseven.tls.contexts import Contexts
 
 
 class Numbering:
@@ -66,6 +67,7 @@ class Numbers:
         self.states = Numbering("listeners", LISTENERS_MAX)
         self.routes = Numbering("routes", ROUTES_MAX)
         self.kept = States()  # what gates keep over snapshots, and who persists where
+        self.contexts = Contexts()  # of TLS, from one snapshot to the next
         self.secrets: tuple[bytes, ...] = (os.urandom(32),)  # of cookies, where the file has none
 
     def slot(self, backend: str, server: ServerPlan) -> int:

@@ -218,6 +218,7 @@ cdef extern from "<openssl/ssl.h>" nogil:
     const SSL_METHOD *TLS_client_method()
     SSL_CTX *SSL_CTX_new(const SSL_METHOD *method)
     void SSL_CTX_free(SSL_CTX *context)
+    int SSL_CTX_up_ref(SSL_CTX *context)
     long SSL_CTX_set_mode(SSL_CTX *context, long mode)
     uint64_t SSL_CTX_set_options(SSL_CTX *context, uint64_t options)
     long SSL_CTX_set_session_cache_mode(SSL_CTX *context, long mode)

@@ -4,6 +4,7 @@ from fourseven.native.arena cimport Arena
 from fourseven.native.openssl cimport SSL, SSL_CTX, X509, X509_STORE
 from fourseven.protocols.message cimport Span
 from fourseven.snapshot.layout cimport Listener
+from fourseven.tls.contexts cimport Contexts
 
 cpdef enum:
     NAME_MAX = 255              # bytes of a host name that we look up; DNS has none longer
@@ -35,13 +36,16 @@ cdef struct TlsSite:
     uint32_t name_mask
     Span protocols              # of what is relayed, as in ALPN; empty: none is chosen
 
-# From plan.TlsPlan. ValueError says what OpenSSL does not take.
-cdef TlsSite *site_build(Arena *arena, plan, void *tickets) except NULL
+# From plan.TlsPlan, with the contexts that are kept. ValueError says what OpenSSL does not take.
+cdef TlsSite *site_build(Arena *arena, plan, void *tickets, Contexts kept) except NULL
 # The index of the context for this name (lower case, no final dot), or NO_CONTEXT.
 cdef int32_t site_find(const TlsSite *site, const char *at, uint32_t size) noexcept nogil
 cdef int32_t name_find(const TlsSite *site, const char *at, uint32_t size) noexcept nogil
 
 cdef int fill_names(Arena *arena, TlsSite *site, list names) except -1
+cdef SSL_CTX *kept_context(
+    Arena *arena, plan, tuple members, void *tickets, SSL_CTX *first, Contexts kept
+) except NULL
 cdef SSL_CTX *new_context(
     Arena *arena, plan, tuple members, void *tickets, SSL_CTX *first
 ) except NULL

@@ -5,9 +5,10 @@ SSL_CTX; OpenSSL picks of the two what the client can verify. A ClientHello that
 answered by the context of that very name, else by that of the wildcard above it, else by the
 first one.
 
-A site is part of a snapshot, and its contexts are freed with it. A connection holds its own
-reference to the contexts that it uses, and finds the current site through its listener: so a
-handshake that outlives a reload is finished with the newest certificates.
+A site is part of a snapshot and holds a reference to each of its contexts, which may be those of
+the snapshot before (tls.contexts). A connection holds its own reference to the contexts that it
+uses, and finds the current site through its listener: so a handshake that outlives a reload is
+finished with the newest certificates.
 
 Laws: no renegotiation and no compression (both have been attacks), no session cache (tickets need
 none). Where clients must show a certificate there are no tickets either: each connection is
@@ -16,6 +17,8 @@ its listener's plan (`Listener **`).
 
 Source: RFC 6066 3 (SNI), RFC 7301 (ALPN), RFC 6125 6.4.3 (wildcards stand for one label).
 """
+
+from dataclasses import replace
 
 import cython
 from cython.cimports.fourseven.native.arena import arena_on_drop, arena_take, arena_text
@@ -79,6 +82,7 @@ from cython.cimports.fourseven.native.openssl import (
     SSL_CTX_set_tlsext_status_cb,
     SSL_CTX_set_tlsext_ticket_key_evp_cb,
     SSL_CTX_set_verify,
+    SSL_CTX_up_ref,
     SSL_CTX_use_certificate,
     SSL_CTX_use_PrivateKey,
     SSL_dup_CA_list,
@@ -120,7 +124,7 @@ from cython.cimports.libc.time import time
 # ---- control's half: from the plan ----
 
 
-def site_build(arena, plan, tickets):
+def site_build(arena, plan, tickets, kept):
     at: cython.int
     context: cython.pointer[SSL_CTX]
     first: cython.pointer[SSL_CTX] = cython.NULL
@@ -132,7 +136,7 @@ def site_build(arena, plan, tickets):
         arena_take(arena, cython.sizeof(cython.p_void) * len(plan.sets)),
     )
     for at, members in enumerate(plan.sets):
-        context = new_context(arena, plan, members, tickets, first)
+        context = kept_context(arena, plan, members, tickets, first, kept)
         first = site.contexts[0] if at else context
         site.contexts[at] = context
         arena_on_drop(arena, drop_context, context)
@@ -140,6 +144,22 @@ def site_build(arena, plan, tickets):
     fill_names(arena, site, list(plan.names))
     site.protocols = arena_text(arena, plan.protocols)
     return site
+
+
+def kept_context(arena, plan, members, tickets, first, kept):
+    """That of the last snapshot, where all that it was made of is the same."""
+    context: cython.pointer[SSL_CTX]
+    settings = replace(plan, certificates=(), sets=(), names=(), files=())
+    shown = [plan.certificates[number] for number in members]
+    made_of = (cython.cast(cython.size_t, tickets), settings, *shown)
+    context = kept.find(made_of)
+    if context is not cython.NULL:
+        SSL_CTX_up_ref(context)
+        return context
+    context = new_context(arena, plan, members, tickets, first)
+    if not any([one.staple for one in shown]):  # a response stands in the memory of this snapshot
+        kept.keep(made_of, context)
+    return context
 
 
 def drop_context(context):
