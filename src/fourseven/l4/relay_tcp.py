@@ -335,6 +335,7 @@ def try_server(worker, session, backend):
             return
         if taken != LEASE_TAKEN:
             break
+        count(cython.address(worker.counters.retries), session.lease.tried_count > 1)
         session.connect_began_ns = worker.now_ns
         fd = lease_connect(worker, cython.address(session.lease), SOCK_STREAM)
         if fd >= 0:
@@ -387,7 +388,6 @@ def try_another(worker, session):
     if backend is cython.NULL:
         cut(worker, session)
         return
-    count(cython.address(worker.counters.retries), 1)
     try_server(worker, session, backend)
 
 
