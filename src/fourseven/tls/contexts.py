@@ -15,7 +15,7 @@ Laws: control's alone. A snapshot that could not be made (ValueError) changes no
 """
 
 import cython
-from cython.cimports.fourseven.native.openssl import SSL_CTX, SSL_CTX_free, SSL_CTX_up_ref
+from cython.cimports.fourseven.native.openssl import SSL_CTX_free, SSL_CTX_up_ref
 
 
 @cython.no_gc

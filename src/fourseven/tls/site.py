@@ -157,7 +157,8 @@ def kept_context(arena, plan, members, tickets, first, kept):
         SSL_CTX_up_ref(context)
         return context
     context = new_context(arena, plan, members, tickets, first)
-    if not any([one.staple for one in shown]):  # a response stands in the memory of this snapshot
+    responses = [one.staple for one in shown if one.staple]
+    if not responses:  # a response stands in the memory of this snapshot
         kept.keep(made_of, context)
     return context
 
